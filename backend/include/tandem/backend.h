@@ -83,8 +83,8 @@ typedef struct tandem_backend {
     tandem_status (*kv_layer)(const tandem_kv *kv, uint32_t layer, tandem_kv_layer *info, tandem_error *error);
     /* Positions held by a slot (the next position to append). */
     tandem_status (*kv_length)(const tandem_kv *kv, uint32_t slot, uint32_t *length, tandem_error *error);
-    /* Forgets positions >= length. UNSUPPORTED deeper than max_chunk below the current length where a layer has wrapped
-     * its ring; 0 is always possible. */
+    /* Forgets positions >= length. Where a layer has wrapped its ring, UNSUPPORTED deeper than max_chunk below the
+     * greatest length since the slot was last empty (rows beyond it have replaced older ones); 0 is always possible. */
     tandem_status (*kv_truncate)(tandem_kv *kv, uint32_t slot, uint32_t length, tandem_error *error);
     tandem_status (*kv_copy_slot)(tandem_kv *kv, uint32_t from, uint32_t to, tandem_error *error);
     /* Fills positions [0, length) of every layer with seeded values (tandem/fill.h defines them) and sets the length:

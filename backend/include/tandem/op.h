@@ -109,8 +109,8 @@ typedef struct tandem_op_matmul {
 
 /* Head norms, rotation, append to the cache, masked softmax attention. RoPE pairs element i with i + head_dim / 2 for
  * i < n_rope_pair, angle = position * rope_omega[i]; other elements pass. Query head n reads KV head
- * n / (n_head / n_kv_head). A key j is visible to position p if j <= p and (no window or p - j < window), or if
- * j < visible_until of the row. k and v are absent on a layer that shares another's storage. */
+ * n / (n_head / n_kv_head). A key j is visible to position p if j < max(p + 1, visible_until of the row), j is in the
+ * cache, and there is no window or p - j < window. k and v are absent on a layer that shares another's storage. */
 typedef struct tandem_op_attention {
     tandem_op head;
     tandem_kv *kv;

@@ -1,0 +1,92 @@
+/* quants_fit.c: the scale of a group of weights.
+ *
+ * For a trial scale the nearest integers q are fixed; the scale (and offset) that fits those q best then follows from
+ * least squares in closed form, and its error from the same sums. A few trial scales around the one that just covers
+ * the range find what a finer search finds within about 1 % of the error.
+ */
+#include "quants_internal.h"
+
+float kit_fit_symmetric(const float *x, uint32_t n, int32_t q_min)
+{
+    static const float stretch[] = {0.0f, -0.5f, 0.5f, -1.0f, 1.0f};
+    float low = (float)q_min, high = (float)(-q_min - 1);
+    float peak = 0, peak_abs = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        float a = x[i] < 0 ? -x[i] : x[i];
+        if (a > peak_abs) {
+            peak_abs = a;
+            peak = x[i];
+        }
+    }
+    float inverse_peak = kit_inverse(peak);
+    float best_scale = peak / low, best_gain = 0;
+    for (uint32_t k = 0; k < sizeof stretch / sizeof *stretch; k++) {
+        float inverse = (low + stretch[k]) * inverse_peak;
+        float sum_xq = 0, sum_qq = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            float q = (float)kit_round(x[i] * inverse, low, high);
+            sum_xq += x[i] * q;
+            sum_qq += q * q;
+        }
+        /* error = sum x^2 - sum_xq^2 / sum_qq */
+        if (sum_qq > 0 && sum_xq * sum_xq > best_gain * sum_qq) {
+            best_scale = sum_xq / sum_qq;
+            best_gain = sum_xq * best_scale;
+        }
+    }
+    return best_scale;
+}
+
+typedef struct affine {
+    float scale;
+    float offset;
+    double error; /* up to sum x^2, the same for every trial */
+} affine;
+
+/* Best scale and offset for the integers that a trial scale and offset give. */
+static affine refit(const float *x, uint32_t n, int32_t q_max, float inverse, float offset, double sum_x, int below_zero)
+{
+    float sum_q = 0, sum_qq = 0, sum_xq = 0; /* sums of q and q^2 are exact: at most 32 * 31^2 */
+    for (uint32_t i = 0; i < n; i++) {
+        float q = (float)kit_round((x[i] - offset) * inverse, 0.0f, (float)q_max);
+        sum_q += q;
+        sum_qq += q * q;
+        sum_xq += x[i] * q;
+    }
+    double det = (double)n * sum_qq - (double)sum_q * sum_q;
+    double s = 0, m = sum_x / n;
+    if (det > 0) {
+        s = (n * (double)sum_xq - sum_q * sum_x) / det;
+        m = (sum_qq * sum_x - (double)sum_q * sum_xq) / det;
+    }
+    if (below_zero && m > 0) {
+        m = 0;
+        s = sum_qq > 0 ? (double)sum_xq / sum_qq : 0;
+    }
+    affine fit = {(float)s, (float)m, 0};
+    fit.error = s * s * sum_qq + 2 * s * m * sum_q + n * m * m - 2 * s * sum_xq - 2 * m * sum_x;
+    return fit;
+}
+
+float kit_fit_affine(const float *x, uint32_t n, int32_t q_max, int offset_below_zero, float *offset)
+{
+    static const float stretch[] = {0.0f, -0.5f, 0.5f, -1.0f, -1.5f};
+    float min = x[0], max = x[0];
+    double sum_x = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        min = x[i] < min ? x[i] : min;
+        max = x[i] > max ? x[i] : max;
+        sum_x += x[i];
+    }
+    if (offset_below_zero && min > 0)
+        min = 0;
+    affine best = {(max - min) / (float)q_max, min, 0};
+    float inverse_range = kit_inverse(max - min);
+    for (uint32_t k = 0; k < sizeof stretch / sizeof *stretch; k++) {
+        affine fit = refit(x, n, q_max, ((float)q_max + stretch[k]) * inverse_range, min, sum_x, offset_below_zero);
+        if (fit.scale >= 0 && (k == 0 || fit.error < best.error))
+            best = fit;
+    }
+    *offset = best.offset;
+    return best.scale;
+}

@@ -1,0 +1,92 @@
+/* shaders/params.h: push constants, specialisation constants and activation layouts of the matrix shaders.
+ *
+ * Read by C and by GLSL. Addresses are buffer device addresses: uint64_t in C, uvec2 in GLSL (same 8 bytes). Strides
+ * are bytes. Every block is at most 128 bytes, the least a Vulkan device offers.
+ *
+ * Weights lie in the layout of vulkan/pack.h: groups of 8 rows, 16-byte units, one table entry (address) per segment
+ * of rows. The table is read at execution.
+ */
+#ifndef TANDEM_SHADERS_PARAMS_H
+#define TANDEM_SHADERS_PARAMS_H
+
+#ifdef VULKAN
+#define TANDEM_ADDRESS uvec2
+#define TANDEM_U32 uint
+#define TANDEM_F32 float
+#define TANDEM_STRUCT_BEGIN(name) struct name {
+#define TANDEM_STRUCT_END(name) };
+#else
+#include <stdint.h>
+#define TANDEM_ADDRESS uint64_t
+#define TANDEM_U32 uint32_t
+#define TANDEM_F32 float
+#define TANDEM_STRUCT_BEGIN(name) typedef struct name {
+#define TANDEM_STRUCT_END(name) } name;
+#endif
+
+/* Rows of a weight group: 8 rows x 16 bytes are one 128-byte line. */
+#define GROUP_ROWS 8u
+
+/* Activations of precision q8, written by quantise_q8 and read by matvec_*_q8 and matmul_*_q8. Row i starts at
+ * i * Q8_ROW_BYTES(n_col); B = ceil(n_col / 32) groups:
+ *   codes [B][32] int8           x ~ d * code, columns beyond n_col are 0
+ *   meta  [B] {f32 d; int16 sum of codes 0..15; int16 sum of codes 16..31}
+ * then up to 8 bytes of padding. */
+#define Q8_ROW_BYTES(n_col) (((((n_col) + 31u) / 32u * 40u) + 15u) / 16u * 16u)
+
+/* matvec.comp and matmul.comp: y[i][r] = f(sum over c of W[r][c] * x[row(i)][c]) for i < *n_tok, r < n_row.
+ * f(v) = softcap * tanh(v / softcap) if softcap > 0, else v; with GLU = 1, y = gelu_tanh(gate row) * (up row).
+ * Grid: (grid_x of the plan, ceil(*n_tok / cols_per_group of the plan), 1); see vk_matmul_plan in vulkan/pack.h. */
+TANDEM_STRUCT_BEGIN(matmul_push)
+    TANDEM_ADDRESS table;    /* -> address of segment 0 of the matrix (of gate with GLU), then of segment 1, ... */
+    TANDEM_ADDRESS table_up; /* GLU: likewise for up; else unused */
+    TANDEM_ADDRESS x;        /* exact: f32 rows, x_stride apart, 16-byte aligned; q8: rows of quantise_q8 */
+    TANDEM_ADDRESS y;        /* f32 rows, y_stride apart, 4-byte aligned */
+    TANDEM_ADDRESS rows;     /* -> u32 row of x for each i; 0: row(i) = i */
+    TANDEM_ADDRESS n_tok;    /* -> u32 live rows */
+    TANDEM_U32 n_row;        /* rows of the output (GLU: of gate alone) */
+    TANDEM_U32 n_col;
+    TANDEM_U32 x_stride;      /* exact: bytes, a multiple of 16; q8: Q8_ROW_BYTES(n_col) */
+    TANDEM_U32 y_stride;      /* bytes, a multiple of 4 */
+    TANDEM_U32 segment_shift; /* segment of row r = r >> segment_shift */
+    TANDEM_U32 up_row;        /* GLU: row of the up matrix that goes with gate row 0 (n_ff in a GATE_UP matrix) */
+    TANDEM_F32 softcap;       /* 0: none */
+    TANDEM_U32 reserved;
+TANDEM_STRUCT_END(matmul_push)
+
+/* Specialisation constants of matvec.comp and matmul.comp: constant_id = index in vk_matmul_plan.spec. */
+#define SPEC_LOCAL_SIZE 0    /* threads of a workgroup, a multiple of the subgroup size */
+#define SPEC_LANES_PER_ROW 1 /* lanes that share a row (power of two, at most the subgroup size) */
+#define SPEC_ROWS_PER_LANE 2
+#define SPEC_N_COL 3     /* rows of x that a subgroup works on */
+#define SPEC_GLU 4       /* 0 or 1 */
+#define SPEC_BROADCAST 5 /* 1: lanes load different parts of x and pass them round (LANES_PER_ROW = 1 only) */
+#define N_SPEC_MATMUL 6
+
+/* quantise_q8.comp: row(i) of x, i < *n_tok, to row i of q8. Grid (ceil(ceil(n_col / 32) / 8), *n_tok, 1). */
+TANDEM_STRUCT_BEGIN(quantise_push)
+    TANDEM_ADDRESS x;     /* f32 rows, x_stride apart, 16-byte aligned */
+    TANDEM_ADDRESS q8;    /* rows of Q8_ROW_BYTES(n_col), 16-byte aligned */
+    TANDEM_ADDRESS rows;  /* -> u32 row of x for each i; 0: row(i) = i */
+    TANDEM_ADDRESS n_tok; /* -> u32 live rows */
+    TANDEM_U32 n_col;
+    TANDEM_U32 x_stride; /* bytes, a multiple of 16 */
+TANDEM_STRUCT_END(quantise_push)
+
+/* embed.comp: y[i] = scale * W[token(i)], token(i) = tokens[row(i) * token_stride / 4], i < *n_tok.
+ * Grid (ceil(ceil(n_col / 32) / 64), *n_tok, 1). A token >= n_row gives a row of zeros. */
+TANDEM_STRUCT_BEGIN(embed_push)
+    TANDEM_ADDRESS table;  /* as in matmul_push */
+    TANDEM_ADDRESS y;      /* f32 rows, y_stride apart, 16-byte aligned */
+    TANDEM_ADDRESS tokens; /* -> u32 token of row 0 */
+    TANDEM_ADDRESS rows;   /* -> u32 index into tokens for each i; 0: row(i) = i */
+    TANDEM_ADDRESS n_tok;  /* -> u32 live rows */
+    TANDEM_U32 n_row;
+    TANDEM_U32 n_col;
+    TANDEM_U32 y_stride;     /* bytes, a multiple of 16 */
+    TANDEM_U32 token_stride; /* bytes, a multiple of 4 */
+    TANDEM_U32 segment_shift;
+    TANDEM_F32 scale;
+TANDEM_STRUCT_END(embed_push)
+
+#endif

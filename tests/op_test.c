@@ -1,0 +1,193 @@
+/* Every op case on a plugin against the reference: error budget, guard bytes, dead rows, equal bits when repeated.
+ *
+ * usage: op_test PLUGIN [--smoke] [--filter TEXT] [--stride N] [--list] [--device N] [--option NAME=VALUE]...
+ * --stride N runs every N-th case of the list. A case that the plugin says it does not support fails: the first-row
+ * formats and the precisions `exact` and `q8` are promised by every plugin.
+ */
+#include "cases/compare.h"
+#include "loader.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct {
+    tandem_plugin *reference, *plugin;
+    tandem_context *reference_context, *context;
+    uint32_t device;
+    unsigned log_errors; /* messages at error level, such as those of the validation layers */
+    double worst_share[TANDEM_OP_MOE_FFN + 1]; /* of the budget, by kind of op */
+    const char *worst_name[TANDEM_OP_MOE_FFN + 1];
+} shared;
+
+static case_list list;
+
+op_case *case_add(case_list *l, op_case c) {
+    if (l->n == l->capacity) {
+        fprintf(stderr, "op_test: case_list is full\n");
+        exit(2);
+    }
+    l->cases[l->n] = c;
+    return &l->cases[l->n++];
+}
+
+static void on_log(void *user, uint32_t level, const char *message) {
+    (void)user;
+    if (level == TANDEM_LOG_ERROR)
+        shared.log_errors++;
+    if (level <= TANDEM_LOG_WARNING)
+        print_error("%s\n", message);
+}
+
+static void must(side *s, tandem_status status, const char *what) {
+    if (status != TANDEM_OK)
+        fail_msg("%s: status %d, %s", what, status, s->error.message);
+}
+
+static void judge(const op_case *c, const side_output *a, const unsigned char *expected, const unsigned char *actual,
+                  uint32_t kind) {
+    comparison result;
+    compare_output(a, expected, actual, &result);
+    double share = c->budget > 0 ? result.worst / c->budget : result.worst > 0 ? 1e300 : 0;
+    if (share > shared.worst_share[kind]) {
+        shared.worst_share[kind] = share;
+        shared.worst_name[kind] = c->name;
+    }
+    if (*result.trouble)
+        fail_msg("%s", result.trouble);
+    if (!(result.worst <= c->budget))
+        fail_msg("%s: worst row %.2e, median %.2e, budget %.0e", a->name, result.worst, result.median, c->budget);
+}
+
+static void run_case(void **state) {
+    const op_case *c = *state;
+    side sides[2];
+    const tandem_backend *apis[2] = {tandem_plugin_backend(shared.reference), tandem_plugin_backend(shared.plugin)};
+    tandem_context *contexts[2] = {shared.reference_context, shared.context};
+    static const char *const who[2] = {"reference", "plugin"};
+    shared.log_errors = 0;
+    for (int i = 0; i < 2; i++) {
+        side *s = &sides[i];
+        side_open(s, apis[i], contexts[i]);
+        s->precision = c->precision;
+        s->max_tokens = c->max_tokens;
+        s->max_out = c->n_out;
+        must(s, c->build(s, c), who[i]);
+        must(s, side_compile(s), who[i]);
+        must(s, side_run(s), who[i]);
+    }
+    for (uint32_t o = 0; o < sides[0].n_output; o++) {
+        unsigned char *expected = side_read(&sides[0], &sides[0].outputs[o]);
+        unsigned char *actual = side_read(&sides[1], &sides[1].outputs[o]);
+        assert_non_null(expected);
+        assert_non_null(actual);
+        judge(c, &sides[1].outputs[o], expected, actual, sides[0].ops[0]->kind);
+        free(expected);
+        /* Same program, same device, same bits. */
+        if (o == 0)
+            must(&sides[1], side_run(&sides[1]), "second run");
+        unsigned char *again = side_read(&sides[1], &sides[1].outputs[o]);
+        assert_non_null(again);
+        assert_memory_equal(actual, again, sides[1].outputs[o].bytes);
+        free(actual);
+        free(again);
+    }
+    side_close(&sides[0]);
+    side_close(&sides[1]);
+    assert_int_equal(shared.log_errors, 0);
+}
+
+static int open_side(const char *name, const tandem_host *host, uint32_t device, tandem_plugin **plugin,
+                     tandem_context **context) {
+    tandem_error error = {.struct_size = sizeof error};
+    if (tandem_plugin_open(name, host, plugin, &error) != TANDEM_OK) {
+        print_error("%s: %s\n", name, error.message);
+        return -1;
+    }
+    tandem_context_desc desc = {.struct_size = sizeof desc, .device = device};
+    if (tandem_plugin_backend(*plugin)->context_create(&desc, context, &error) != TANDEM_OK) {
+        print_error("%s: %s\n", name, error.message);
+        return -1;
+    }
+    return 0;
+}
+
+static int close_all(void **state) {
+    (void)state;
+    static const char *const names[] = {"",     "embed", "stream", "matmul", "attention", "topk", "glu",
+                                        "add",  "scale", "copy",   "route",  "ffn"};
+    for (uint32_t k = 1; k <= TANDEM_OP_MOE_FFN; k++)
+        if (shared.worst_name[k])
+            print_message("worst share of the budget, %-9s %8.2g  (%s)\n", names[k], shared.worst_share[k],
+                          shared.worst_name[k]);
+    tandem_plugin_backend(shared.plugin)->context_destroy(shared.context);
+    tandem_plugin_backend(shared.reference)->context_destroy(shared.reference_context);
+    tandem_plugin_close(shared.plugin);
+    tandem_plugin_close(shared.reference);
+    return shared.log_errors ? -1 : 0;
+}
+
+static int usage(void) {
+    fprintf(stderr, "usage: op_test PLUGIN [--smoke] [--filter TEXT] [--stride N] [--list] [--device N] [--option N=V]...\n");
+    return 2;
+}
+
+int main(int argc, char **argv) {
+    const char *filter = NULL, *options[8];
+    uint32_t smoke = 0, only_list = 0, n_option = 0, stride = 1;
+    if (argc < 2 || argv[1][0] == '-')
+        return usage();
+    for (int i = 2; i < argc; i++) {
+        if (!strcmp(argv[i], "--smoke"))
+            smoke = 1;
+        else if (!strcmp(argv[i], "--list"))
+            only_list = 1;
+        else if (!strcmp(argv[i], "--filter") && i + 1 < argc)
+            filter = argv[++i];
+        else if (!strcmp(argv[i], "--stride") && i + 1 < argc && atoi(argv[i + 1]) > 0)
+            stride = (uint32_t)atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--device") && i + 1 < argc)
+            shared.device = (uint32_t)atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--option") && i + 1 < argc && n_option < 8)
+            options[n_option++] = argv[++i];
+        else
+            return usage();
+    }
+    static op_case storage[2048];
+    static struct CMUnitTest tests[2048];
+    list = (case_list){.cases = storage, .capacity = 2048};
+    embed_cases(&list);
+    stream_cases(&list);
+    elementwise_cases(&list);
+    matmul_cases(&list);
+    attention_cases(&list);
+    topk_cases(&list);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < list.n; i += stride) {
+        op_case *c = &list.cases[i];
+        if ((smoke && !c->smoke) || (filter && !strstr(c->name, filter)))
+            continue;
+        if (only_list)
+            puts(c->name);
+        tests[n++] = (struct CMUnitTest){.name = c->name, .test_func = run_case, .initial_state = c};
+    }
+    if (only_list)
+        return 0;
+    if (n == 0) {
+        fprintf(stderr, "op_test: no case matches\n");
+        return 2;
+    }
+    tandem_host plain = {.struct_size = sizeof plain, .abi_major = TANDEM_ABI_MAJOR, .abi_minor = TANDEM_ABI_MINOR,
+                         .log = on_log};
+    tandem_host host = plain;
+    host.n_options = n_option;
+    host.options = options;
+    if (open_side("reference", &plain, 0, &shared.reference, &shared.reference_context) ||
+        open_side(argv[1], &host, shared.device, &shared.plugin, &shared.context))
+        return 1;
+    return _cmocka_run_group_tests("ops against the reference", tests, n, NULL, close_all);
+}

@@ -1,7 +1,7 @@
 /* activations.c: the three roundings of a row of activations (the rules: tandem/quants.h).
  *
- * note: products are kept in named variables, one operation each. Contracting one to a fused multiply-add would move
- * results away from the plugins'.
+ * note: products are kept in named variables, one operation each. Contracting one to a fused multiply-add
+ * would move results away from the plugins'.
  */
 #include <float.h>
 #include <math.h>
@@ -15,23 +15,20 @@
 
 enum { GROUP = 32 };
 
-static uint32_t bits_of(float f)
-{
+static uint32_t bits_of(float f) {
     uint32_t u;
     memcpy(&u, &f, sizeof u);
     return u;
 }
 
-static float float_of(uint32_t u)
-{
+static float float_of(uint32_t u) {
     float f;
     memcpy(&f, &u, sizeof f);
     return f;
 }
 
 /* Bits of the largest magnitude; as integers, magnitudes order like numbers and NaN comes out on top. */
-static uint32_t max_abs_bits(const float *x, uint64_t n)
-{
+static uint32_t max_abs_bits(const float *x, uint64_t n) {
     uint32_t max = 0;
     for (uint64_t i = 0; i < n; i++) {
         uint32_t a = bits_of(x[i]) & 0x7fffffffu;
@@ -40,8 +37,7 @@ static uint32_t max_abs_bits(const float *x, uint64_t n)
     return max;
 }
 
-float tandem_kit_f16_row_scale(float max_abs, float *inverse)
-{
+float tandem_kit_f16_row_scale(float max_abs, float *inverse) {
     uint32_t field = bits_of(max_abs) >> 23 & 255u;
     uint32_t scale = 268 - field; /* 127 + 14 + 127 - field */
     if (scale > 253)              /* 2^126: the largest power whose inverse is a normal f32 */
@@ -50,8 +46,7 @@ float tandem_kit_f16_row_scale(float max_abs, float *inverse)
     return float_of(scale << 23);
 }
 
-static void round_f16(const float *x, float *y, uint64_t n)
-{
+static void round_f16(const float *x, float *y, uint64_t n) {
     float inverse;
     float scale = tandem_kit_f16_row_scale(float_of(max_abs_bits(x, n)), &inverse);
     for (uint64_t i = 0; i < n; i++) {
@@ -62,8 +57,7 @@ static void round_f16(const float *x, float *y, uint64_t n)
     }
 }
 
-void tandem_kit_q8_group_scale(float max_abs, float *d, float *s)
-{
+void tandem_kit_q8_group_scale(float max_abs, float *d, float *s) {
     if (max_abs < 0x1p-100f) {
         *d = 0;
         *s = 0;
@@ -84,8 +78,7 @@ void tandem_kit_q8_group_scale(float max_abs, float *d, float *s)
     *d = max_abs * (1.0f / 127.0f);
 }
 
-float tandem_kit_q8_group(const float *x, int8_t *q, uint32_t n)
-{
+float tandem_kit_q8_group(const float *x, int8_t *q, uint32_t n) {
     uint32_t max = max_abs_bits(x, n);
     if (max >= 0x7f800000u) {
         memset(q, 1, n);
@@ -102,8 +95,7 @@ float tandem_kit_q8_group(const float *x, int8_t *q, uint32_t n)
     return d;
 }
 
-static void round_q8(const float *x, float *y, uint64_t n)
-{
+static void round_q8(const float *x, float *y, uint64_t n) {
     int8_t q[GROUP];
     for (uint64_t i = 0; i < n; i += GROUP) {
         uint32_t n_group = n - i < GROUP ? (uint32_t)(n - i) : GROUP;
@@ -113,8 +105,7 @@ static void round_q8(const float *x, float *y, uint64_t n)
     }
 }
 
-tandem_status tandem_kit_round_activations(uint32_t precision, const float *x, float *y, uint64_t n)
-{
+tandem_status tandem_kit_round_activations(uint32_t precision, const float *x, float *y, uint64_t n) {
     switch (precision) {
     case TANDEM_PRECISION_EXACT:
         if (n != 0)

@@ -1,25 +1,22 @@
-/* half.c: IEEE half precision and bfloat16, by integer operations, so that a caller's rounding or flush-to-zero mode
- * changes nothing. */
+/* half.c: IEEE half precision and bfloat16, by integer operations, so that a caller's rounding or
+ * flush-to-zero mode changes nothing. */
 #include <string.h>
 
 #include <tandem/quants.h>
 
-static uint32_t bits_of(float f)
-{
+static uint32_t bits_of(float f) {
     uint32_t u;
     memcpy(&u, &f, sizeof u);
     return u;
 }
 
-static float float_of(uint32_t u)
-{
+static float float_of(uint32_t u) {
     float f;
     memcpy(&f, &u, sizeof f);
     return f;
 }
 
-float tandem_kit_f16_to_f32(uint16_t h)
-{
+float tandem_kit_f16_to_f32(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
     uint32_t exponent = (h >> 10) & 31u;
     uint32_t mantissa = h & 0x3ffu;
@@ -31,8 +28,7 @@ float tandem_kit_f16_to_f32(uint16_t h)
     return float_of(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
-uint16_t tandem_kit_f32_to_f16(float f)
-{
+uint16_t tandem_kit_f32_to_f16(float f) {
     uint32_t u = bits_of(f);
     uint32_t sign = (u >> 16) & 0x8000u;
     uint32_t a = u & 0x7fffffffu;
@@ -58,13 +54,11 @@ uint16_t tandem_kit_f32_to_f16(float f)
     return (uint16_t)(sign | h);
 }
 
-float tandem_kit_bf16_to_f32(uint16_t h)
-{
+float tandem_kit_bf16_to_f32(uint16_t h) {
     return float_of((uint32_t)h << 16);
 }
 
-uint16_t tandem_kit_f32_to_bf16(float f)
-{
+uint16_t tandem_kit_f32_to_bf16(float f) {
     uint32_t u = bits_of(f);
     if ((u & 0x7fffffffu) > 0x7f800000u)
         return (uint16_t)(u >> 16 | 0x40u);

@@ -4,28 +4,24 @@
 typedef void (*dequantise_fn)(const uint8_t *src, float *dst, uint64_t n_block);
 typedef void (*quantise_fn)(const float *src, uint8_t *dst, uint64_t n_block);
 
-static KIT_DEQUANTISE(f32)
-{
+static KIT_DEQUANTISE(f32) {
     for (uint64_t i = 0; i < n_block; i++) {
         uint32_t bits = kit_load_u32(src + 4 * i);
         memcpy(dst + i, &bits, sizeof bits);
     }
 }
 
-static KIT_DEQUANTISE(f16)
-{
+static KIT_DEQUANTISE(f16) {
     for (uint64_t i = 0; i < n_block; i++)
         dst[i] = kit_load_f16(src + 2 * i);
 }
 
-static KIT_DEQUANTISE(bf16)
-{
+static KIT_DEQUANTISE(bf16) {
     for (uint64_t i = 0; i < n_block; i++)
         dst[i] = tandem_kit_bf16_to_f32(kit_load_u16(src + 2 * i));
 }
 
-static KIT_QUANTISE(f32)
-{
+static KIT_QUANTISE(f32) {
     for (uint64_t i = 0; i < n_block; i++) {
         uint32_t bits;
         memcpy(&bits, src + i, sizeof bits);
@@ -34,14 +30,12 @@ static KIT_QUANTISE(f32)
     }
 }
 
-static KIT_QUANTISE(f16)
-{
+static KIT_QUANTISE(f16) {
     for (uint64_t i = 0; i < n_block; i++)
         kit_store_u16(dst + 2 * i, tandem_kit_f32_to_f16(src[i]));
 }
 
-static KIT_QUANTISE(bf16)
-{
+static KIT_QUANTISE(bf16) {
     for (uint64_t i = 0; i < n_block; i++)
         kit_store_u16(dst + 2 * i, tandem_kit_f32_to_bf16(src[i]));
 }
@@ -52,10 +46,10 @@ typedef struct format {
     quantise_fn quantise; /* NULL: read only */
 } format;
 
-#define FORMAT(NAME, block, bytes, name) \
-    {{TANDEM_TYPE_##NAME, block, bytes, 0, #NAME}, kit_dequantise_##name, kit_quantise_##name}
-#define READ_ONLY(NAME, block, bytes, name) \
-    {{TANDEM_TYPE_##NAME, block, bytes, 0, #NAME}, kit_dequantise_##name, NULL}
+#define FORMAT(NAME, block, bytes, name)                                                                     \
+    { {TANDEM_TYPE_##NAME, block, bytes, 0, #NAME}, kit_dequantise_##name, kit_quantise_##name }
+#define READ_ONLY(NAME, block, bytes, name)                                                                  \
+    { {TANDEM_TYPE_##NAME, block, bytes, 0, #NAME}, kit_dequantise_##name, NULL }
 
 static const format formats[] = {
     FORMAT(F32, 1, 4, f32),
@@ -78,27 +72,23 @@ static const format formats[] = {
 
 enum { N_FORMAT = sizeof formats / sizeof *formats };
 
-static const format *find(uint32_t type)
-{
+static const format *find(uint32_t type) {
     for (uint32_t i = 0; i < N_FORMAT; i++)
         if (formats[i].info.type == type)
             return &formats[i];
     return NULL;
 }
 
-const tandem_type_info *tandem_kit_type(uint32_t type)
-{
+const tandem_type_info *tandem_kit_type(uint32_t type) {
     const format *f = find(type);
     return f != NULL ? &f->info : NULL;
 }
 
-const tandem_type_info *tandem_kit_type_at(uint32_t index)
-{
+const tandem_type_info *tandem_kit_type_at(uint32_t index) {
     return index < N_FORMAT ? &formats[index].info : NULL;
 }
 
-static int same_name(const char *a, const char *b)
-{
+static int same_name(const char *a, const char *b) {
     for (;; a++, b++) {
         char x = *a >= 'a' && *a <= 'z' ? (char)(*a - 'a' + 'A') : *a; /* independent of the locale */
         char y = *b >= 'a' && *b <= 'z' ? (char)(*b - 'a' + 'A') : *b;
@@ -109,16 +99,14 @@ static int same_name(const char *a, const char *b)
     }
 }
 
-const tandem_type_info *tandem_kit_type_by_name(const char *name)
-{
+const tandem_type_info *tandem_kit_type_by_name(const char *name) {
     for (uint32_t i = 0; name != NULL && i < N_FORMAT; i++)
         if (same_name(formats[i].info.name, name))
             return &formats[i].info;
     return NULL;
 }
 
-uint64_t tandem_kit_row_bytes(uint32_t type, uint64_t n_col)
-{
+uint64_t tandem_kit_row_bytes(uint32_t type, uint64_t n_col) {
     const format *f = find(type);
     if (f == NULL || n_col % f->info.block != 0)
         return 0;
@@ -126,8 +114,7 @@ uint64_t tandem_kit_row_bytes(uint32_t type, uint64_t n_col)
     return n_block <= UINT64_MAX / f->info.block_bytes ? n_block * f->info.block_bytes : 0;
 }
 
-tandem_status tandem_kit_dequantise(uint32_t type, const void *src, float *dst, uint64_t n)
-{
+tandem_status tandem_kit_dequantise(uint32_t type, const void *src, float *dst, uint64_t n) {
     const format *f = find(type);
     if (f == NULL || n % f->info.block != 0)
         return TANDEM_E_INVALID;
@@ -135,8 +122,7 @@ tandem_status tandem_kit_dequantise(uint32_t type, const void *src, float *dst, 
     return TANDEM_OK;
 }
 
-tandem_status tandem_kit_quantise(uint32_t type, const float *src, void *dst, uint64_t n)
-{
+tandem_status tandem_kit_quantise(uint32_t type, const float *src, void *dst, uint64_t n) {
     const format *f = find(type);
     if (f == NULL || n % f->info.block != 0)
         return TANDEM_E_INVALID;
@@ -146,8 +132,7 @@ tandem_status tandem_kit_quantise(uint32_t type, const float *src, void *dst, ui
     return TANDEM_OK;
 }
 
-int tandem_kit_can_quantise(uint32_t type)
-{
+int tandem_kit_can_quantise(uint32_t type) {
     const format *f = find(type);
     return f != NULL && f->quantise != NULL;
 }

@@ -5,6 +5,7 @@
 #ifndef TANDEM_KIT_QUANTS_INTERNAL_H
 #define TANDEM_KIT_QUANTS_INTERNAL_H
 
+#include <math.h>
 #include <string.h>
 
 #include <tandem/quants.h>
@@ -44,38 +45,35 @@ KIT_QUANTISE(q6_k);
 /* The 16 levels of IQ4_NL and IQ4_XS. */
 extern const int8_t kit_iq4_levels[16];
 
-/* quants_fit.c: scale, and offset, that bring x closest to integers in a range. n <= 32. */
+/* quants_fit.c: scale, and offset, that bring x closest to integers in a range. n is 16 or 32. */
 
-/* x ~ scale * q, q in [q_min, -q_min - 1]; the scale may be negative, so that the largest magnitude can take q_min. */
+/* x ~ scale * q, q in [q_min, -q_min - 1]; the scale may be negative, so that the largest magnitude can take
+ * q_min. */
 float kit_fit_symmetric(const float *x, uint32_t n, int32_t q_min);
 
-/* x ~ scale * q + *offset, q in [0, q_max], scale >= 0. offset_below_zero: the format can only store offsets <= 0. */
+/* x ~ scale * q + *offset, q in [0, q_max], scale >= 0. offset_below_zero: the format can only store offsets
+ * <= 0. */
 float kit_fit_affine(const float *x, uint32_t n, int32_t q_max, int offset_below_zero, float *offset);
 
-static inline uint16_t kit_load_u16(const uint8_t *p)
-{
+static inline uint16_t kit_load_u16(const uint8_t *p) {
     return (uint16_t)(p[0] | p[1] << 8);
 }
 
-static inline uint32_t kit_load_u32(const uint8_t *p)
-{
+static inline uint32_t kit_load_u32(const uint8_t *p) {
     return (uint32_t)kit_load_u16(p) | (uint32_t)kit_load_u16(p + 2) << 16;
 }
 
-static inline float kit_load_f16(const uint8_t *p)
-{
+static inline float kit_load_f16(const uint8_t *p) {
     return tandem_kit_f16_to_f32(kit_load_u16(p));
 }
 
-static inline void kit_store_u16(uint8_t *p, uint16_t value)
-{
+static inline void kit_store_u16(uint8_t *p, uint16_t value) {
     p[0] = (uint8_t)value;
     p[1] = (uint8_t)(value >> 8);
 }
 
 /* Stores a scale, saturated to what f16 can hold; returns the value a reader will see. */
-static inline float kit_store_f16(uint8_t *p, float value)
-{
+static inline float kit_store_f16(uint8_t *p, float value) {
     value = value > 65504.0f ? 65504.0f : value < -65504.0f ? -65504.0f : value;
     uint16_t h = tandem_kit_f32_to_f16(value);
     kit_store_u16(p, h);
@@ -83,26 +81,22 @@ static inline float kit_store_f16(uint8_t *p, float value)
 }
 
 /* 1/x, or 0 where that is not finite: a scale too small to matter quantises to zeros. */
-static inline float kit_inverse(float x)
-{
-    return (x < 0 ? -x : x) < 0x1p-120f ? 0.0f : 1.0f / x;
+static inline float kit_inverse(float x) {
+    return fabsf(x) < 0x1p-120f ? 0.0f : 1.0f / x;
 }
 
-/* Nearest integer of x in [low, high], |low|, |high| < 2^22; ties to even. */
-static inline int32_t kit_round(float x, float low, float high)
-{
+/* Nearest integer of x in [low, high], |low|, |high| < 2^22; ties to even. Plain arithmetic, so that loops
+ * over it become vector code. */
+static inline float kit_round(float x, float low, float high) {
     x = x > low ? x : low; /* NaN becomes low */
     x = x < high ? x : high;
     float shifted = x + 0x1.8p23f;
-    int32_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    return bits - 0x4b400000;
+    return shifted - 0x1.8p23f;
 }
 
-/* Quantisers read their input through this: no NaN, nothing beyond 2^30, which is more than any format can hold, so
- * that sums of squares stay finite. */
-static inline void kit_read_tame(const float *src, float *x, uint32_t n)
-{
+/* Quantisers read their input through this: no NaN, nothing beyond 2^30, which is more than any format can
+ * hold, so that sums of squares stay finite. */
+static inline void kit_read_tame(const float *src, float *x, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         float v = src[i] == src[i] ? src[i] : 0.0f;
         v = v > 0x1p30f ? 0x1p30f : v;

@@ -1,12 +1,12 @@
 /* quants_k.c: reading the formats with super-blocks of 256.
  *
- * Where quants are spread over two halves of 128 elements: n = half, g = group of 32 in it, l = element of the group.
+ * Where quants are spread over two halves of 128 elements: n = half, g = group of 32 in it, l = element of
+ * the group.
  */
 #include "quants_internal.h"
 
 /* Six-bit scale and min of sub-block j of Q4_K and Q5_K, from the 12 bytes s. */
-static void read_scale_min(const uint8_t *s, uint32_t j, float *scale, float *min)
-{
+static void read_scale_min(const uint8_t *s, uint32_t j, float *scale, float *min) {
     uint32_t sc, m;
     if (j < 4) {
         sc = s[j] & 63u;
@@ -19,8 +19,7 @@ static void read_scale_min(const uint8_t *s, uint32_t j, float *scale, float *mi
     *min = (float)m;
 }
 
-KIT_DEQUANTISE(q4_k)
-{
+KIT_DEQUANTISE(q4_k) {
     for (; n_block-- > 0; src += 144, dst += SUPER) {
         float d = kit_load_f16(src), dmin = kit_load_f16(src + 2);
         for (uint32_t j = 0; j < 8; j++) {
@@ -36,8 +35,7 @@ KIT_DEQUANTISE(q4_k)
     }
 }
 
-KIT_DEQUANTISE(q5_k)
-{
+KIT_DEQUANTISE(q5_k) {
     for (; n_block-- > 0; src += 176, dst += SUPER) {
         const uint8_t *high = src + 16;
         float d = kit_load_f16(src), dmin = kit_load_f16(src + 2);
@@ -56,8 +54,7 @@ KIT_DEQUANTISE(q5_k)
     }
 }
 
-KIT_DEQUANTISE(q6_k)
-{
+KIT_DEQUANTISE(q6_k) {
     for (; n_block-- > 0; src += 210, dst += SUPER) {
         float d = kit_load_f16(src + 208);
         for (uint32_t part = 0; part < 16; part++) { /* 16 elements with one scale */
@@ -74,8 +71,7 @@ KIT_DEQUANTISE(q6_k)
     }
 }
 
-KIT_DEQUANTISE(q2_k)
-{
+KIT_DEQUANTISE(q2_k) {
     for (; n_block-- > 0; src += 84, dst += SUPER) {
         float d = kit_load_f16(src + 80), dmin = kit_load_f16(src + 82);
         for (uint32_t part = 0; part < 16; part++) {
@@ -87,8 +83,7 @@ KIT_DEQUANTISE(q2_k)
     }
 }
 
-KIT_DEQUANTISE(q3_k)
-{
+KIT_DEQUANTISE(q3_k) {
     for (; n_block-- > 0; src += 110, dst += SUPER) {
         const uint8_t *s = src + 96;
         float d = kit_load_f16(src + 108);
@@ -106,8 +101,7 @@ KIT_DEQUANTISE(q3_k)
     }
 }
 
-KIT_DEQUANTISE(iq4_xs)
-{
+KIT_DEQUANTISE(iq4_xs) {
     for (; n_block-- > 0; src += 136, dst += SUPER) {
         float d = kit_load_f16(src);
         uint32_t scales_high = kit_load_u16(src + 2);

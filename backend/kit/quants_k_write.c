@@ -1,7 +1,8 @@
 /* quants_k_write.c: writing Q4_K, Q5_K and Q6_K.
  *
- * Every sub-block is fitted by itself; the largest fitted scale (and offset) sets the super-block's f16 scale, the
- * others become integers of it, and the quants are rounded once more against what a reader will compute.
+ * Every sub-block is fitted by itself; the largest fitted scale (and offset) sets the super-block's f16
+ * scale, the others become integers of it, and the quants are rounded once more against what a reader will
+ * compute.
  */
 #include "quants_internal.h"
 
@@ -13,8 +14,7 @@ typedef struct affine_super {
 } affine_super;
 
 /* Writes d and dmin to header[0..3]. */
-static void fit_affine_super(const float *x, int32_t q_max, uint8_t *header, affine_super *out)
-{
+static void fit_affine_super(const float *x, int32_t q_max, uint8_t *header, affine_super *out) {
     float scale[8], min[8], top_scale = 0, top_min = 0;
     for (uint32_t j = 0; j < 8; j++) {
         float offset;
@@ -32,13 +32,12 @@ static void fit_affine_super(const float *x, int32_t q_max, uint8_t *header, aff
         float inverse = kit_inverse(d * (float)out->scale[j]);
         float offset = dmin * (float)out->min[j];
         for (uint32_t i = 32 * j; i < 32 * j + 32; i++)
-            out->q[i] = (uint8_t)kit_round((x[i] + offset) * inverse, 0.0f, (float)q_max);
+            out->q[i] = (uint8_t)(int32_t)kit_round((x[i] + offset) * inverse, 0.0f, (float)q_max);
     }
 }
 
 /* Packs eight 6-bit scales and mins into 12 bytes. */
-static void write_scale_min(const affine_super *super, uint8_t *s)
-{
+static void write_scale_min(const affine_super *super, uint8_t *s) {
     for (uint32_t j = 0; j < 4; j++) {
         s[j] = (uint8_t)(super->scale[j] | (super->scale[j + 4] >> 4) << 6);
         s[j + 4] = (uint8_t)(super->min[j] | (super->min[j + 4] >> 4) << 6);
@@ -46,15 +45,13 @@ static void write_scale_min(const affine_super *super, uint8_t *s)
     }
 }
 
-static void write_nibbles(const uint8_t q[SUPER], uint8_t *nibbles)
-{
+static void write_nibbles(const uint8_t q[SUPER], uint8_t *nibbles) {
     for (uint32_t pair = 0; pair < 4; pair++)
         for (uint32_t l = 0; l < 32; l++)
             nibbles[32 * pair + l] = (uint8_t)((q[64 * pair + l] & 15) | (q[64 * pair + 32 + l] & 15) << 4);
 }
 
-KIT_QUANTISE(q4_k)
-{
+KIT_QUANTISE(q4_k) {
     float x[SUPER];
     affine_super super;
     for (; n_block-- > 0; src += SUPER, dst += 144) {
@@ -65,8 +62,7 @@ KIT_QUANTISE(q4_k)
     }
 }
 
-KIT_QUANTISE(q5_k)
-{
+KIT_QUANTISE(q5_k) {
     float x[SUPER];
     affine_super super;
     for (; n_block-- > 0; src += SUPER, dst += 176) {
@@ -83,8 +79,7 @@ KIT_QUANTISE(q5_k)
     }
 }
 
-KIT_QUANTISE(q6_k)
-{
+KIT_QUANTISE(q6_k) {
     float x[SUPER];
     uint8_t q[SUPER];
     for (; n_block-- > 0; src += SUPER, dst += 210) {
@@ -92,7 +87,7 @@ KIT_QUANTISE(q6_k)
         float scale[16], top = 0, top_abs = 0;
         for (uint32_t part = 0; part < 16; part++) {
             scale[part] = kit_fit_symmetric(x + 16 * part, 16, -32);
-            float a = scale[part] < 0 ? -scale[part] : scale[part];
+            float a = fabsf(scale[part]);
             if (a > top_abs) {
                 top_abs = a;
                 top = scale[part];
@@ -101,18 +96,19 @@ KIT_QUANTISE(q6_k)
         float d = kit_store_f16(dst + 208, top / -128.0f);
         float inverse_d = kit_inverse(d);
         for (uint32_t part = 0; part < 16; part++) {
-            int32_t sc = kit_round(scale[part] * inverse_d, -128.0f, 127.0f);
+            int32_t sc = (int32_t)kit_round(scale[part] * inverse_d, -128.0f, 127.0f);
             dst[192 + part] = (uint8_t)sc;
             float inverse = kit_inverse(d * (float)sc);
             for (uint32_t i = 16 * part; i < 16 * part + 16; i++)
-                q[i] = (uint8_t)(kit_round(x[i] * inverse, -32.0f, 31.0f) + 32);
+                q[i] = (uint8_t)((int32_t)kit_round(x[i] * inverse, -32.0f, 31.0f) + 32);
         }
         for (uint32_t n = 0; n < 2; n++)
             for (uint32_t l = 0; l < 32; l++) {
                 const uint8_t *e = q + 128 * n + l; /* groups at 0, 32, 64, 96 */
                 dst[64 * n + l] = (uint8_t)((e[0] & 15) | (e[64] & 15) << 4);
                 dst[64 * n + 32 + l] = (uint8_t)((e[32] & 15) | (e[96] & 15) << 4);
-                dst[128 + 32 * n + l] = (uint8_t)(e[0] >> 4 | e[32] >> 4 << 2 | e[64] >> 4 << 4 | e[96] >> 4 << 6);
+                dst[128 + 32 * n + l] =
+                    (uint8_t)(e[0] >> 4 | e[32] >> 4 << 2 | e[64] >> 4 << 4 | e[96] >> 4 << 6);
             }
     }
 }

@@ -1,4 +1,5 @@
-/* quants_legacy.c: formats with blocks of 32. Byte j of the nibbles holds elements j (low half) and j + 16 (high). */
+/* quants_legacy.c: formats with blocks of 32. Byte j of the nibbles holds elements j (low half) and j + 16
+ * (high). */
 #include "quants_internal.h"
 
 enum { BLOCK = 32, HALF = 16 };
@@ -8,8 +9,7 @@ const int8_t kit_iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 
 /* Twice the values of E2M1. */
 static const int8_t e2m1_doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-KIT_DEQUANTISE(q4_0)
-{
+KIT_DEQUANTISE(q4_0) {
     for (; n_block-- > 0; src += 18, dst += BLOCK) {
         float d = kit_load_f16(src);
         for (uint32_t j = 0; j < HALF; j++) {
@@ -19,8 +19,7 @@ KIT_DEQUANTISE(q4_0)
     }
 }
 
-KIT_DEQUANTISE(q4_1)
-{
+KIT_DEQUANTISE(q4_1) {
     for (; n_block-- > 0; src += 20, dst += BLOCK) {
         float d = kit_load_f16(src), m = kit_load_f16(src + 2);
         for (uint32_t j = 0; j < HALF; j++) {
@@ -31,16 +30,14 @@ KIT_DEQUANTISE(q4_1)
 }
 
 /* The fifth bits are bit i of a little-endian word. */
-static void read_5bit(const uint8_t *nibbles, uint32_t high, int32_t q[BLOCK])
-{
+static void read_5bit(const uint8_t *nibbles, uint32_t high, int32_t q[BLOCK]) {
     for (uint32_t j = 0; j < HALF; j++) {
         q[j] = (int32_t)((nibbles[j] & 15u) | (high >> j & 1u) << 4);
         q[j + HALF] = (int32_t)((uint32_t)nibbles[j] >> 4 | (high >> (j + HALF) & 1u) << 4);
     }
 }
 
-KIT_DEQUANTISE(q5_0)
-{
+KIT_DEQUANTISE(q5_0) {
     int32_t q[BLOCK];
     for (; n_block-- > 0; src += 22, dst += BLOCK) {
         float d = kit_load_f16(src);
@@ -50,8 +47,7 @@ KIT_DEQUANTISE(q5_0)
     }
 }
 
-KIT_DEQUANTISE(q5_1)
-{
+KIT_DEQUANTISE(q5_1) {
     int32_t q[BLOCK];
     for (; n_block-- > 0; src += 24, dst += BLOCK) {
         float d = kit_load_f16(src), m = kit_load_f16(src + 2);
@@ -61,8 +57,7 @@ KIT_DEQUANTISE(q5_1)
     }
 }
 
-KIT_DEQUANTISE(q8_0)
-{
+KIT_DEQUANTISE(q8_0) {
     for (; n_block-- > 0; src += 34, dst += BLOCK) {
         float d = kit_load_f16(src);
         for (uint32_t i = 0; i < BLOCK; i++)
@@ -70,8 +65,7 @@ KIT_DEQUANTISE(q8_0)
     }
 }
 
-KIT_DEQUANTISE(iq4_nl)
-{
+KIT_DEQUANTISE(iq4_nl) {
     for (; n_block-- > 0; src += 18, dst += BLOCK) {
         float d = kit_load_f16(src);
         for (uint32_t j = 0; j < HALF; j++) {
@@ -81,8 +75,7 @@ KIT_DEQUANTISE(iq4_nl)
     }
 }
 
-KIT_DEQUANTISE(mxfp4)
-{
+KIT_DEQUANTISE(mxfp4) {
     for (; n_block-- > 0; src += 17, dst += BLOCK) {
         /* 2^(e - 128); e = 0 and 1 are the subnormals 2^-128 and 2^-127 */
         uint32_t bits = src[0] < 2 ? 0x200000u << src[0] : (uint32_t)(src[0] - 1) << 23;
@@ -96,28 +89,25 @@ KIT_DEQUANTISE(mxfp4)
 }
 
 /* q[i] = round((x[i] - m) / d), as bytes, shifted up by `bias`. */
-static void round_block(const float *x, float d, float m, int32_t low, int32_t high, int32_t bias, uint8_t q[BLOCK])
-{
+static void round_block(const float *x, float d, float m, int32_t low, int32_t high, int32_t bias,
+                        uint8_t q[BLOCK]) {
     float inverse = kit_inverse(d);
     for (uint32_t i = 0; i < BLOCK; i++)
-        q[i] = (uint8_t)(kit_round((x[i] - m) * inverse, (float)low, (float)high) + bias);
+        q[i] = (uint8_t)((int32_t)kit_round((x[i] - m) * inverse, (float)low, (float)high) + bias);
 }
 
-static void write_nibbles(const uint8_t q[BLOCK], uint8_t *nibbles)
-{
+static void write_nibbles(const uint8_t q[BLOCK], uint8_t *nibbles) {
     for (uint32_t j = 0; j < HALF; j++)
         nibbles[j] = (uint8_t)((q[j] & 15) | (q[j + HALF] & 15) << 4);
 }
 
-static void write_fifth_bits(const uint8_t q[BLOCK], uint8_t *bytes)
-{
+static void write_fifth_bits(const uint8_t q[BLOCK], uint8_t *bytes) {
     memset(bytes, 0, 4);
     for (uint32_t i = 0; i < BLOCK; i++)
         bytes[i / 8] = (uint8_t)(bytes[i / 8] | (q[i] >> 4) << i % 8);
 }
 
-KIT_QUANTISE(q4_0)
-{
+KIT_QUANTISE(q4_0) {
     float x[BLOCK];
     uint8_t q[BLOCK];
     for (; n_block-- > 0; src += BLOCK, dst += 18) {
@@ -128,8 +118,7 @@ KIT_QUANTISE(q4_0)
     }
 }
 
-KIT_QUANTISE(q4_1)
-{
+KIT_QUANTISE(q4_1) {
     float x[BLOCK], m;
     uint8_t q[BLOCK];
     for (; n_block-- > 0; src += BLOCK, dst += 20) {
@@ -141,8 +130,7 @@ KIT_QUANTISE(q4_1)
     }
 }
 
-KIT_QUANTISE(q5_0)
-{
+KIT_QUANTISE(q5_0) {
     float x[BLOCK];
     uint8_t q[BLOCK];
     for (; n_block-- > 0; src += BLOCK, dst += 22) {
@@ -154,8 +142,7 @@ KIT_QUANTISE(q5_0)
     }
 }
 
-KIT_QUANTISE(q5_1)
-{
+KIT_QUANTISE(q5_1) {
     float x[BLOCK], m;
     uint8_t q[BLOCK];
     for (; n_block-- > 0; src += BLOCK, dst += 24) {
@@ -168,14 +155,13 @@ KIT_QUANTISE(q5_1)
     }
 }
 
-KIT_QUANTISE(q8_0)
-{
+KIT_QUANTISE(q8_0) {
     float x[BLOCK];
     for (; n_block-- > 0; src += BLOCK, dst += 34) {
         kit_read_tame(src, x, BLOCK);
         float max = 0;
         for (uint32_t i = 0; i < BLOCK; i++) {
-            float a = x[i] < 0 ? -x[i] : x[i];
+            float a = fabsf(x[i]);
             max = a > max ? a : max;
         }
         float d = kit_store_f16(dst, max / 127.0f);

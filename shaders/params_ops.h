@@ -1,0 +1,347 @@
+/* shaders/params_ops.h: push constants, specialisation constants, grids and scratch of the shaders attention_*, stream,
+ * topk, elementwise and kv_*. Read by C and by GLSL (the words: params.h).
+ *
+ * Addresses are device addresses, 0 for an absent view, multiples of 16 unless said otherwise. Strides are bytes between
+ * rows. "rows" of a grid is the live row count of the op's row set: n_rows for an op on ALL rows, n_out for one on OUT
+ * rows; command buffers are recorded once, so these grids come from indirect commands.
+ *
+ * Row i of an op on OUT rows is row index[i] of the run: `index` is the dense u32 list of the wanted rows, 0 on an op on
+ * ALL rows. It always says which run row (position, slot) and which row of visible_until belong to i; whether a view is
+ * read at row i or at row index[i] is a bit of `gather` (set: the view holds ALL rows; must be 0 without an index).
+ *
+ * Specialisation constant 0 of every shader is LOCAL_SIZE, the threads of a workgroup: a power of two, a multiple of the
+ * subgroup size, at most 256. Every shader runs at any subgroup size from 4 to 64.
+ */
+#ifndef TANDEM_SHADERS_PARAMS_OPS_H
+#define TANDEM_SHADERS_PARAMS_OPS_H
+
+#include "params.h"
+
+#ifdef VULKAN
+#define TANDEM_SHARED
+#else
+#define TANDEM_SHARED static inline
+#endif
+
+/* One row of a run, as shaders read it: 16 bytes. */
+TANDEM_STRUCT_BEGIN(run_row)
+    TANDEM_U32 token;
+    TANDEM_U32 position;
+    TANDEM_U32 slot;
+    TANDEM_U32 end; /* positions the slot holds once this run's rows are appended */
+TANDEM_STRUCT_END(run_row)
+
+/* ---- attention_append: head norms, rotation, append to the cache, queries to scratch ----
+ *
+ * Grid: (N_HEAD + 2 * N_KV_HEAD, rows, 1) where k is present, else (N_HEAD, rows, 1).
+ * Specialisation: 0 LOCAL_SIZE (32 serves), 1 HEAD_DIM (a multiple of 8; of 32 for KV_Q8_0), 2 N_HEAD, 3 N_KV_HEAD,
+ * 4 N_ROPE_PAIR, 5 KV_TYPE, 6 FLAGS (APPEND_*).
+ *
+ * rope: pairs {cos, sin} f32. Table row r < 256 holds those of r * omega[i], row 256 + r those of 256 * r * omega[i], for
+ * every 256 * r below the capacity. A row has rope_row_pairs(N_ROPE_PAIR) pairs, {1, 0} from N_ROPE_PAIR on. */
+#define SPEC_HEAD_DIM 1
+#define SPEC_N_HEAD 2
+#define SPEC_N_KV_HEAD 3
+#define SPEC_N_ROPE_PAIR 4
+#define SPEC_KV_TYPE 5
+#define SPEC_APPEND_FLAGS 6
+#define APPEND_V_NORM 1u
+#define APPEND_K_IS_V 2u
+#define APPEND_GATHER_Q 1u
+
+TANDEM_STRUCT_BEGIN(attention_append_push)
+    TANDEM_ADDRESS run_rows; /* run_row[n_rows] */
+    TANDEM_ADDRESS index;    /* u32, or 0; a multiple of 4 */
+    TANDEM_ADDRESS q;        /* [rows][N_HEAD * HEAD_DIM] f32 */
+    TANDEM_ADDRESS k;        /* [rows][N_KV_HEAD * HEAD_DIM] f32, or 0 */
+    TANDEM_ADDRESS v;        /* likewise; ignored with APPEND_K_IS_V */
+    TANDEM_ADDRESS q_norm;   /* [HEAD_DIM] f32, or 0: no norm; a multiple of 4 */
+    TANDEM_ADDRESS k_norm;   /* likewise */
+    TANDEM_ADDRESS rope;     /* tables as above; 0 when N_ROPE_PAIR is 0 */
+    TANDEM_ADDRESS q_out;    /* scratch [rows][N_HEAD][HEAD_DIM] f32: scale * rope(norm(q)), dense */
+    TANDEM_ADDRESS k_cache;  /* see "cache" */
+    TANDEM_ADDRESS v_cache;
+    TANDEM_U32 q_stride;
+    TANDEM_U32 k_stride;
+    TANDEM_U32 v_stride;
+    TANDEM_F32 scale;
+    TANDEM_F32 eps;
+    TANDEM_U32 ring; /* positions a region holds; position p lives at p mod ring */
+    TANDEM_U32 region_bytes;
+    TANDEM_U32 gather; /* APPEND_GATHER_Q */
+TANDEM_STRUCT_END(attention_append_push)
+
+TANDEM_SHARED TANDEM_U32 rope_row_pairs(TANDEM_U32 n_rope_pair)
+{
+    return (n_rope_pair + 3u) / 4u * 4u;
+}
+
+/* ---- cache ----
+ *
+ * K of a layer, and V of a layer, are each an array of regions [slot][kv head], region_bytes apart. A region is below
+ * 4 GiB and holds `ring` rows of kv_row_bytes bytes (F32, F16: the elements; Q8_0: the signed bytes), then, for Q8_0,
+ * `ring` rows of kv_scale_row_bytes bytes: the f16 scales of groups of 32, padded to 4 bytes. */
+#define KV_F32 0u
+#define KV_F16 1u
+#define KV_Q8_0 8u
+
+TANDEM_SHARED TANDEM_U32 kv_row_bytes(TANDEM_U32 type, TANDEM_U32 head_dim)
+{
+    return type == KV_F32 ? head_dim * 4u : type == KV_F16 ? head_dim * 2u : head_dim;
+}
+
+TANDEM_SHARED TANDEM_U32 kv_scale_row_bytes(TANDEM_U32 type, TANDEM_U32 head_dim)
+{
+    return type == KV_Q8_0 ? (head_dim / 32u + 1u) / 2u * 4u : 0u;
+}
+
+/* The caller has checked that ring * (kv_row_bytes + kv_scale_row_bytes) + 15 is below 2^32. */
+TANDEM_SHARED TANDEM_U32 kv_region_bytes(TANDEM_U32 type, TANDEM_U32 head_dim, TANDEM_U32 ring)
+{
+    return (ring * (kv_row_bytes(type, head_dim) + kv_scale_row_bytes(type, head_dim)) + 15u) / 16u * 16u;
+}
+
+/* ---- attention_split and attention_combine ----
+ *
+ * A workgroup of attention_split takes N_ROW_TILE rows, N_HEAD_TILE query heads of one KV head, and one split of the keys
+ * those rows see. With one split it writes `out`; with more, partial results that attention_combine merges in the order
+ * of the splits.
+ * split grid:   (N_HEAD / N_HEAD_TILE, attention_tiles(rows, N_ROW_TILE), n_split), n_split = attention_n_split(...)
+ * combine grid: (N_HEAD, rows, 1), or (0, 0, 0) when n_split is 1
+ * Specialisation of both: 0 LOCAL_SIZE, 1 HEAD_DIM (a multiple of 8, at most 512), 2 N_HEAD, 3 N_KV_HEAD; of the split
+ * also 4 N_HEAD_TILE (divides N_HEAD / N_KV_HEAD), 5 KV_TYPE, 6 N_ROW_TILE. attention_choose() chooses. */
+#define SPEC_N_HEAD_TILE 4
+#define SPEC_N_ROW_TILE 6
+#define SPLIT_GATHER_VISIBLE 1u
+
+
+TANDEM_STRUCT_BEGIN(attention_split_push)
+    TANDEM_ADDRESS run_rows;
+    TANDEM_ADDRESS index;         /* u32, or 0; a multiple of 4 */
+    TANDEM_ADDRESS n_tok;         /* -> u32 live rows of the op; a multiple of 4 */
+    TANDEM_ADDRESS q;             /* q_out of attention_append */
+    TANDEM_ADDRESS k_cache;
+    TANDEM_ADDRESS v_cache;
+    TANDEM_ADDRESS visible_until; /* u32 of each row, visible_stride apart, or 0; a multiple of 4 */
+    TANDEM_ADDRESS partial;       /* scratch of attention_partial_bytes */
+    TANDEM_ADDRESS out;           /* [rows][N_HEAD * HEAD_DIM] f32 */
+    TANDEM_U32 out_stride;
+    TANDEM_U32 visible_stride;
+    TANDEM_U32 ring;
+    TANDEM_U32 region_bytes;
+    TANDEM_U32 window; /* 0: none */
+    TANDEM_U32 gather; /* SPLIT_GATHER_VISIBLE */
+TANDEM_STRUCT_END(attention_split_push)
+
+TANDEM_STRUCT_BEGIN(attention_combine_push)
+    TANDEM_ADDRESS partial;
+    TANDEM_ADDRESS out;
+    TANDEM_ADDRESS split_command; /* the split's VkDispatchIndirectCommand: its z is n_split; a multiple of 4 */
+    TANDEM_U32 out_stride;
+    TANDEM_U32 reserved;
+TANDEM_STRUCT_END(attention_combine_push)
+
+/* Most keys one workgroup may visit. lavapipe grants a subgroup 65535 loop iterations in all and then goes on with wrong
+ * results; tests compute what a workgroup of each shape uses. */
+#define ATTENTION_MAX_KEYS 16384u
+#define ATTENTION_MIN_KEYS 128u /* a smaller split costs more to combine than it gains */
+#define ATTENTION_MAX_SPLIT 256u
+
+TANDEM_SHARED TANDEM_U32 attention_tiles(TANDEM_U32 n_rows, TANDEM_U32 row_tile)
+{
+    return (n_rows + row_tile - 1u) / row_tile;
+}
+
+/* Most keys that a tile of rows visits. max_end: the largest max(position + 1, min(visible_until, end)) over the rows of
+ * the op. look_ahead: n_rows of the run where visible_until is present, else 0. n_slot: most slots in one tile,
+ * min(N_ROW_TILE, slots in the run); a tile visits the keys of each of its slots in turn. */
+TANDEM_SHARED TANDEM_U32 attention_keys(TANDEM_U32 max_end, TANDEM_U32 window, TANDEM_U32 row_tile,
+                                        TANDEM_U32 look_ahead, TANDEM_U32 n_slot)
+{
+    TANDEM_U32 seen = window + row_tile + look_ahead;
+    return (window == 0u || max_end < seen ? max_end : seen) * n_slot;
+}
+
+/* Splits of the context: enough to give the device `target` workgroups, but none below MIN_KEYS keys and none above
+ * MAX_KEYS. n_group: workgroups per split, (N_HEAD / N_HEAD_TILE) * attention_tiles(rows). target: about four per compute
+ * unit of a GPU. */
+TANDEM_SHARED TANDEM_U32 attention_n_split(TANDEM_U32 n_keys, TANDEM_U32 n_group, TANDEM_U32 target)
+{
+    TANDEM_U32 wanted = (target + n_group - 1u) / n_group;
+    TANDEM_U32 most = (n_keys + ATTENTION_MIN_KEYS - 1u) / ATTENTION_MIN_KEYS;
+    TANDEM_U32 least = (n_keys + ATTENTION_MAX_KEYS - 1u) / ATTENTION_MAX_KEYS;
+    TANDEM_U32 n = wanted < most ? wanted : most;
+    n = n > least ? n : least;
+    n = n < 1u ? 1u : n;
+    return n < ATTENTION_MAX_SPLIT ? n : ATTENTION_MAX_SPLIT;
+}
+
+#ifndef VULKAN
+/* Constants of attention_split for a layer and a program. */
+typedef struct attention_plan {
+    uint32_t local_size;
+    uint32_t head_tile;
+    uint32_t row_tile;
+} attention_plan;
+
+/* max_rows: the program's max_tokens (max_out for an op on OUT rows). subgroup_size: of the device. */
+static inline attention_plan attention_choose(uint32_t head_dim, uint32_t n_head, uint32_t n_kv_head, uint32_t max_rows,
+                                              uint32_t subgroup_size)
+{
+    uint32_t group = n_head / n_kv_head;
+    attention_plan plan = {.local_size = 64, .head_tile = 1, .row_tile = 1};
+    for (uint32_t i = 2; i <= 8; i++)
+        if (group % i == 0)
+            plan.head_tile = i;
+    while (plan.head_tile * plan.row_tile * 2 <= 8 && plan.row_tile < max_rows)
+        plan.row_tile *= 2;
+    if (plan.local_size < subgroup_size)
+        plan.local_size = subgroup_size;
+    (void)head_dim;
+    return plan;
+}
+
+/* Scratch for partial results of up to max_rows rows at up to max_end positions. */
+static inline uint64_t attention_partial_bytes(const attention_plan *plan, uint32_t head_dim, uint32_t n_head,
+                                               uint32_t max_rows, uint32_t max_end, uint32_t window, uint32_t look_ahead,
+                                               uint32_t n_slot, uint32_t target)
+{
+    uint64_t most = 0;
+    for (uint32_t n_rows = 1; n_rows <= max_rows; n_rows++) {
+        uint32_t n_keys = attention_keys(max_end, window, plan->row_tile, look_ahead, n_slot);
+        uint32_t n_group = n_head / plan->head_tile * attention_tiles(n_rows, plan->row_tile);
+        uint32_t n_split = attention_n_split(n_keys, n_group, target);
+        uint64_t bytes = n_split == 1 ? 0 : (uint64_t)n_rows * n_head * n_split * (head_dim + 4u) * 4u;
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+#endif
+
+/* ---- stream: the residual stream between two phases ----
+ *
+ * Grid: (n_slice, rows, 1). Specialisation: 0 LOCAL_SIZE (256 on a GPU, 32 on a CPU), 1 N_A (0..2), 2 N_OUT (0..3),
+ * 3 Q8 (bit i: output i is also, or only, written as q8 activations).
+ * note: what a row needs first is in the push block, what it needs later in a block in memory. */
+#define SPEC_N_A 1
+#define SPEC_N_OUT 2
+#define SPEC_STREAM_Q8 3
+#define STREAM_GATHER_H 1u
+#define STREAM_GATHER_A0 2u
+#define STREAM_GATHER_A1 4u
+
+TANDEM_STRUCT_BEGIN(stream_block)
+    TANDEM_ADDRESS w[3];      /* [d] f32, or 0; a multiple of 4 */
+    TANDEM_ADDRESS out[3];    /* [rows][n_slice * d] f32, or 0 */
+    TANDEM_ADDRESS out_w[3];  /* [d] f32, or 0; a multiple of 4 */
+    TANDEM_ADDRESS out_q8[3]; /* rows of Q8_ROW_BYTES(d) per slice row; where Q8 has the bit; n_slice is then 1 */
+    TANDEM_U32 out_stride[3];
+    TANDEM_F32 out_scale[3];
+TANDEM_STRUCT_END(stream_block)
+
+TANDEM_STRUCT_BEGIN(stream_push)
+    TANDEM_ADDRESS index; /* u32, or 0; a multiple of 4 */
+    TANDEM_ADDRESS block; /* -> stream_block; a multiple of 8 */
+    TANDEM_ADDRESS h;     /* [rows][n_slice * d] f32 */
+    TANDEM_ADDRESS a0;    /* likewise, where N_A > 0 */
+    TANDEM_ADDRESS a1;    /* likewise, where N_A > 1 */
+    TANDEM_ADDRESS out_h; /* likewise, or 0 */
+    TANDEM_U32 h_stride;
+    TANDEM_U32 a0_stride;
+    TANDEM_U32 a1_stride;
+    TANDEM_U32 out_h_stride;
+    TANDEM_U32 d;
+    TANDEM_F32 eps;
+    TANDEM_F32 scale;
+    TANDEM_U32 gather; /* STREAM_GATHER_* */
+TANDEM_STRUCT_END(stream_push)
+
+/* ---- topk ----
+ *
+ * Two dispatches of one shader with a barrier between: STAGE 0 finds the best of each part of TOPK_PART elements, STAGE 1
+ * the best of those. Grids: (topk_parts(n), rows, 1), then (1, rows, 1).
+ * Specialisation: 0 LOCAL_SIZE (256 on a GPU, 64 on a CPU; at least 64), 1 STAGE. n at most 64 parts: 262144. */
+#define SPEC_TOPK_STAGE 1
+#define TOPK_PART 4096u
+#define TOPK_MAX 64u
+#define TOPK_GATHER_X 1u
+
+TANDEM_STRUCT_BEGIN(topk_push)
+    TANDEM_ADDRESS index;   /* u32, or 0; a multiple of 4 */
+    TANDEM_ADDRESS target;  /* u32 token of each row of the op, dense; 0: none. 0xffffffff: no target. A multiple of 4 */
+    TANDEM_ADDRESS x;       /* [rows][n] f32 */
+    TANDEM_ADDRESS partial; /* scratch of topk_partial_bytes */
+    TANDEM_ADDRESS out;     /* [rows] {u32 id[k]; f32 value[k]; f32 logsumexp; f32 target} */
+    TANDEM_U32 x_stride;
+    TANDEM_U32 out_stride;
+    TANDEM_U32 n;
+    TANDEM_U32 k;
+    TANDEM_U32 gather; /* TOPK_GATHER_X */
+    TANDEM_U32 reserved;
+TANDEM_STRUCT_END(topk_push)
+
+TANDEM_SHARED TANDEM_U32 topk_parts(TANDEM_U32 n)
+{
+    return (n + TOPK_PART - 1u) / TOPK_PART;
+}
+
+/* Per row and part: {f32 max; f32 sum of exp(x - max); 2 unused} and k times {u32 id; f32 value}, k made even. */
+TANDEM_SHARED TANDEM_U32 topk_part_bytes(TANDEM_U32 k)
+{
+    return 16u + (k + 1u) / 2u * 16u;
+}
+
+TANDEM_SHARED TANDEM_U32 topk_partial_bytes(TANDEM_U32 n_rows, TANDEM_U32 n, TANDEM_U32 k)
+{
+    return n_rows * topk_parts(n) * topk_part_bytes(k);
+}
+
+/* ---- elementwise ----
+ *
+ * Grid: (elementwise_groups(n, LOCAL_SIZE), rows, 1), 4 elements a thread.
+ * Specialisation: 0 LOCAL_SIZE (64), 1 KIND. `out` may be `a`. */
+#define SPEC_ELEMENTWISE_KIND 1
+#define ELEMENTWISE_GLU 0u   /* gelu_tanh(a) * b */
+#define ELEMENTWISE_ADD 1u   /* scale * (a + b) */
+#define ELEMENTWISE_SCALE 2u /* scale * a */
+#define ELEMENTWISE_COPY 3u  /* a */
+#define ELEMENTWISE_GATHER_A 1u
+#define ELEMENTWISE_GATHER_B 2u
+
+TANDEM_STRUCT_BEGIN(elementwise_push)
+    TANDEM_ADDRESS index; /* u32, or 0; a multiple of 4 */
+    TANDEM_ADDRESS a;     /* [rows][n] f32 */
+    TANDEM_ADDRESS b;     /* likewise, or 0 */
+    TANDEM_ADDRESS out;   /* likewise */
+    TANDEM_U32 a_stride;
+    TANDEM_U32 b_stride;
+    TANDEM_U32 out_stride;
+    TANDEM_U32 n;
+    TANDEM_F32 scale;
+    TANDEM_U32 gather; /* ELEMENTWISE_GATHER_* */
+TANDEM_STRUCT_END(elementwise_push)
+
+TANDEM_SHARED TANDEM_U32 elementwise_groups(TANDEM_U32 n, TANDEM_U32 local_size)
+{
+    return (n + 4u * local_size - 1u) / (4u * local_size);
+}
+
+/* ---- kv_fill and kv_read: seeded rows into a layer, rows of a layer as f32 ----
+ *
+ * Grid of both: (n_row, N_KV_HEAD, 1), n_row at most 65535 a dispatch; first_position moves on. kv_fill writes K when
+ * which is 0 and V when it is 1; on a ring only the last `ring` positions need filling.
+ * Specialisation: 0 LOCAL_SIZE (32), 1 HEAD_DIM, 3 N_KV_HEAD, 5 KV_TYPE. */
+TANDEM_STRUCT_BEGIN(kv_push)
+    TANDEM_ADDRESS cache; /* K or V of the layer */
+    TANDEM_ADDRESS rows;  /* kv_read: [n_row][N_KV_HEAD][HEAD_DIM] f32; kv_fill: 0 */
+    TANDEM_U32 first_position;
+    TANDEM_U32 slot;
+    TANDEM_U32 ring;
+    TANDEM_U32 region_bytes;
+    TANDEM_U32 seed;  /* kv_fill */
+    TANDEM_U32 layer; /* kv_fill: index of the layer that owns the storage */
+    TANDEM_U32 which; /* TANDEM_KV_K or TANDEM_KV_V */
+    TANDEM_U32 reserved;
+TANDEM_STRUCT_END(kv_push)
+
+#endif

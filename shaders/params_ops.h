@@ -16,20 +16,13 @@
 #define TANDEM_SHADERS_PARAMS_OPS_H
 
 #include "params.h"
+#include "run_block.h"
 
 #ifdef VULKAN
 #define TANDEM_SHARED
 #else
 #define TANDEM_SHARED static inline
 #endif
-
-/* One row of a run, as shaders read it: 16 bytes. */
-TANDEM_STRUCT_BEGIN(run_row)
-    TANDEM_U32 token;
-    TANDEM_U32 position;
-    TANDEM_U32 slot;
-    TANDEM_U32 end; /* positions the slot holds once this run's rows are appended */
-TANDEM_STRUCT_END(run_row)
 
 /* ---- attention_append: head norms, rotation, append to the cache, queries to scratch ----
  *
@@ -50,7 +43,7 @@ TANDEM_STRUCT_END(run_row)
 #define APPEND_GATHER_Q 1u
 
 TANDEM_STRUCT_BEGIN(attention_append_push)
-    TANDEM_ADDRESS run_rows; /* run_row[n_rows] */
+    TANDEM_ADDRESS run;      /* run_header, and run_row[n_rows] behind it */
     TANDEM_ADDRESS index;    /* u32, or 0; a multiple of 4 */
     TANDEM_ADDRESS q;        /* [rows][N_HEAD * HEAD_DIM] f32 */
     TANDEM_ADDRESS k;        /* [rows][N_KV_HEAD * HEAD_DIM] f32, or 0 */
@@ -105,25 +98,25 @@ TANDEM_SHARED TANDEM_U32 kv_region_bytes(TANDEM_U32 type, TANDEM_U32 head_dim, T
  *
  * A workgroup of attention_split takes N_ROW_TILE rows, N_HEAD_TILE query heads of one KV head, and one split of the keys
  * those rows see. With one split it writes `out`; with more, partial results that attention_combine merges in the order
- * of the splits.
- * split grid:   (N_HEAD / N_HEAD_TILE, attention_tiles(rows, N_ROW_TILE), n_split), n_split = attention_n_split(...)
- * combine grid: (N_HEAD, rows, 1), or (0, 0, 0) when n_split is 1
- * Specialisation of both: 0 LOCAL_SIZE, 1 HEAD_DIM (a multiple of 8, at most 512), 2 N_HEAD, 3 N_KV_HEAD; of the split
- * also 4 N_HEAD_TILE (divides N_HEAD / N_KV_HEAD), 5 KV_TYPE, 6 N_ROW_TILE. attention_choose() chooses. */
+ * of the splits (and which returns at once when there was one).
+ * split grid:   (N_HEAD / N_HEAD_TILE, ceil(rows / N_ROW_TILE), n_split)
+ * combine grid: (N_HEAD, rows, 1), needed only where max_split > 1
+ * n_split = RULE_SPLITS(keys, keys_per_split, max_split), see launch_rule in run_block.h; attention_choose() gives the two
+ * limits and the tiles. Specialisation of both: 0 LOCAL_SIZE, 1 HEAD_DIM (a multiple of 8, at most 512), 2 N_HEAD,
+ * 3 N_KV_HEAD; of the split also 4 N_HEAD_TILE (divides N_HEAD / N_KV_HEAD), 5 KV_TYPE, 6 N_ROW_TILE. */
 #define SPEC_N_HEAD_TILE 4
 #define SPEC_N_ROW_TILE 6
 #define SPLIT_GATHER_VISIBLE 1u
 
-
 TANDEM_STRUCT_BEGIN(attention_split_push)
-    TANDEM_ADDRESS run_rows;
+    TANDEM_ADDRESS run;           /* run_header, and run_row[n_rows] behind it */
     TANDEM_ADDRESS index;         /* u32, or 0; a multiple of 4 */
     TANDEM_ADDRESS n_tok;         /* -> u32 live rows of the op; a multiple of 4 */
     TANDEM_ADDRESS q;             /* q_out of attention_append */
     TANDEM_ADDRESS k_cache;
     TANDEM_ADDRESS v_cache;
     TANDEM_ADDRESS visible_until; /* u32 of each row, visible_stride apart, or 0; a multiple of 4 */
-    TANDEM_ADDRESS partial;       /* scratch of attention_partial_bytes */
+    TANDEM_ADDRESS partial;       /* scratch of attention_partial_bytes; unused where max_split is 1 */
     TANDEM_ADDRESS out;           /* [rows][N_HEAD * HEAD_DIM] f32 */
     TANDEM_U32 out_stride;
     TANDEM_U32 visible_stride;
@@ -141,80 +134,55 @@ TANDEM_STRUCT_BEGIN(attention_combine_push)
     TANDEM_U32 reserved;
 TANDEM_STRUCT_END(attention_combine_push)
 
-/* Most keys one workgroup may visit. lavapipe grants a subgroup 65535 loop iterations in all and then goes on with wrong
- * results; tests compute what a workgroup of each shape uses. */
+/* Most keys one workgroup may visit: lavapipe grants a subgroup 65535 loop iterations in all and then goes on with wrong
+ * results. attention_iterations() is what a workgroup uses. */
 #define ATTENTION_MAX_KEYS 16384u
 #define ATTENTION_MIN_KEYS 128u /* a smaller split costs more to combine than it gains */
 #define ATTENTION_MAX_SPLIT 256u
 
-TANDEM_SHARED TANDEM_U32 attention_tiles(TANDEM_U32 n_rows, TANDEM_U32 row_tile)
-{
-    return (n_rows + row_tile - 1u) / row_tile;
-}
-
-/* Most keys that a tile of rows visits. max_end: the largest max(position + 1, min(visible_until, end)) over the rows of
- * the op. look_ahead: n_rows of the run where visible_until is present, else 0. n_slot: most slots in one tile,
- * min(N_ROW_TILE, slots in the run); a tile visits the keys of each of its slots in turn. */
-TANDEM_SHARED TANDEM_U32 attention_keys(TANDEM_U32 max_end, TANDEM_U32 window, TANDEM_U32 row_tile,
-                                        TANDEM_U32 look_ahead, TANDEM_U32 n_slot)
-{
-    TANDEM_U32 seen = window + row_tile + look_ahead;
-    return (window == 0u || max_end < seen ? max_end : seen) * n_slot;
-}
-
-/* Splits of the context: enough to give the device `target` workgroups, but none below MIN_KEYS keys and none above
- * MAX_KEYS. n_group: workgroups per split, (N_HEAD / N_HEAD_TILE) * attention_tiles(rows). target: about four per compute
- * unit of a GPU. */
-TANDEM_SHARED TANDEM_U32 attention_n_split(TANDEM_U32 n_keys, TANDEM_U32 n_group, TANDEM_U32 target)
-{
-    TANDEM_U32 wanted = (target + n_group - 1u) / n_group;
-    TANDEM_U32 most = (n_keys + ATTENTION_MIN_KEYS - 1u) / ATTENTION_MIN_KEYS;
-    TANDEM_U32 least = (n_keys + ATTENTION_MAX_KEYS - 1u) / ATTENTION_MAX_KEYS;
-    TANDEM_U32 n = wanted < most ? wanted : most;
-    n = n > least ? n : least;
-    n = n < 1u ? 1u : n;
-    return n < ATTENTION_MAX_SPLIT ? n : ATTENTION_MAX_SPLIT;
-}
-
 #ifndef VULKAN
-/* Constants of attention_split for a layer and a program. */
+/* Constants of attention_split for a layer and a program, and the limits of its launch rule. */
 typedef struct attention_plan {
     uint32_t local_size;
     uint32_t head_tile;
     uint32_t row_tile;
+    uint32_t keys_per_split;
+    uint32_t max_split;
 } attention_plan;
 
-/* max_rows: the program's max_tokens (max_out for an op on OUT rows). subgroup_size: of the device. */
-static inline attention_plan attention_choose(uint32_t head_dim, uint32_t n_head, uint32_t n_kv_head, uint32_t max_rows,
-                                              uint32_t subgroup_size)
+/* max_rows: the program's max_tokens (max_out for an op on OUT rows). max_keys: most keys that a row can see: the
+ * capacity, or window + max_tokens. n_slot: the program's max_slots. subgroup_size: of the device. target: workgroups
+ * that fill it, about four per compute unit of a GPU, one per thread of a CPU. */
+static inline attention_plan attention_choose(uint32_t n_head, uint32_t n_kv_head, uint32_t max_rows, uint32_t max_keys,
+                                              uint32_t n_slot, uint32_t subgroup_size, uint32_t target)
 {
     uint32_t group = n_head / n_kv_head;
-    attention_plan plan = {.local_size = 64, .head_tile = 1, .row_tile = 1};
+    attention_plan plan = {.local_size = subgroup_size > 64 ? subgroup_size : 64, .head_tile = 1, .row_tile = 1};
     for (uint32_t i = 2; i <= 8; i++)
         if (group % i == 0)
             plan.head_tile = i;
     while (plan.head_tile * plan.row_tile * 2 <= 8 && plan.row_tile < max_rows)
         plan.row_tile *= 2;
-    if (plan.local_size < subgroup_size)
-        plan.local_size = subgroup_size;
-    (void)head_dim;
+
+    /* A tile visits the keys of each of its slots in turn. */
+    uint32_t most = ATTENTION_MAX_KEYS / (n_slot < plan.row_tile ? n_slot : plan.row_tile);
+    uint32_t least_split = max_keys / most + (max_keys % most != 0);
+    uint32_t n_group = n_head / plan.head_tile * ((max_rows + plan.row_tile - 1) / plan.row_tile);
+    uint32_t wanted = target / n_group + (target % n_group != 0);
+    plan.max_split = wanted < ATTENTION_MAX_SPLIT ? wanted : ATTENTION_MAX_SPLIT;
+    plan.keys_per_split = ATTENTION_MIN_KEYS;
+    if (plan.max_split <= least_split) {
+        plan.max_split = least_split > 0 ? least_split : 1;
+        plan.keys_per_split = most;
+    }
     return plan;
 }
 
-/* Scratch for partial results of up to max_rows rows at up to max_end positions. */
+/* Scratch for the partial results of max_rows rows. */
 static inline uint64_t attention_partial_bytes(const attention_plan *plan, uint32_t head_dim, uint32_t n_head,
-                                               uint32_t max_rows, uint32_t max_end, uint32_t window, uint32_t look_ahead,
-                                               uint32_t n_slot, uint32_t target)
+                                               uint32_t max_rows)
 {
-    uint64_t most = 0;
-    for (uint32_t n_rows = 1; n_rows <= max_rows; n_rows++) {
-        uint32_t n_keys = attention_keys(max_end, window, plan->row_tile, look_ahead, n_slot);
-        uint32_t n_group = n_head / plan->head_tile * attention_tiles(n_rows, plan->row_tile);
-        uint32_t n_split = attention_n_split(n_keys, n_group, target);
-        uint64_t bytes = n_split == 1 ? 0 : (uint64_t)n_rows * n_head * n_split * (head_dim + 4u) * 4u;
-        most = bytes > most ? bytes : most;
-    }
-    return most;
+    return plan->max_split == 1 ? 0 : (uint64_t)max_rows * n_head * plan->max_split * (head_dim + 4u) * 4u;
 }
 #endif
 
@@ -268,7 +236,9 @@ TANDEM_STRUCT_END(stream_push)
 
 TANDEM_STRUCT_BEGIN(topk_push)
     TANDEM_ADDRESS index;   /* u32, or 0; a multiple of 4 */
-    TANDEM_ADDRESS target;  /* u32 token of each row of the op, dense; 0: none. 0xffffffff: no target. A multiple of 4 */
+    TANDEM_ADDRESS target;  /* out_target of the run block */
+    TANDEM_ADDRESS out_row; /* out_row of the run block: on an op on ALL rows a row's target is looked up here */
+    TANDEM_ADDRESS n_out;   /* -> u32, the run's n_out */
     TANDEM_ADDRESS x;       /* [rows][n] f32 */
     TANDEM_ADDRESS partial; /* scratch of topk_partial_bytes */
     TANDEM_ADDRESS out;     /* [rows] {u32 id[k]; f32 value[k]; f32 logsumexp; f32 target} */

@@ -51,7 +51,8 @@ typedef struct gguf_value {
     uint32_t element;
     uint64_t count;
     const uint8_t *data;
-    uint64_t string_base; /* private: index of an array's first string in the table of string positions */
+    uint64_t encoded_bytes; /* of the elements in the file, for copying */
+    uint64_t string_base;   /* private: index of an array's first string in the table of string positions */
 } gguf_value;
 
 typedef struct gguf_tensor {

@@ -1,0 +1,58 @@
+/* host/graph.h: the op lists of a model, and the activation memory they work in.
+ *
+ * The rows of a run pass through: EMBED; per layer qkv, attention, output projection, gate/up, down; the head and TOPK on
+ * the wanted rows. Norms and residual additions are STREAM prologues of the products that read them, so a layer is five
+ * ops. All programs of a session share one activation buffer: a context is one order of things.
+ */
+#ifndef TANDEM_HOST_GRAPH_H
+#define TANDEM_HOST_GRAPH_H
+
+#include "weights.h"
+
+#define GRAPH_MAX_TOPK 64u
+
+/* One area of the activation buffer. */
+typedef struct graph_area {
+    uint64_t offset; /* bytes */
+    uint64_t stride; /* bytes of the widest row */
+} graph_area;
+
+typedef struct graph_layout {
+    uint32_t max_rows, max_out; /* what the areas have room for */
+    uint32_t n_topk;
+    graph_area h[2];    /* residual stream; layers write the one they do not read */
+    graph_area q, k, v; /* projections */
+    graph_area mixed;   /* attention output */
+    graph_area branch;  /* output of the attention or feed-forward branch */
+    graph_area glu;
+    graph_area logits;  /* [max_out] */
+    graph_area topk;    /* [max_out] rows of ids, values, logsumexp, target */
+    uint64_t bytes;
+} graph_layout;
+
+void graph_plan(graph_layout *layout, const model_config *config, uint32_t max_rows, uint32_t max_out);
+
+/* One row that TOPK writes. n = layout.n_topk; the arrays follow each other without gaps for that n. */
+uint64_t graph_topk_bytes(uint32_t n_topk);
+
+/* What a graph is made of: objects of one context that outlive it. */
+typedef struct graph_parts {
+    const model_config *config;
+    const model_weights *weights;
+    const graph_layout *layout;
+    tandem_buffer *activations;
+    tandem_kv *kv;
+} graph_parts;
+
+#define GRAPH_LAYERS 1u /* EMBED and the layers */
+#define GRAPH_HEAD 2u   /* the head and TOPK, from the rows that the layers left */
+
+typedef struct graph graph;
+
+/* Builds the op list; `parts` is `GRAPH_*`. The ops point into the graph. */
+int graph_build(graph **out, const graph_parts *parts, uint32_t which, tandem_message *message);
+void graph_free(graph *graph);
+
+const tandem_op *const *graph_ops(const graph *graph, uint32_t *n);
+
+#endif

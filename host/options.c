@@ -1,0 +1,282 @@
+/* host/options.c: command-line parsing and help from one table. */
+#include "options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HELP_COLUMN 26
+
+static bool is_digits(const char *text, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+    return n > 0;
+}
+
+bool parse_u64(const char *text, uint64_t *value) {
+    if (!is_digits(text, strlen(text)))
+        return false;
+    errno = 0;
+    unsigned long long v = strtoull(text, NULL, 10);
+    if (errno)
+        return false;
+    *value = v;
+    return true;
+}
+
+bool parse_u32(const char *text, uint32_t *value) {
+    uint64_t v;
+    if (!parse_u64(text, &v) || v > UINT32_MAX)
+        return false;
+    *value = (uint32_t)v;
+    return true;
+}
+
+bool parse_bytes(const char *text, uint64_t *value) {
+    size_t n = strlen(text);
+    uint32_t shift = 0;
+    if (n > 0) {
+        switch (text[n - 1]) {
+        case 'K': case 'k': shift = 10; break;
+        case 'M': case 'm': shift = 20; break;
+        case 'G': case 'g': shift = 30; break;
+        default: break;
+        }
+    }
+    if (shift)
+        n--;
+    if (!is_digits(text, n))
+        return false;
+    errno = 0;
+    unsigned long long v = strtoull(text, NULL, 10);
+    if (errno || v > UINT64_MAX >> shift)
+        return false;
+    *value = (uint64_t)v << shift;
+    return true;
+}
+
+bool parse_float(const char *text, float *value) {
+    char *end;
+    if (!text[0] || strspn(text, "0123456789.eE+-") != strlen(text))
+        return false;
+    float v = strtof(text, &end);
+    if (*end || !isfinite(v))
+        return false;
+    *value = v;
+    return true;
+}
+
+bool parse_u32_list(const char *text, uint32_t **values, size_t *n) {
+    size_t room = 1;
+    *n = 0;
+    for (const char *c = text; *c; c++)
+        room += *c == ',';
+    uint32_t *list = malloc(room * sizeof *list);
+    if (!list)
+        return false;
+    for (size_t i = 0; i < room; i++) {
+        size_t length = strcspn(text, ",");
+        char digits[16];
+        if (length == 0 || length >= sizeof digits) {
+            free(list);
+            return false;
+        }
+        memcpy(digits, text, length);
+        digits[length] = 0;
+        if (!parse_u32(digits, &list[i])) {
+            free(list);
+            return false;
+        }
+        text += length + 1;
+    }
+    *values = list;
+    *n = room;
+    return true;
+}
+
+void options_common(common_options *c, uint32_t which, option *t) {
+    if (which & COMMON_PLUGIN) {
+        *t++ = (option){"plugin", 0, OPTION_TEXT, &c->plugin, "NAME|PATH",
+                        "reference, vulkan, cuda or a file (default: the best GPU plugin here)", NULL, 0, 0};
+        *t++ = (option){"device", 0, OPTION_TEXT, &c->device, "N|UUID", "device of the plugin (default: its best)",
+                        NULL, 0, 0};
+        *t++ = (option){"threads", 0, OPTION_U32, &c->n_threads, "N", "threads of a CPU plugin (default: all cores)",
+                        NULL, 1, 1024};
+        *t++ = (option){"memory-cap", 0, OPTION_BYTES, &c->memory_cap, "BYTES",
+                        "most memory to allocate; K, M, G count in 1024s", NULL, 0, 0};
+    }
+    if (which & COMMON_SESSION) {
+        *t++ = (option){"ctx", 0, OPTION_U32, &c->n_ctx, "N", "positions that the cache holds", NULL, 1, 1u << 20};
+        *t++ = (option){"kv", 0, OPTION_CHOICE, &c->kv, NULL, "storage of the cache (default f16)", "f32|f16|q8_0", 0,
+                        0};
+        *t++ = (option){"precision", 0, OPTION_CHOICE, &c->precision, NULL,
+                        "rounding of activations before a matrix product (default exact)", "exact|f16|q8", 0, 0};
+        *t++ = (option){"batch", 0, OPTION_U32, &c->batch, "N", "prompt tokens in one run (default 256)", NULL, 1,
+                        4096};
+    }
+    if (which & COMMON_SEED)
+        *t++ = (option){"seed", 0, OPTION_U32, &c->seed, "N", "seed of everything random (default 1)", NULL, 0,
+                        UINT32_MAX};
+    if (which & COMMON_JSON)
+        *t++ = (option){"json", 0, OPTION_FLAG, &c->json, NULL, "results as JSON", NULL, 0, 0};
+    *t++ = (option){"help", 'h', OPTION_FLAG, &c->help, NULL, "this text", NULL, 0, 0};
+    *t = (option){0};
+}
+
+static void print_option(const option *o) {
+    char left[128], letter[8] = "   ";
+    const char *value = o->kind == OPTION_CHOICE ? o->choices : o->value;
+    if (o->letter)
+        snprintf(letter, sizeof letter, "-%c,", o->letter);
+    int n = snprintf(left, sizeof left, "  %s --%s%s%s", letter, o->name, value ? " " : "", value ? value : "");
+    if (n <= HELP_COLUMN)
+        printf("%-*s  %s\n", HELP_COLUMN, left, o->help);
+    else
+        printf("%s\n%*s  %s\n", left, HELP_COLUMN, "", o->help);
+}
+
+static void print_help(const command_usage *usage, const option *const *tables, uint32_t n_table) {
+    printf("usage: tandem %s%s%s\n\n%s\n\n", usage->name, usage->arguments[0] ? " " : "", usage->arguments,
+           usage->summary);
+    for (uint32_t i = 0; i < n_table; i++)
+        for (const option *o = tables[i]; o->name; o++)
+            print_option(o);
+    if (usage->details)
+        printf("\n%s\n", usage->details);
+}
+
+static const option *find_option(const option *const *tables, uint32_t n_table, const char *name, size_t length,
+                                 char letter) {
+    for (uint32_t i = 0; i < n_table; i++)
+        for (const option *o = tables[i]; o->name; o++) {
+            if (letter ? o->letter == letter : strlen(o->name) == length && !strncmp(o->name, name, length))
+                return o;
+        }
+    return NULL;
+}
+
+static bool is_choice(const char *choices, const char *text) {
+    size_t n = strlen(text);
+    for (const char *c = choices; *c; c += strcspn(c, "|"), c += *c == '|')
+        if (strcspn(c, "|") == n && !strncmp(c, text, n))
+            return true;
+    return false;
+}
+
+static bool add_texts(option_texts *texts, const char *list) {
+    while (true) {
+        size_t n = strcspn(list, ",");
+        if (n == 0 || texts->n == OPTION_MAX_TEXTS || !(texts->text[texts->n] = strndup(list, n)))
+            return false;
+        texts->n++;
+        if (!list[n])
+            return true;
+        list += n + 1;
+    }
+}
+
+static bool in_limits(const option *o, double value) {
+    return (o->low == 0 && o->high == 0) || (value >= o->low && value <= o->high);
+}
+
+static bool set_value(const option *o, const char *text) {
+    switch (o->kind) {
+    case OPTION_FLAG:
+        *(bool *)o->target = true;
+        return true;
+    case OPTION_TEXT:
+        *(const char **)o->target = text;
+        return text[0] != 0;
+    case OPTION_TEXTS:
+        return add_texts(o->target, text);
+    case OPTION_U32:
+        return parse_u32(text, o->target) && in_limits(o, *(uint32_t *)o->target);
+    case OPTION_U64:
+        return parse_u64(text, o->target);
+    case OPTION_FLOAT:
+        return parse_float(text, o->target) && in_limits(o, *(float *)o->target);
+    case OPTION_BYTES:
+        return parse_bytes(text, o->target) && *(uint64_t *)o->target > 0;
+    case OPTION_CHOICE:
+        *(const char **)o->target = text;
+        return is_choice(o->choices, text);
+    }
+    return false;
+}
+
+/* One sentence: which value, of which option, and what would be good. */
+static int refuse_value(const command_usage *usage, const option *o, const char *text) {
+    fprintf(stderr, "tandem %s: '%s' is no value for --%s", usage->name, text, o->name);
+    if (o->kind == OPTION_CHOICE)
+        fprintf(stderr, " (%s)", o->choices);
+    else if (o->low != 0 || o->high != 0)
+        fprintf(stderr, " (%.10g to %.10g)", o->low, o->high);
+    fprintf(stderr, ".\n");
+    return TANDEM_EXIT_USAGE;
+}
+
+static bool help_wanted(const option *const *tables, uint32_t n_table) {
+    const option *help = find_option(tables, n_table, "help", 4, 0);
+    return help && *(bool *)help->target;
+}
+
+int options_parse(const command_usage *usage, const option *const *tables, uint32_t n_table, int argc, char **argv,
+                  const char **free_arguments, uint32_t max_free, uint32_t *n_free) {
+    uint32_t n = 0;
+    bool only_free = false;
+    for (int i = 1; i < argc; i++) {
+        const char *a = argv[i];
+        if (only_free || a[0] != '-' || !a[1]) {
+            if (n == max_free) {
+                fprintf(stderr, "tandem %s: '%s' is one argument too many (see tandem %s --help).\n", usage->name, a,
+                        usage->name);
+                return TANDEM_EXIT_USAGE;
+            }
+            free_arguments[n++] = a;
+            continue;
+        }
+        if (!strcmp(a, "--")) {
+            only_free = true;
+            continue;
+        }
+        bool is_long = a[1] == '-';
+        size_t length = is_long ? strcspn(a + 2, "=") : 0;
+        const option *o = is_long ? find_option(tables, n_table, a + 2, length, 0)
+                          : a[2] ? NULL
+                                 : find_option(tables, n_table, NULL, 0, a[1]);
+        if (!o) {
+            fprintf(stderr, "tandem %s: there is no option '%s' (see tandem %s --help).\n", usage->name, a,
+                    usage->name);
+            return TANDEM_EXIT_USAGE;
+        }
+        const char *inline_value = is_long && a[2 + length] == '=' ? a + 3 + length : NULL;
+        if (o->kind == OPTION_FLAG) {
+            if (inline_value)
+                return refuse_value(usage, o, inline_value);
+            set_value(o, NULL);
+            continue;
+        }
+        if (!inline_value && i + 1 == argc) {
+            fprintf(stderr, "tandem %s: --%s needs a value.\n", usage->name, o->name);
+            return TANDEM_EXIT_USAGE;
+        }
+        const char *value = inline_value ? inline_value : argv[++i];
+        if (!set_value(o, value))
+            return refuse_value(usage, o, value);
+    }
+    if (help_wanted(tables, n_table)) {
+        print_help(usage, tables, n_table);
+        return TANDEM_EXIT_GOOD;
+    }
+    *n_free = n;
+    return OPTIONS_GO_ON;
+}
+
+void options_free_texts(option_texts *texts) {
+    for (uint32_t i = 0; i < texts->n; i++)
+        free(texts->text[i]);
+    texts->n = 0;
+}

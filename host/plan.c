@@ -1,0 +1,61 @@
+/* host/plan.c: predicted memory. */
+#include "plan.h"
+
+#include <tandem/quants.h>
+
+#include "graph.h"
+#include "progress.h"
+#include "session.h"
+#include "weights.h"
+
+uint32_t plan_max_chunk(uint32_t batch) {
+    return batch > SESSION_MAX_PENDING ? batch : SESSION_MAX_PENDING;
+}
+
+uint64_t plan_kv_layer_bytes(const model_config *c, uint32_t l, const plan_request *request) {
+    const model_layer *layer = &c->layers[l];
+    if (layer->kv_layer != l)
+        return 0;
+    uint64_t rows = request->n_ctx, ring = (uint64_t)layer->window + plan_max_chunk(request->batch);
+    if (layer->window && ring < rows)
+        rows = ring;
+    return 2 * rows * tandem_kit_row_bytes(request->kv_type, (uint64_t)layer->n_kv_head * layer->head_dim);
+}
+
+uint64_t plan_kv_bytes(const model_config *c, const plan_request *request) {
+    uint64_t bytes = 0;
+    for (uint32_t l = 0; l < c->n_layer; l++)
+        bytes += plan_kv_layer_bytes(c, l, request);
+    return bytes;
+}
+
+int plan_memory(const model_source *source, const plan_request *request, bool borrows, memory_plan *plan,
+                tandem_message *message) {
+    const model_config *c = model_source_config(source);
+    uint64_t weights;
+    int status = model_weights_bytes(source, &weights, message);
+    if (status)
+        return status;
+    graph_layout layout;
+    graph_plan(&layout, c, request->batch, request->n_score ? request->n_score : 1);
+    *plan = (memory_plan){
+        .weights = borrows && model_source_gguf(source) ? 0 : weights,
+        .kv = plan_kv_bytes(c, request),
+        .workspace = layout.bytes + SESSION_RESULT_ROWS * graph_topk_bytes(layout.n_topk),
+    };
+    plan->total = plan->weights + plan->kv + plan->workspace;
+    return TANDEM_OK;
+}
+
+int plan_check(const memory_plan *plan, const plan_request *request, uint64_t limit, const char *what,
+               tandem_message *message) {
+    if (plan->total <= limit)
+        return TANDEM_OK;
+    char total[32], weights[32], kv[32], workspace[32], most[32];
+    return message_fail(message, TANDEM_E_OUT_OF_MEMORY,
+                        "A context of %u positions needs %s (weights %s, cache %s, workspace %s), more than %s of %s.",
+                        request->n_ctx, format_bytes(plan->total, total, sizeof total),
+                        format_bytes(plan->weights, weights, sizeof weights), format_bytes(plan->kv, kv, sizeof kv),
+                        format_bytes(plan->workspace, workspace, sizeof workspace), what,
+                        format_bytes(limit, most, sizeof most));
+}

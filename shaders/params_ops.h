@@ -30,8 +30,7 @@
  * Specialisation: 0 LOCAL_SIZE (32 serves), 1 HEAD_DIM (a multiple of 8; of 32 for KV_Q8_0), 2 N_HEAD, 3 N_KV_HEAD,
  * 4 N_ROPE_PAIR, 5 KV_TYPE, 6 FLAGS (APPEND_*).
  *
- * rope: pairs {cos, sin} f32. Table row r < 256 holds those of r * omega[i], row 256 + r those of 256 * r * omega[i], for
- * every 256 * r below the capacity. A row has rope_row_pairs(N_ROPE_PAIR) pairs, {1, 0} from N_ROPE_PAIR on. */
+ * rope: the two tables of tandem/rope.h, the low one (256 rows), then the high one. */
 #define SPEC_HEAD_DIM 1
 #define SPEC_N_HEAD 2
 #define SPEC_N_KV_HEAD 3
@@ -50,7 +49,7 @@ TANDEM_STRUCT_BEGIN(attention_append_push)
     TANDEM_ADDRESS v;        /* likewise; ignored with APPEND_K_IS_V */
     TANDEM_ADDRESS q_norm;   /* [HEAD_DIM] f32, or 0: no norm; a multiple of 4 */
     TANDEM_ADDRESS k_norm;   /* likewise */
-    TANDEM_ADDRESS rope;     /* tables as above; 0 when N_ROPE_PAIR is 0 */
+    TANDEM_ADDRESS rope;     /* {cos, sin} f32 [256 + n_high][N_ROPE_PAIR]; unused when N_ROPE_PAIR is 0 */
     TANDEM_ADDRESS q_out;    /* scratch [rows][N_HEAD][HEAD_DIM] f32: scale * rope(norm(q)), dense */
     TANDEM_ADDRESS k_cache;  /* see "cache" */
     TANDEM_ADDRESS v_cache;
@@ -63,11 +62,6 @@ TANDEM_STRUCT_BEGIN(attention_append_push)
     TANDEM_U32 region_bytes;
     TANDEM_U32 gather; /* APPEND_GATHER_Q */
 TANDEM_STRUCT_END(attention_append_push)
-
-TANDEM_SHARED TANDEM_U32 rope_row_pairs(TANDEM_U32 n_rope_pair)
-{
-    return (n_rope_pair + 3u) / 4u * 4u;
-}
 
 /* ---- cache ----
  *
@@ -96,16 +90,18 @@ TANDEM_SHARED TANDEM_U32 kv_region_bytes(TANDEM_U32 type, TANDEM_U32 head_dim, T
 
 /* ---- attention_split and attention_combine ----
  *
- * A workgroup of attention_split takes N_ROW_TILE rows, N_HEAD_TILE query heads of one KV head, and one split of the keys
- * those rows see. With one split it writes `out`; with more, partial results that attention_combine merges in the order
- * of the splits (and which returns at once when there was one).
- * split grid:   (N_HEAD / N_HEAD_TILE, ceil(rows / N_ROW_TILE), n_split)
+ * The queries of a KV head are numbered row * (N_HEAD / N_KV_HEAD) + head of the group. A workgroup of attention_split
+ * takes a tile of N_QUERY successive ones, which share every K and V row it loads, and one split of the keys that the
+ * tile sees. With one split it writes `out`; with more, partial results that attention_combine merges in the order of the
+ * splits (and which returns at once when there was one).
+ * split grid:   (N_KV_HEAD, tiles_per_row * ceil(rows / rows_per_tile), n_split); tiles beyond the last query return
  * combine grid: (N_HEAD, rows, 1), needed only where max_split > 1
- * n_split = RULE_SPLITS(keys, keys_per_split, max_split), see launch_rule in run_block.h; attention_choose() gives the two
- * limits and the tiles. Specialisation of both: 0 LOCAL_SIZE, 1 HEAD_DIM (a multiple of 8, at most 512), 2 N_HEAD,
- * 3 N_KV_HEAD; of the split also 4 N_HEAD_TILE (divides N_HEAD / N_KV_HEAD), 5 KV_TYPE, 6 N_ROW_TILE. */
-#define SPEC_N_HEAD_TILE 4
-#define SPEC_N_ROW_TILE 6
+ * n_split = RULE_SPLITS(keys, keys_per_split, max_split), see launch_rule in run_block.h; attention_choose() gives all
+ * these numbers. Specialisation: 0 LOCAL_SIZE, 1 HEAD_DIM (a multiple of 8, at most 512), 2 N_HEAD; of the split also
+ * 3 N_KV_HEAD, 4 N_QUERY (a power of two), 5 KV_TYPE, 6 SUBGROUP_SIZE (of the pipeline, exactly). LOCAL_SIZE of the split
+ * is the plan's; of the combine 64 serves. */
+#define SPEC_N_QUERY 4
+#define SPEC_SUBGROUP_SIZE 6
 #define SPLIT_GATHER_VISIBLE 1u
 
 TANDEM_STRUCT_BEGIN(attention_split_push)
@@ -141,33 +137,46 @@ TANDEM_STRUCT_END(attention_combine_push)
 #define ATTENTION_MAX_SPLIT 256u
 
 #ifndef VULKAN
-/* Constants of attention_split for a layer and a program, and the limits of its launch rule. */
+/* How attention_split runs for a layer and a program. */
 typedef struct attention_plan {
-    uint32_t local_size;
-    uint32_t head_tile;
-    uint32_t row_tile;
+    uint32_t local_size;    /* specialisation */
+    uint32_t n_query;       /* specialisation */
+    uint32_t tiles_per_row; /* grid and launch rule: groups[1] */
+    uint32_t rows_per_tile; /* launch rule: rows_per_group of axis 1 */
     uint32_t keys_per_split;
     uint32_t max_split;
 } attention_plan;
 
+static inline uint32_t attention_power_of_two(uint32_t n)
+{
+    uint32_t p = 1;
+    while (p < n)
+        p *= 2;
+    return p;
+}
+
 /* max_rows: the program's max_tokens (max_out for an op on OUT rows). max_keys: most keys that a row can see: the
- * capacity, or window + max_tokens. n_slot: the program's max_slots. subgroup_size: of the device. target: workgroups
- * that fill it, about four per compute unit of a GPU, one per thread of a CPU. */
-static inline attention_plan attention_choose(uint32_t n_head, uint32_t n_kv_head, uint32_t max_rows, uint32_t max_keys,
-                                              uint32_t n_slot, uint32_t subgroup_size, uint32_t target)
+ * capacity, or window + max_tokens. n_slot: the program's max_slots. subgroup_size: of the pipeline. max_query: 8, for
+ * which GPUs have registers. target: workgroups that fill the device, about 8 per compute unit of a GPU, one per
+ * thread of a CPU. */
+static inline attention_plan attention_choose(uint32_t head_dim, uint32_t n_head, uint32_t n_kv_head, uint32_t max_rows,
+                                              uint32_t max_keys, uint32_t n_slot, uint32_t subgroup_size,
+                                              uint32_t max_query, uint32_t target)
 {
     uint32_t group = n_head / n_kv_head;
-    attention_plan plan = {.local_size = subgroup_size > 64 ? subgroup_size : 64, .head_tile = 1, .row_tile = 1};
-    for (uint32_t i = 2; i <= 8; i++)
-        if (group % i == 0)
-            plan.head_tile = i;
-    while (plan.head_tile * plan.row_tile * 2 <= 8 && plan.row_tile < max_rows)
-        plan.row_tile *= 2;
+    attention_plan plan = {0};
+    uint32_t threads = attention_power_of_two((head_dim + 7) / 8); /* 8 elements each */
+    plan.local_size = threads > subgroup_size ? threads : subgroup_size;
+    uint64_t queries = (uint64_t)group * max_rows;
+    plan.n_query = queries < max_query ? attention_power_of_two((uint32_t)queries) : max_query;
+    plan.tiles_per_row = (group + plan.n_query - 1) / plan.n_query;
+    plan.rows_per_tile = plan.n_query > group ? plan.n_query / group : 1;
 
     /* A tile visits the keys of each of its slots in turn. */
-    uint32_t most = ATTENTION_MAX_KEYS / (n_slot < plan.row_tile ? n_slot : plan.row_tile);
+    uint32_t mixed = plan.n_query / group + 2 < n_slot ? plan.n_query / group + 2 : n_slot;
+    uint32_t most = ATTENTION_MAX_KEYS / mixed;
     uint32_t least_split = max_keys / most + (max_keys % most != 0);
-    uint32_t n_group = n_head / plan.head_tile * ((max_rows + plan.row_tile - 1) / plan.row_tile);
+    uint32_t n_group = n_kv_head * plan.tiles_per_row * ((max_rows + plan.rows_per_tile - 1) / plan.rows_per_tile);
     uint32_t wanted = target / n_group + (target % n_group != 0);
     plan.max_split = wanted < ATTENTION_MAX_SPLIT ? wanted : ATTENTION_MAX_SPLIT;
     plan.keys_per_split = ATTENTION_MIN_KEYS;

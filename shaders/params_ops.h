@@ -92,7 +92,7 @@ TANDEM_SHARED TANDEM_U32 kv_region_bytes(TANDEM_U32 type, TANDEM_U32 head_dim, T
  *
  * The queries of a KV head are numbered row * (N_HEAD / N_KV_HEAD) + head of the group. A workgroup of attention_split
  * takes a tile of N_QUERY successive ones, which share every K and V row it loads, and one split of the keys that the
- * tile sees. With one split it writes `out`; with more, partial results that attention_combine merges in the order of the
+ * tile sees. With one split it writes `y`; with more, partial results that attention_combine merges in the order of the
  * splits (and which returns at once when there was one).
  * split grid:   (N_KV_HEAD, tiles_per_row * ceil(rows / rows_per_tile), n_split); tiles beyond the last query return
  * combine grid: (N_HEAD, rows, 1), needed only where max_split > 1
@@ -113,8 +113,8 @@ TANDEM_STRUCT_BEGIN(attention_split_push)
     TANDEM_ADDRESS v_cache;
     TANDEM_ADDRESS visible_until; /* u32 of each row, visible_stride apart, or 0; a multiple of 4 */
     TANDEM_ADDRESS partial;       /* scratch of attention_partial_bytes; unused where max_split is 1 */
-    TANDEM_ADDRESS out;           /* [rows][N_HEAD * HEAD_DIM] f32 */
-    TANDEM_U32 out_stride;
+    TANDEM_ADDRESS y;             /* [rows][N_HEAD * HEAD_DIM] f32 */
+    TANDEM_U32 y_stride;
     TANDEM_U32 visible_stride;
     TANDEM_U32 ring;
     TANDEM_U32 region_bytes;
@@ -124,9 +124,9 @@ TANDEM_STRUCT_END(attention_split_push)
 
 TANDEM_STRUCT_BEGIN(attention_combine_push)
     TANDEM_ADDRESS partial;
-    TANDEM_ADDRESS out;
+    TANDEM_ADDRESS y;
     TANDEM_ADDRESS split_command; /* the split's VkDispatchIndirectCommand: its z is n_split; a multiple of 4 */
-    TANDEM_U32 out_stride;
+    TANDEM_U32 y_stride;
     TANDEM_U32 reserved;
 TANDEM_STRUCT_END(attention_combine_push)
 
@@ -209,11 +209,11 @@ static inline uint64_t attention_partial_bytes(const attention_plan *plan, uint3
 
 TANDEM_STRUCT_BEGIN(stream_block)
     TANDEM_ADDRESS w[3];      /* [d] f32, or 0; a multiple of 4 */
-    TANDEM_ADDRESS out[3];    /* [rows][n_slice * d] f32, or 0 */
-    TANDEM_ADDRESS out_w[3];  /* [d] f32, or 0; a multiple of 4 */
-    TANDEM_ADDRESS out_q8[3]; /* rows of Q8_ROW_BYTES(d) per slice row; where Q8 has the bit; n_slice is then 1 */
-    TANDEM_U32 out_stride[3];
-    TANDEM_F32 out_scale[3];
+    TANDEM_ADDRESS y[3];      /* [rows][n_slice * d] f32, or 0 */
+    TANDEM_ADDRESS y_w[3];    /* [d] f32, or 0; a multiple of 4 */
+    TANDEM_ADDRESS y_q8[3];   /* rows of Q8_ROW_BYTES(d) per slice row; where Q8 has the bit; n_slice is then 1 */
+    TANDEM_U32 y_stride[3];
+    TANDEM_F32 y_scale[3];
 TANDEM_STRUCT_END(stream_block)
 
 TANDEM_STRUCT_BEGIN(stream_push)
@@ -222,11 +222,11 @@ TANDEM_STRUCT_BEGIN(stream_push)
     TANDEM_ADDRESS h;     /* [rows][n_slice * d] f32 */
     TANDEM_ADDRESS a0;    /* likewise, where N_A > 0 */
     TANDEM_ADDRESS a1;    /* likewise, where N_A > 1 */
-    TANDEM_ADDRESS out_h; /* likewise, or 0 */
+    TANDEM_ADDRESS y_h;   /* likewise, or 0 */
     TANDEM_U32 h_stride;
     TANDEM_U32 a0_stride;
     TANDEM_U32 a1_stride;
-    TANDEM_U32 out_h_stride;
+    TANDEM_U32 y_h_stride;
     TANDEM_U32 d;
     TANDEM_F32 eps;
     TANDEM_F32 scale;
@@ -250,9 +250,9 @@ TANDEM_STRUCT_BEGIN(topk_push)
     TANDEM_ADDRESS n_out;   /* -> u32, the run's n_out */
     TANDEM_ADDRESS x;       /* [rows][n] f32 */
     TANDEM_ADDRESS partial; /* scratch of topk_partial_bytes */
-    TANDEM_ADDRESS out;     /* [rows] {u32 id[k]; f32 value[k]; f32 logsumexp; f32 target} */
+    TANDEM_ADDRESS y;       /* [rows] {u32 id[k]; f32 value[k]; f32 logsumexp; f32 target} */
     TANDEM_U32 x_stride;
-    TANDEM_U32 out_stride;
+    TANDEM_U32 y_stride;
     TANDEM_U32 n;
     TANDEM_U32 k;
     TANDEM_U32 gather; /* TOPK_GATHER_X */
@@ -278,7 +278,7 @@ TANDEM_SHARED TANDEM_U32 topk_partial_bytes(TANDEM_U32 n_rows, TANDEM_U32 n, TAN
 /* ---- elementwise ----
  *
  * Grid: (elementwise_groups(n, LOCAL_SIZE), rows, 1), 4 elements a thread.
- * Specialisation: 0 LOCAL_SIZE (64), 1 KIND. `out` may be `a`. */
+ * Specialisation: 0 LOCAL_SIZE (64), 1 KIND. `y` may be `a`. */
 #define SPEC_ELEMENTWISE_KIND 1
 #define ELEMENTWISE_GLU 0u   /* gelu_tanh(a) * b */
 #define ELEMENTWISE_ADD 1u   /* scale * (a + b) */
@@ -291,10 +291,10 @@ TANDEM_STRUCT_BEGIN(elementwise_push)
     TANDEM_ADDRESS index; /* u32, or 0; a multiple of 4 */
     TANDEM_ADDRESS a;     /* [rows][n] f32 */
     TANDEM_ADDRESS b;     /* likewise, or 0 */
-    TANDEM_ADDRESS out;   /* likewise */
+    TANDEM_ADDRESS y;     /* likewise */
     TANDEM_U32 a_stride;
     TANDEM_U32 b_stride;
-    TANDEM_U32 out_stride;
+    TANDEM_U32 y_stride;
     TANDEM_U32 n;
     TANDEM_F32 scale;
     TANDEM_U32 gather; /* ELEMENTWISE_GATHER_* */

@@ -79,7 +79,9 @@ TANDEM_STRUCT_BEGIN(prepare_push)
     TANDEM_U32 reserved;
 TANDEM_STRUCT_END(prepare_push)
 
-/* finish.comp: rows of the first TOPK to the run's result, id[0] of the last to the next block. One workgroup. */
+/* finish.comp: rows of the first TOPK to the run's result, id[0] of the last to the next block.
+ * Grid: (ceil(rows / FINISH_ROWS), 1, 1). */
+#define FINISH_ROWS 16u
 TANDEM_STRUCT_BEGIN(finish_push)
     TANDEM_ADDRESS run;
     TANDEM_ADDRESS topk; /* the TOPK's `out` rows */

@@ -382,7 +382,7 @@ static int parse_counts(reader *r, gguf_header *header, uint64_t *n_tensors, uin
 int gguf_parse_header(gguf_header *header, const void *data, uint64_t size, const char *name,
                       tandem_message *message) {
     reader r = {.bytes = data, .size = size, .name = name, .message = message};
-    uint64_t n_tensors, n_values;
+    uint64_t n_tensors = 0, n_values = 0;
     memset(header, 0, sizeof *header);
     int status = parse_counts(&r, header, &n_tensors, &n_values);
     if (status == TANDEM_OK)

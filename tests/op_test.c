@@ -185,7 +185,7 @@ int main(int argc, char **argv) {
                          .log = on_log};
     tandem_host host = plain;
     host.n_options = n_option;
-    host.options = options;
+    host.options = n_option ? options : NULL;
     if (open_side("reference", &plain, 0, &shared.reference, &shared.reference_context) ||
         open_side(argv[1], &host, shared.device, &shared.plugin, &shared.context))
         return 1;

@@ -10,10 +10,4 @@
 /* "<what>: <the plugin's sentence>"; returns `status`. */
 int message_plugin(tandem_message *message, tandem_status status, const tandem_error *error, const char *what);
 
-/* "out of memory" and so on. */
-const char *status_text(tandem_status status);
-
-/* 2 for INVALID, 4 for OUT_OF_MEMORY, 3 for the rest. */
-int exit_code_of(tandem_status status);
-
 #endif

@@ -1,0 +1,205 @@
+/* host/cli.c: plugin and device choice, sessions, talk. */
+#include "cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "plugin_error.h"
+#include "progress.h"
+
+int cli_fail(int code, const char *command, const char *format, ...) {
+    char text[768];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    size_t n = strlen(text);
+    fprintf(stderr, "tandem %s: %s%s\n", command, text, n && text[n - 1] != '.' ? "." : "");
+    return code;
+}
+
+int cli_refuse(tandem_status status, const char *command, const tandem_message *message) {
+    int code = status == TANDEM_E_INVALID         ? TANDEM_EXIT_USAGE
+               : status == TANDEM_E_OUT_OF_MEMORY ? TANDEM_EXIT_NO_MEMORY
+                                                  : TANDEM_EXIT_ENVIRONMENT;
+    return cli_fail(code, command, "%s", message->text);
+}
+
+/* ---- plugin and device ---- */
+
+static void log_to_stderr(void *user, uint32_t level, const char *text) {
+    (void)user;
+    const char *wanted = getenv("TANDEM_LOG"); /* error, warning, info, debug */
+    uint32_t most = !wanted                       ? TANDEM_LOG_WARNING
+                    : !strcmp(wanted, "debug")   ? TANDEM_LOG_DEBUG
+                    : !strcmp(wanted, "info")    ? TANDEM_LOG_INFO
+                    : !strcmp(wanted, "warning") ? TANDEM_LOG_WARNING
+                                                 : TANDEM_LOG_ERROR;
+    if (level <= most)
+        fprintf(stderr, "tandem: %s\n", text);
+}
+
+/* $XDG_CACHE_HOME/tandem or ~/.cache/tandem, made if need be; NULL if that cannot be. */
+static const char *cache_folder(void) {
+    static char folder[1024];
+    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n = base && base[0] == '/' ? snprintf(folder, sizeof folder, "%s", base)
+            : home                 ? snprintf(folder, sizeof folder, "%s/.cache", home)
+                                   : -1;
+    if (n < 0 || (size_t)n + sizeof "/tandem" > sizeof folder)
+        return NULL;
+    mkdir(folder, 0777);
+    strcat(folder, "/tandem");
+    return mkdir(folder, 0777) == 0 || errno == EEXIST ? folder : NULL;
+}
+
+const tandem_host *cli_host(void) {
+    static tandem_host host;
+    if (!host.struct_size) {
+        host.log = log_to_stderr;
+        host.cache_dir = cache_folder();
+        host.struct_size = sizeof host;
+    }
+    return &host;
+}
+
+const char *device_kind_name(uint32_t kind) {
+    static const char *const names[] = {"gpu", "integrated", "software", "simulated"};
+    return kind < 4 ? names[kind] : "unknown";
+}
+
+void format_uuid(const uint8_t uuid[16], char text[37]) {
+    for (uint32_t i = 0, n = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            text[n++] = '-';
+        n += (uint32_t)snprintf(text + n, 3, "%02x", uuid[i]);
+    }
+}
+
+/* Hexadecimal digits of both, dashes ignored. */
+static bool is_uuid(const char *text, const uint8_t uuid[16]) {
+    uint32_t n = 0;
+    for (; *text; text++) {
+        if (*text == '-')
+            continue;
+        const char *digits = "0123456789abcdef", *d = strchr(digits, *text | 0x20);
+        if (!d || n == 32 || (uint32_t)(d - digits) != (n % 2 ? uuid[n / 2] & 15u : uuid[n / 2] >> 4u))
+            return false;
+        n++;
+    }
+    return n == 32;
+}
+
+/* gpu, integrated, software, simulated: the order of preference. */
+static int choose_device(const char *wanted, const char *command, cli_device *d) {
+    tandem_error error = TANDEM_ERROR_INIT;
+    tandem_message message;
+    uint32_t n = 0, number = 0;
+    const char *name = d->backend->descriptor->name;
+    tandem_status status = d->backend->device_count(&n, &error);
+    if (status || !n) {
+        message_plugin(&message, status ? status : TANDEM_E_NO_DEVICE, &error, name);
+        return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s", message.text);
+    }
+    bool by_number = wanted && parse_u32(wanted, &number), found = false;
+    for (uint32_t i = 0; i < n; i++) {
+        tandem_device_info info = {.struct_size = sizeof info};
+        status = d->backend->device_info(i, &info, &error);
+        if (status) {
+            message_plugin(&message, status, &error, name);
+            return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s", message.text);
+        }
+        bool fits = by_number ? i == number : !wanted || is_uuid(wanted, info.uuid);
+        if (fits && (!found || info.kind < d->info.kind)) {
+            d->index = i;
+            d->info = info;
+            found = true;
+        }
+    }
+    if (!found)
+        return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s has %u device%s and none is '%s' (see tandem devices)",
+                        name, n, n == 1 ? "" : "s", wanted);
+    return OPTIONS_GO_ON;
+}
+
+int cli_open_device(const common_options *common, const char *command, cli_device *d) {
+    *d = (cli_device){0};
+    tandem_error error = TANDEM_ERROR_INIT;
+    tandem_status status = tandem_plugin_open(common->plugin ? common->plugin : "vulkan", cli_host(), &d->plugin, &error);
+    if (status)
+        return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s%s", error.message,
+                        common->plugin ? "" : "; --plugin reference runs on the CPU");
+    d->backend = tandem_plugin_backend(d->plugin);
+    int code = choose_device(common->device, command, d);
+    if (code != OPTIONS_GO_ON) {
+        cli_close_device(d);
+        return code;
+    }
+    if (!common->plugin && d->info.kind >= TANDEM_DEVICE_SOFTWARE)
+        fprintf(stderr, "tandem %s: no GPU found; %s runs on the %s device %s.\n", command, d->backend->descriptor->name,
+                device_kind_name(d->info.kind), d->info.name);
+    return OPTIONS_GO_ON;
+}
+
+void cli_close_device(cli_device *d) {
+    tandem_plugin_close(d->plugin);
+    *d = (cli_device){0};
+}
+
+/* ---- sessions ---- */
+
+uint32_t kv_type_by_name(const char *name) {
+    return !strcmp(name, "f32") ? TANDEM_TYPE_F32 : !strcmp(name, "q8_0") ? TANDEM_TYPE_Q8_0 : TANDEM_TYPE_F16;
+}
+
+uint32_t precision_by_name(const char *name) {
+    return !strcmp(name, "f16")  ? TANDEM_PRECISION_F16
+           : !strcmp(name, "q8") ? TANDEM_PRECISION_Q8
+                                 : TANDEM_PRECISION_EXACT;
+}
+
+const char *kv_type_name(uint32_t type) {
+    return type == TANDEM_TYPE_F32 ? "f32" : type == TANDEM_TYPE_Q8_0 ? "q8_0" : "f16";
+}
+
+const char *precision_name(uint32_t precision) {
+    return precision == TANDEM_PRECISION_F16 ? "f16" : precision == TANDEM_PRECISION_Q8 ? "q8" : "exact";
+}
+
+static void show_loading(void *user, uint64_t done, uint64_t total) {
+    progress *p = user;
+    p->total = (double)total;
+    progress_show(p, (double)done, NULL);
+}
+
+void cli_describe_session(const common_options *common, const session_request *request, session_desc *desc) {
+    *desc = (session_desc){
+        .n_ctx = common->n_ctx ? common->n_ctx : request->n_ctx,
+        .batch = common->batch ? common->batch : request->batch ? request->batch : 256,
+        .kv_type = kv_type_by_name(common->kv ? common->kv : request->kv ? request->kv : "f16"),
+        .precision = precision_by_name(common->precision ? common->precision : "exact"),
+        .n_threads = common->n_threads,
+        .memory_cap = common->memory_cap,
+        .n_score = request->n_score,
+    };
+}
+
+int cli_open_session(const common_options *common, const session_request *request, const cli_device *device,
+                     const model_source *source, session **s) {
+    progress p;
+    progress_start(&p, "loading", 1);
+    session_desc desc;
+    cli_describe_session(common, request, &desc);
+    desc.backend = device->backend;
+    desc.device = device->index;
+    desc.source = source;
+    desc.progress = show_loading;
+    desc.user = &p;
+    tandem_message message;
+    int status = session_create(s, &desc, &message);
+    progress_end(&p);
+    return status ? cli_refuse(status, request->command, &message) : OPTIONS_GO_ON;
+}

@@ -1,0 +1,86 @@
+/* host/cli.h: what the commands share: plugin and device choice, models, sessions, talk.
+ *
+ * Functions that return an exit code have already printed their sentence on standard error.
+ */
+#ifndef TANDEM_HOST_CLI_H
+#define TANDEM_HOST_CLI_H
+
+#include <stdio.h>
+
+#include "loader.h"
+#include "options.h"
+#include "session.h"
+#include "tokenizer.h"
+
+/* "tandem COMMAND: <sentence>" on standard error; returns `code`. */
+int cli_fail(int code, const char *command, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same with a message, and the exit code of its status: 2 for INVALID, 4 for OUT_OF_MEMORY, else 3. */
+int cli_refuse(tandem_status status, const char *command, const tandem_message *message);
+
+/* ---- plugin and device ---- */
+
+typedef struct cli_device {
+    tandem_plugin *plugin;
+    const tandem_backend *backend;
+    uint32_t index;
+    tandem_device_info info;
+} cli_device;
+
+/* Host services of every plugin: log to standard error, a cache folder. */
+const tandem_host *cli_host(void);
+
+/* Opens what --plugin and --device name. Without --plugin: Vulkan, on a GPU if there is one, else on a software device,
+ * which is said. Nothing is replaced silently. */
+int cli_open_device(const common_options *common, const char *command, cli_device *device);
+void cli_close_device(cli_device *device);
+
+/* "gpu", "integrated", "software", "simulated" */
+const char *device_kind_name(uint32_t kind);
+/* "12345678-1234-..."; text [37]. */
+void format_uuid(const uint8_t uuid[16], char text[37]);
+
+/* ---- models ---- */
+
+typedef struct model_options {
+    const char *model;
+    const char *quant;
+    model_overrides overrides;
+} model_options;
+
+#define MODEL_MAX_OPTIONS 16
+
+/* Fills `table` [MODEL_MAX_OPTIONS]: -m, --quant, --layers and the other dimensions of presets. */
+void options_model(model_options *m, option *table);
+
+int cli_open_model(const model_options *m, uint64_t seed, const char *command, model_source **source);
+
+/* The tokenizer of the model's file; a sentence for models without one. */
+int cli_open_tokenizer(const model_source *source, const char *command, tokenizer **tok);
+
+/* "1,2,3", or "@FILE" with numbers separated by commas or white space. */
+int cli_read_tokens(const char *text, const model_config *config, const char *command, token_list *tokens);
+
+/* The whole of a file, or of standard input for "-"; terminated, malloc'd. */
+int cli_read_file(const char *path, const char *command, char **text, size_t *n);
+
+/* ---- sessions ---- */
+
+typedef struct session_request {
+    const char *command;
+    uint32_t n_ctx;   /* if --ctx is not given */
+    const char *kv;   /* if --kv is not given */
+    uint32_t n_score; /* as in session_desc */
+    uint32_t batch;   /* if --batch is not given; 0: 256 */
+} session_request;
+
+uint32_t kv_type_by_name(const char *name);
+uint32_t precision_by_name(const char *name);
+const char *kv_type_name(uint32_t type);
+const char *precision_name(uint32_t precision);
+
+void cli_describe_session(const common_options *common, const session_request *request, session_desc *desc);
+/* Plans, loads (with progress) and compiles. */
+int cli_open_session(const common_options *common, const session_request *request, const cli_device *device,
+                     const model_source *source, session **s);
+
+#endif

@@ -1,0 +1,127 @@
+/* host/cli_model.c: models, tokenizers, token lists and files named on the command line. */
+#include "cli.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "plugin_error.h"
+
+void options_model(model_options *m, option *t) {
+    model_overrides *o = &m->overrides;
+    *t++ = (option){"model", 'm', OPTION_TEXT, &m->model, "FILE|PRESET", "GGUF file, or synthetic weights of a preset",
+                    NULL, 0, 0};
+    *t++ = (option){"quant", 0, OPTION_TEXT, &m->quant, "MIX", "preset: formats of its tensors (default Q4_0)", NULL, 0,
+                    0};
+    *t++ = (option){"layers", 0, OPTION_U32, &o->n_layer, "N", "preset: number of layers", NULL, 1, MODEL_MAX_LAYERS};
+    *t++ = (option){"vocab", 0, OPTION_U32, &o->n_vocab, "N", "preset: size of the vocabulary", NULL, 1, 1u << 24};
+    *t++ = (option){"d-model", 0, OPTION_U32, &o->d_model, "N", "preset: width of the residual stream", NULL, 1,
+                    1u << 20};
+    *t++ = (option){"d-ff", 0, OPTION_U32, &o->d_ff, "N", "preset: width of the feed-forward part", NULL, 1, 1u << 20};
+    *t++ = (option){"heads", 0, OPTION_U32, &o->n_head, "N", "preset: query heads", NULL, 1, 4096};
+    *t++ = (option){"kv-heads", 0, OPTION_U32, &o->n_kv_head, "N", "preset: key/value heads", NULL, 1, 4096};
+    *t++ = (option){"head-dim", 0, OPTION_U32, &o->head_dim, "N", "preset: size of a head", NULL, 1, 4096};
+    *t++ = (option){"window", 0, OPTION_U32, &o->window, "N", "preset: window of the sliding layers", NULL, 1, 1u << 24};
+    *t = (option){0};
+}
+
+static bool is_preset(const char *name) {
+    for (uint32_t i = 0; model_preset_at(i); i++)
+        if (!strcasecmp(name, model_preset_at(i)))
+            return true;
+    return false;
+}
+
+int cli_open_model(const model_options *m, uint64_t seed, const char *command, model_source **source) {
+    if (!m->model)
+        return cli_fail(TANDEM_EXIT_USAGE, command, "-m MODEL is needed: a GGUF file or a preset (see tandem %s --help)",
+                        command);
+    model_source_desc desc = {.model = m->model, .quant = m->quant, .seed = seed, .overrides = m->overrides};
+    tandem_message message;
+    int status = model_source_open(source, &desc, &message);
+    if (!status)
+        return OPTIONS_GO_ON;
+    if (status == TANDEM_E_OUT_OF_MEMORY)
+        return cli_refuse(status, command, &message);
+    /* A file that is no model is the environment's fault; a preset with impossible dimensions the caller's. */
+    bool usage = is_preset(m->model) || (m->quant && status == TANDEM_E_INVALID && access(m->model, F_OK) == 0);
+    return cli_fail(usage ? TANDEM_EXIT_USAGE : TANDEM_EXIT_ENVIRONMENT, command, "%s", message.text);
+}
+
+int cli_open_tokenizer(const model_source *source, const char *command, tokenizer **tok) {
+    const gguf_file *file = model_source_gguf(source);
+    if (!file)
+        return cli_fail(TANDEM_EXIT_USAGE, command, "A synthetic model has no vocabulary; give --tokens");
+    tandem_message message;
+    int status = tokenizer_create(tok, file, &message);
+    return status ? cli_fail(status == TANDEM_E_OUT_OF_MEMORY ? TANDEM_EXIT_NO_MEMORY : TANDEM_EXIT_ENVIRONMENT, command,
+                             "%s", message.text)
+                  : OPTIONS_GO_ON;
+}
+
+int cli_read_file(const char *path, const char *command, char **text, size_t *n) {
+    FILE *file = strcmp(path, "-") ? fopen(path, "rb") : stdin;
+    if (!file)
+        return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s cannot be opened: %s", path, strerror(errno));
+    size_t room = 1u << 16, used = 0;
+    char *bytes = malloc(room);
+    while (bytes) {
+        used += fread(bytes + used, 1, room - 1 - used, file);
+        if (used < room - 1)
+            break;
+        char *more = realloc(bytes, room *= 2);
+        if (!more)
+            free(bytes);
+        bytes = more;
+    }
+    int code = ferror(file) ? errno : 0;
+    if (file != stdin)
+        fclose(file);
+    if (!bytes)
+        return cli_fail(TANDEM_EXIT_NO_MEMORY, command, "Out of memory reading %s", path);
+    if (code) {
+        free(bytes);
+        return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s cannot be read: %s", path, strerror(code));
+    }
+    bytes[used] = 0;
+    *text = bytes;
+    *n = used;
+    return OPTIONS_GO_ON;
+}
+
+/* Numbers separated by commas and white space. */
+static int parse_tokens(char *text, const model_config *config, const char *command, token_list *tokens) {
+    char *rest = NULL;
+    for (char *word = strtok_r(text, ", \t\r\n", &rest); word; word = strtok_r(NULL, ", \t\r\n", &rest)) {
+        uint32_t id;
+        if (!parse_u32(word, &id) || id >= config->n_vocab)
+            return cli_fail(TANDEM_EXIT_USAGE, command, "'%.40s' is no token id below %u", word, config->n_vocab);
+        tandem_message message;
+        int status = token_list_push(tokens, id, &message);
+        if (status)
+            return cli_refuse(status, command, &message);
+    }
+    if (!tokens->n)
+        return cli_fail(TANDEM_EXIT_USAGE, command, "No token ids were given");
+    return OPTIONS_GO_ON;
+}
+
+int cli_read_tokens(const char *text, const model_config *config, const char *command, token_list *tokens) {
+    char *copy = NULL;
+    size_t n;
+    if (text[0] == '@') {
+        int code = cli_read_file(text + 1, command, &copy, &n);
+        if (code != OPTIONS_GO_ON)
+            return code;
+        if (strlen(copy) != n) {
+            free(copy);
+            return cli_fail(TANDEM_EXIT_USAGE, command, "%s is no list of token ids", text + 1);
+        }
+    } else if (!(copy = strdup(text))) {
+        return cli_fail(TANDEM_EXIT_NO_MEMORY, command, "Out of memory");
+    }
+    int code = parse_tokens(copy, config, command, tokens);
+    free(copy);
+    return code;
+}

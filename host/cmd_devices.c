@@ -1,0 +1,200 @@
+/* host/cmd_devices.c: tandem devices. */
+#include <cjson/cJSON.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "commands.h"
+#include "plugin_error.h"
+#include "progress.h"
+
+typedef struct found_device {
+    const char *plugin; /* name in the list of plugin files */
+    uint32_t index;
+    tandem_device_info info;
+} found_device;
+
+typedef struct device_list {
+    found_device *device;
+    uint32_t n;
+} device_list;
+
+static bool add_device(device_list *list, const char *plugin, uint32_t index, const tandem_device_info *info) {
+    found_device *more = realloc(list->device, (list->n + 1) * sizeof *more);
+    if (!more)
+        return false;
+    list->device = more;
+    more[list->n++] = (found_device){.plugin = plugin, .index = index, .info = *info};
+    return true;
+}
+
+/* Devices of one plugin into the list. False, with the reason, if there is none. */
+static bool list_plugin(const tandem_plugin_file *file, device_list *list, tandem_error *error) {
+    tandem_plugin *plugin;
+    if (tandem_plugin_open(file->path, cli_host(), &plugin, error))
+        return false;
+    const tandem_backend *backend = tandem_plugin_backend(plugin);
+    uint32_t n = 0;
+    tandem_status status = backend->device_count(&n, error);
+    for (uint32_t i = 0; i < n && !status; i++) {
+        tandem_device_info info = {.struct_size = sizeof info};
+        status = backend->device_info(i, &info, error);
+        if (!status && !add_device(list, file->name, i, &info))
+            status = TANDEM_E_OUT_OF_MEMORY;
+    }
+    tandem_plugin_close(plugin);
+    return !status && n;
+}
+
+static void matrix_paths(uint32_t set, char text[64]) {
+    static const struct {
+        uint32_t bit;
+        const char *name;
+    } paths[] = {{TANDEM_MATRIX_FMA, "fma"}, {TANDEM_MATRIX_DOT, "dot"}, {TANDEM_MATRIX_COOPMAT, "coopmat"},
+                 {TANDEM_MATRIX_MMA, "mma"}};
+    text[0] = 0;
+    for (uint32_t i = 0; i < 4; i++)
+        if (set & paths[i].bit) {
+            strcat(text, text[0] ? " " : "");
+            strcat(text, paths[i].name);
+        }
+    if (!text[0])
+        strcpy(text, "none");
+}
+
+static bool is_null_uuid(const uint8_t uuid[16]) {
+    static const uint8_t null[16];
+    return !memcmp(uuid, null, 16);
+}
+
+static bool same_card(const found_device *a, const found_device *b) {
+    return strcmp(a->plugin, b->plugin) && !is_null_uuid(a->info.uuid) && !memcmp(a->info.uuid, b->info.uuid, 16);
+}
+
+static void print_device(const device_list *list, const found_device *d) {
+    char total[32], free_now[32], most[32], uuid[37], has[64], used[64];
+    format_uuid(d->info.uuid, uuid);
+    matrix_paths(d->info.matrix_paths, has);
+    matrix_paths(d->info.matrix_used, used);
+    printf("%s %u: %s [%s]\n", d->plugin, d->index, d->info.name, device_kind_name(d->info.kind));
+    printf("    memory     %s, %s free, at most %s in one piece\n",
+           format_bytes(d->info.memory_total, total, sizeof total),
+           format_bytes(d->info.memory_free, free_now, sizeof free_now),
+           format_bytes(d->info.max_allocation, most, sizeof most));
+    printf("    matrices   %s; kernels use %s\n", has, used);
+    printf("    lanes      %u, units %u\n", d->info.subgroup_size, d->info.n_units);
+    if (d->info.pci_bus != TANDEM_NONE)
+        printf("    PCI        %04x:%02x:%02x.%x (%04x:%04x)\n", d->info.pci_domain, d->info.pci_bus, d->info.pci_device,
+               d->info.pci_function, d->info.vendor_id, d->info.device_id);
+    printf("    UUID       %s\n    driver     %s\n", is_null_uuid(d->info.uuid) ? "none" : uuid, d->info.driver);
+    if (d->info.abilities[0])
+        printf("    abilities  %s\n", d->info.abilities);
+    for (uint32_t i = 0; i < list->n; i++)
+        if (same_card(d, &list->device[i]))
+            printf("    same card  %s %u\n", list->device[i].plugin, list->device[i].index);
+}
+
+static cJSON *device_json(const device_list *list, const found_device *d) {
+    char uuid[37], has[64], used[64];
+    format_uuid(d->info.uuid, uuid);
+    matrix_paths(d->info.matrix_paths, has);
+    matrix_paths(d->info.matrix_used, used);
+    cJSON *j = cJSON_CreateObject();
+    cJSON_AddStringToObject(j, "plugin", d->plugin);
+    cJSON_AddNumberToObject(j, "device", d->index);
+    cJSON_AddStringToObject(j, "name", d->info.name);
+    cJSON_AddStringToObject(j, "kind", device_kind_name(d->info.kind));
+    cJSON_AddStringToObject(j, "uuid", uuid);
+    cJSON_AddStringToObject(j, "driver", d->info.driver);
+    cJSON_AddStringToObject(j, "abilities", d->info.abilities);
+    cJSON_AddStringToObject(j, "matrix_paths", has);
+    cJSON_AddStringToObject(j, "matrix_used", used);
+    cJSON_AddNumberToObject(j, "memory_total", (double)d->info.memory_total);
+    cJSON_AddNumberToObject(j, "memory_free", (double)d->info.memory_free);
+    cJSON_AddNumberToObject(j, "max_allocation", (double)d->info.max_allocation);
+    cJSON_AddNumberToObject(j, "subgroup_size", d->info.subgroup_size);
+    cJSON_AddNumberToObject(j, "n_units", d->info.n_units);
+    cJSON *same = cJSON_AddArrayToObject(j, "same_card");
+    for (uint32_t i = 0; i < list->n; i++)
+        if (same_card(d, &list->device[i]))
+            cJSON_AddItemToArray(same, cJSON_CreateString(list->device[i].plugin));
+    return j;
+}
+
+static void print_json(cJSON *json) {
+    char *text = cJSON_Print(json);
+    printf("%s\n", text ? text : "{}");
+    cJSON_free(text);
+    cJSON_Delete(json);
+}
+
+/* Lists what --plugin names, or every plugin file there is. */
+static int find_files(const char *wanted, tandem_plugin_file **files, uint32_t *n, tandem_error *error) {
+    if (!wanted)
+        return tandem_plugin_list(files, n, error);
+    *files = calloc(1, sizeof **files);
+    if (!*files)
+        return TANDEM_E_OUT_OF_MEMORY;
+    (*files)->name = strdup(wanted);
+    (*files)->path = strdup(wanted);
+    *n = 1;
+    return TANDEM_OK;
+}
+
+static void free_files(const char *wanted, tandem_plugin_file *files, uint32_t n) {
+    if (!wanted) {
+        tandem_plugin_list_free(files, n);
+        return;
+    }
+    free(files->name);
+    free(files->path);
+    free(files);
+}
+
+int cmd_devices(int argc, char **argv) {
+    common_options common = {0};
+    option shared[COMMON_MAX_OPTIONS];
+    options_common(&common, COMMON_JSON, shared);
+    const option own[] = {{"plugin", 0, OPTION_TEXT, &common.plugin, "NAME|PATH", "only this plugin", NULL, 0, 0}, {0}};
+    const command_usage usage = {"devices", "[options]",
+                                 "Lists the devices of every plugin, which of them are one card, and why a plugin has "
+                                 "none.\nExit code 3 if no device was found.",
+                                 NULL};
+    uint32_t n_free, n_file = 0;
+    int code = options_parse(&usage, (const option *const[]){own, shared}, 2, argc, argv, NULL, 0, &n_free);
+    if (code != OPTIONS_GO_ON)
+        return code;
+
+    tandem_plugin_file *files = NULL;
+    tandem_error error = TANDEM_ERROR_INIT;
+    if (find_files(common.plugin, &files, &n_file, &error))
+        return cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s", error.message);
+    device_list list = {0};
+    cJSON *json = cJSON_CreateObject(), *silent = cJSON_AddArrayToObject(json, "plugins_without_devices");
+    for (uint32_t i = 0; i < n_file; i++) {
+        tandem_error why = TANDEM_ERROR_INIT;
+        if (list_plugin(&files[i], &list, &why))
+            continue;
+        if (!common.json)
+            printf("%s: no device: %s\n", files[i].name, why.message);
+        cJSON *j = cJSON_CreateObject();
+        cJSON_AddStringToObject(j, "plugin", files[i].name);
+        cJSON_AddStringToObject(j, "reason", why.message);
+        cJSON_AddItemToArray(silent, j);
+    }
+    cJSON *devices = cJSON_AddArrayToObject(json, "devices");
+    for (uint32_t i = 0; i < list.n; i++) {
+        if (common.json)
+            cJSON_AddItemToArray(devices, device_json(&list, &list.device[i]));
+        else
+            print_device(&list, &list.device[i]);
+    }
+    if (common.json)
+        print_json(json);
+    else
+        cJSON_Delete(json);
+    code = list.n ? TANDEM_EXIT_GOOD : cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "No device was found");
+    free(list.device);
+    free_files(common.plugin, files, n_file);
+    return code;
+}

@@ -1,0 +1,135 @@
+/* host/cmd_eval.c: tandem eval. */
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "commands.h"
+#include "npy.h"
+#include "progress.h"
+
+static const command_usage usage = {
+    "eval", "-m MODEL (--tokens IDS|@FILE | --prompt TEXT) [--logits FILE.npy] [options]",
+    "Runs a token list and prints, for every position, the likeliest next token. --logits writes all logits\n"
+    "(NumPy, f32 [tokens, vocabulary]) as they come.",
+    "The cache is f32 unless --kv says otherwise. Columns: position, token, likeliest next token, its logit, logsumexp of\n"
+    "the row."};
+
+typedef struct eval_command {
+    common_options common;
+    model_options model;
+    const char *tokens, *prompt, *logits;
+} eval_command;
+
+typedef struct eval_sink {
+    const token_list *tokens;
+    npy_writer npy;
+    cJSON *rows; /* NULL: text */
+    progress p;
+    int code; /* errno of a failed write */
+} eval_sink;
+
+static int take_row(void *user, uint32_t index, const topk_row *row, const float *logits) {
+    eval_sink *sink = user;
+    progress_show(&sink->p, index, NULL);
+    if (logits && !npy_write_row(&sink->npy, logits)) {
+        sink->code = errno ? errno : EIO;
+        return TANDEM_E_INTERNAL;
+    }
+    if (!sink->rows) {
+        printf("%u %u %u %.9g %.9g\n", index, sink->tokens->ids[index], row->id[0], row->logit[0], row->logsumexp);
+        return TANDEM_OK;
+    }
+    cJSON *j = cJSON_CreateObject();
+    cJSON_AddNumberToObject(j, "position", index);
+    cJSON_AddNumberToObject(j, "token", sink->tokens->ids[index]);
+    cJSON_AddNumberToObject(j, "next", row->id[0]);
+    cJSON_AddNumberToObject(j, "logit", row->logit[0]);
+    cJSON_AddNumberToObject(j, "logsumexp", row->logsumexp);
+    cJSON_AddItemToArray(sink->rows, j);
+    return TANDEM_OK;
+}
+
+static int read_input(const eval_command *e, const model_source *source, token_list *tokens) {
+    if (e->tokens)
+        return cli_read_tokens(e->tokens, model_source_config(source), usage.name, tokens);
+    tokenizer *tok = NULL;
+    int code = cli_open_tokenizer(source, usage.name, &tok);
+    if (code != OPTIONS_GO_ON)
+        return code;
+    tandem_message message;
+    int status = tokenizer_encode(tok, e->prompt, strlen(e->prompt), TOKENIZE_BOS, tokens, &message);
+    tokenizer_destroy(tok);
+    if (status)
+        return cli_refuse(status, usage.name, &message);
+    return tokens->n ? OPTIONS_GO_ON : cli_fail(TANDEM_EXIT_USAGE, usage.name, "The prompt is empty");
+}
+
+static int score(const eval_command *e, session *s, eval_sink *sink) {
+    tandem_message message;
+    errno = 0;
+    progress_start(&sink->p, "eval", (double)sink->tokens->n);
+    int status = session_score(s, sink->tokens->ids, NULL, (uint32_t)sink->tokens->n, e->logits != NULL, take_row, sink,
+                               &message);
+    progress_end(&sink->p);
+    bool written = npy_close(&sink->npy);
+    if (sink->code || (!status && !written))
+        return cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s cannot be written: %s", e->logits,
+                        strerror(sink->code ? sink->code : errno));
+    return status ? cli_refuse(status, usage.name, &message) : TANDEM_EXIT_GOOD;
+}
+
+static int run(const eval_command *e, const model_source *source, const token_list *tokens, const cli_device *device) {
+    session_request request = {
+        .command = usage.name, .n_ctx = (uint32_t)tokens->n, .kv = "f32", .n_score = SESSION_RESULT_ROWS};
+    session *s = NULL;
+    int code = cli_open_session(&e->common, &request, device, source, &s);
+    if (code != OPTIONS_GO_ON)
+        return code;
+    eval_sink sink = {.tokens = tokens, .rows = e->common.json ? cJSON_CreateArray() : NULL};
+    if (e->logits && !npy_open(&sink.npy, e->logits, tokens->n, model_source_config(source)->n_vocab))
+        code = cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s cannot be written: %s", e->logits, strerror(errno));
+    else
+        code = score(e, s, &sink);
+    if (sink.rows && code == TANDEM_EXIT_GOOD) {
+        char *text = cJSON_PrintUnformatted(sink.rows);
+        printf("%s\n", text ? text : "[]");
+        cJSON_free(text);
+    }
+    cJSON_Delete(sink.rows);
+    session_destroy(s);
+    return code;
+}
+
+int cmd_eval(int argc, char **argv) {
+    eval_command e = {.common = {.seed = 1}};
+    option shared[COMMON_MAX_OPTIONS], model[MODEL_MAX_OPTIONS];
+    options_common(&e.common, COMMON_PLUGIN | COMMON_SESSION | COMMON_SEED | COMMON_JSON, shared);
+    options_model(&e.model, model);
+    const option own[] = {
+        {"tokens", 0, OPTION_TEXT, &e.tokens, "IDS|@FILE", "token ids, begin token included", NULL, 0, 0},
+        {"prompt", 'p', OPTION_TEXT, &e.prompt, "TEXT", "text to tokenise instead", NULL, 0, 0},
+        {"logits", 0, OPTION_TEXT, &e.logits, "FILE.npy", "write the logits of every position", NULL, 0, 0},
+        {0}};
+    uint32_t n_free;
+    int code = options_parse(&usage, (const option *const[]){model, own, shared}, 3, argc, argv, NULL, 0, &n_free);
+    if (code == OPTIONS_GO_ON && !e.tokens == !e.prompt)
+        code = cli_fail(TANDEM_EXIT_USAGE, usage.name, "Give either --tokens or --prompt");
+    if (code != OPTIONS_GO_ON)
+        return code;
+    model_source *source = NULL;
+    token_list tokens = {0};
+    cli_device device = {0};
+    code = cli_open_model(&e.model, e.common.seed, usage.name, &source);
+    if (code == OPTIONS_GO_ON)
+        code = read_input(&e, source, &tokens);
+    if (code == OPTIONS_GO_ON)
+        code = cli_open_device(&e.common, usage.name, &device);
+    if (code == OPTIONS_GO_ON)
+        code = run(&e, source, &tokens, &device);
+    cli_close_device(&device);
+    token_list_free(&tokens);
+    model_source_close(source);
+    return code;
+}

@@ -1,0 +1,70 @@
+/* host/main.c: the program `tandem`: finds the command and leaves the rest to it. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "options.h"
+
+#ifndef TANDEM_VERSION
+#define TANDEM_VERSION "unknown"
+#endif
+#ifndef TANDEM_GIT
+#define TANDEM_GIT "unknown"
+#endif
+
+typedef struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} command;
+
+static const command commands[] = {
+    {"devices", cmd_devices, "devices of every plugin, and what each can do"},
+    {"inspect", cmd_inspect, "shape, tensors and memory of a model; the steps of a plugin's program"},
+    {"generate", cmd_generate, "text from a prompt"},
+    {"eval", cmd_eval, "logits of every position of a token list"},
+    {"tokenize", cmd_tokenize, "token ids of standard input, and back"},
+    {"perplexity", cmd_perplexity, "perplexity of a text; divergence from another model, plugin or cache type"},
+    {"synth", cmd_synth, "a GGUF file with synthetic weights"},
+    {"sweep", cmd_sweep, "throughput by context length, plugin, cache type and precision"},
+};
+
+#define N_COMMAND (sizeof commands / sizeof commands[0])
+
+static void print_usage(FILE *file) {
+    fprintf(file, "usage: tandem COMMAND [options]\n\nRuns Gemma models on pluggable GPU backends and measures them.\n\n");
+    for (size_t i = 0; i < N_COMMAND; i++)
+        fprintf(file, "  %-12s %s\n", commands[i].name, commands[i].summary);
+    fprintf(file, "\n`tandem COMMAND --help` explains a command. Exit codes: 0 good, 1 a check failed, 2 usage,\n"
+                  "3 environment (file, device, driver, plugin), 4 out of memory.\n");
+}
+
+static int run_command(int argc, char **argv) {
+    if (argc < 2) {
+        print_usage(stderr);
+        return TANDEM_EXIT_USAGE;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+        print_usage(stdout);
+        return TANDEM_EXIT_GOOD;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        printf("tandem %s (%s)\n", TANDEM_VERSION, TANDEM_GIT);
+        return TANDEM_EXIT_GOOD;
+    }
+    for (size_t i = 0; i < N_COMMAND; i++)
+        if (!strcmp(argv[1], commands[i].name))
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "tandem: there is no command '%s' (see tandem --help).\n", argv[1]);
+    return TANDEM_EXIT_USAGE;
+}
+
+int main(int argc, char **argv) {
+    int code = run_command(argc, argv);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "tandem: standard output cannot be written: %s.\n", strerror(errno));
+        return code ? code : TANDEM_EXIT_ENVIRONMENT;
+    }
+    return code;
+}

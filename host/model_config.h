@@ -29,8 +29,8 @@ typedef struct model_layer {
     bool k_is_v;          /* no attn_v: v is the raw k */
     bool has_scale;       /* layer_output_scale is there (else 1) */
     bool has_unused_kv;   /* the file has K/V tensors for a layer that reads another's cache */
-    bool reserved;
     double rope_base;
+    double rope_scale; /* multiplies the frequencies (1 but for linear scaling) */
 } model_layer;
 
 typedef struct model_config {
@@ -140,10 +140,10 @@ typedef struct model_tensor {
 /* "blk.3.attn_q.weight". `layer` is ignored for tensors that exist once. */
 void model_tensor_name(uint32_t role, uint32_t layer, char name[GGUF_MAX_NAME]);
 
-/* A quant mix by name (any case): a type name ("Q4_K": every matrix, embedding too) or the mix that
- * llama.cpp's tool makes under that name: "Q4_0", "Q4_1", "Q5_0", "Q5_1" and "Q8_0" (embedding Q6_K; "Q8_0":
- * Q8_0), "Q4_K_M", "Q5_K_M", "Q6_K", "F32", "F16", "BF16"; "Q4_0_PURE" and the like for one type throughout.
- */
+/* A quant mix, as llama.cpp's tool makes it under that name: F32, F16, BF16, Q8_0, Q6_K; Q4_0, Q4_1, Q5_0,
+ * Q5_1 (with a Q6_K embedding); Q4_K_M, Q5_K_M (with Q6_K where it matters most). Q4_0_PURE and the like, or
+ * just Q4_K, Q5_K: one type for every matrix, the embedding too. Rows that are not whole blocks fall back as
+ * there (Q4_K to Q5_0, ...). */
 typedef struct model_mix {
     char name[16];
     uint32_t base;      /* type of matrices */

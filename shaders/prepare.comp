@@ -45,7 +45,11 @@ void write_command(uint i, uint n_rows, uint n_out, uint n_context)
         counts[rule.row_axis] *= divide_up(n, rule.rows_per_group);
     if (rule.keys_per_split > 0u) {
         uint keys = rule.window > 0u ? min(n_context, rule.window + n_rows - 1u) : n_context;
-        counts[rule.key_axis] *= RULE_SPLITS(keys, rule.keys_per_split, rule.max_split);
+        uint n_split = RULE_SPLITS(keys, rule.keys_per_split, rule.max_split);
+        if (rule.key_axis != RULE_ONLY_IF_SPLIT)
+            counts[rule.key_axis] *= n_split;
+        else if (n_split == 1u)
+            n = 0u;
     }
     Words command = Words(offset(p.indirect, i * INDIRECT_BYTES));
     for (uint axis = 0u; axis < 3u; axis++)

@@ -38,8 +38,10 @@ TANDEM_STRUCT_END(run_row)
 
 /* A launch whose size depends on the run. With n = n_rows or n_out (`rows`), the three counts are `groups`, and
  *   counts[row_axis] *= ceil(n / rows_per_group)                    if rows_per_group > 0
- *   counts[key_axis] *= RULE_SPLITS(keys, rule)                     if keys_per_split > 0
- * where keys = n_context, or at most window + n_rows - 1 with a window. All are 0 if n = 0. */
+ *   counts[key_axis] *= RULE_SPLITS(keys, ...)                      if keys_per_split > 0
+ * where keys = n_context, or at most window + n_rows - 1 with a window. All are 0 if n = 0. With key_axis =
+ * RULE_ONLY_IF_SPLIT nothing is multiplied by the splits, but all are 0 if there is only one. */
+#define RULE_ONLY_IF_SPLIT 3u
 TANDEM_STRUCT_BEGIN(launch_rule)
     TANDEM_U32 groups[3];
     TANDEM_U32 rows; /* TANDEM_ROWS_ALL (0) or TANDEM_ROWS_OUT (1) */

@@ -1,0 +1,729 @@
+/* validate_test.c: every rule of the shared validator is broken once, by one change to something valid, and
+ * must answer with its own words and the member's name. The last test counts that no rule was left out. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <tandem/growth.h>
+#include <tandem/validate.h>
+
+/* ---- a plugin that has objects and nothing else ---- */
+
+struct tandem_buffer {
+    uint64_t bytes;
+};
+struct tandem_weights {
+    uint32_t n_record, n_matrix;
+    tandem_matrix_desc matrices[4];
+};
+struct tandem_kv {
+    uint32_t n_layer, n_slot, max_chunk;
+    tandem_kv_layer layers[4];
+};
+
+static tandem_status buffer_info(const tandem_buffer *buffer, tandem_buffer_info *info, tandem_error *error) {
+    const tandem_buffer_info found = {.struct_size = sizeof found, .bytes = buffer->bytes};
+    return TANDEM_KIT_GIVE(tandem_buffer_info, info, &found, error);
+}
+
+static tandem_status weights_info(const tandem_weights *w, tandem_weights_info *info, tandem_error *error) {
+    const tandem_weights_info found = {
+        .struct_size = sizeof found, .n_record = w->n_record, .n_matrix = w->n_matrix};
+    return TANDEM_KIT_GIVE(tandem_weights_info, info, &found, error);
+}
+
+static tandem_status weights_matrix(const tandem_weights *w, uint32_t matrix, tandem_matrix_desc *desc,
+                                    tandem_error *error) {
+    return TANDEM_KIT_GIVE(tandem_matrix_desc, desc, &w->matrices[matrix], error);
+}
+
+static tandem_status kv_info(const tandem_kv *kv, tandem_kv_info *info, tandem_error *error) {
+    const tandem_kv_info found = {.struct_size = sizeof found,
+                                  .n_layer = kv->n_layer,
+                                  .max_chunk = kv->max_chunk,
+                                  .n_slot = kv->n_slot};
+    return TANDEM_KIT_GIVE(tandem_kv_info, info, &found, error);
+}
+
+static tandem_status kv_layer(const tandem_kv *kv, uint32_t layer, tandem_kv_layer *info,
+                              tandem_error *error) {
+    return TANDEM_KIT_GIVE(tandem_kv_layer, info, &kv->layers[layer], error);
+}
+
+static const tandem_backend table = {
+    .buffer_info = buffer_info,
+    .weights_info = weights_info,
+    .weights_matrix = weights_matrix,
+    .kv_info = kv_info,
+    .kv_layer = kv_layer,
+};
+
+/* ---- a valid world: two layers of a small model and its head ---- */
+
+enum { D = 64, N_HEAD = 4, N_KV = 2, HEAD_DIM = 32, D_FF = 96, N_VOCAB = 100, N_TOK = 8, N_OUT = 2 };
+enum { EMBED, QKV, ATTEND, OUTPUT, STREAM, GLU, DOWN, ATTEND_SHARED, ADD, HEAD, TOPK, N_OP };
+
+typedef struct world {
+    tandem_buffer h[2], q, k, v, mixed, branch, normed, glu, sum, logits, top, vectors, result;
+    tandem_weights embed, qkv, output, gate_up, joined, down;
+    tandem_kv kv, other_kv;
+    double omega[HEAD_DIM / 2];
+    tandem_op_embed embed_op;
+    tandem_op_stream prologue, stream_op;
+    tandem_op_matmul qkv_op, output_op, glu_op, down_op, head_op;
+    tandem_op_attention attend_op, shared_op;
+    tandem_op_elementwise add_op;
+    tandem_op_topk topk_op;
+    const tandem_op *ops[N_OP];
+    tandem_program_desc desc;
+
+    tandem_kit_limits limits;
+    uint32_t tokens[N_TOK];
+    tandem_row rows[N_TOK];
+    tandem_out outs[N_OUT];
+    uint32_t lengths[2];
+    tandem_row next;
+    int has_next;
+    tandem_run run;
+} world;
+
+#define HEAD_OF(op, KIND, ROWS, NAME)                                                                        \
+    (tandem_op) {                                                                                            \
+        .struct_size = sizeof(op), .kind = TANDEM_OP_##KIND, .rows = TANDEM_ROWS_##ROWS, .label = NAME       \
+    }
+
+static tandem_view rows_in(tandem_buffer *buffer, uint64_t n, uint32_t rows) {
+    buffer->bytes = n * 4 * (rows == TANDEM_ROWS_OUT ? N_OUT : N_TOK);
+    return (tandem_view){.buffer = buffer, .stride = n * 4, .rows = rows};
+}
+
+static tandem_view vector_in(tandem_buffer *buffer) {
+    return (tandem_view){.buffer = buffer, .rows = TANDEM_ROWS_CONST};
+}
+
+static tandem_matrix_desc matrix(uint32_t role, uint64_t n_row, uint64_t n_col) {
+    return (tandem_matrix_desc){sizeof(tandem_matrix_desc), role, TANDEM_TYPE_Q8_0, 0, n_row, n_col};
+}
+
+static void build_objects(world *w) {
+    memset(w, 0, sizeof *w);
+    w->vectors.bytes = D * 4;
+    w->result.bytes = 1024;
+    w->embed = (tandem_weights){1, 1, {matrix(TANDEM_ROLE_SINGLE, N_VOCAB, D)}};
+    w->qkv = (tandem_weights){1,
+                              3,
+                              {matrix(TANDEM_ROLE_Q, N_HEAD * HEAD_DIM, D),
+                               matrix(TANDEM_ROLE_K, N_KV * HEAD_DIM, D),
+                               matrix(TANDEM_ROLE_V, N_KV * HEAD_DIM, D)}};
+    w->output = (tandem_weights){1, 1, {matrix(TANDEM_ROLE_SINGLE, D, N_HEAD * HEAD_DIM)}};
+    w->gate_up = (tandem_weights){1, 2, {matrix(TANDEM_ROLE_GATE, D_FF, D), matrix(TANDEM_ROLE_UP, D_FF, D)}};
+    w->joined = (tandem_weights){1, 1, {matrix(TANDEM_ROLE_GATE_UP, 2 * D_FF, D)}};
+    w->down = (tandem_weights){1, 1, {matrix(TANDEM_ROLE_DOWN, D, D_FF)}};
+    w->kv = (tandem_kv){
+        2, 2, N_TOK, {{sizeof(tandem_kv_layer), N_KV, HEAD_DIM, TANDEM_TYPE_F16, 0, TANDEM_NONE, 20}}};
+    w->kv.layers[1] = w->kv.layers[0];
+    w->kv.layers[1].share_of = 0;
+    w->other_kv = w->kv;
+    for (int i = 0; i < HEAD_DIM / 2; i++)
+        w->omega[i] = 1.0 / (1 + i);
+}
+
+static void build_attention(world *w) {
+    tandem_op_attention *op = &w->attend_op;
+    op->head = HEAD_OF(*op, ATTENTION, ALL, "blk.0.attention");
+    op->kv = &w->kv;
+    op->n_head = N_HEAD;
+    op->n_rope_pair = HEAD_DIM / 2;
+    op->scale = 1;
+    op->eps = 1e-6f;
+    op->rope_omega = w->omega;
+    op->q = rows_in(&w->q, N_HEAD * HEAD_DIM, TANDEM_ROWS_ALL);
+    op->k = rows_in(&w->k, N_KV * HEAD_DIM, TANDEM_ROWS_ALL);
+    op->v = rows_in(&w->v, N_KV * HEAD_DIM, TANDEM_ROWS_ALL);
+    op->q_norm = op->k_norm = vector_in(&w->vectors);
+    op->out = rows_in(&w->mixed, N_HEAD * HEAD_DIM, TANDEM_ROWS_ALL);
+    w->shared_op = *op;
+    w->shared_op.layer = 1;
+    w->shared_op.k = w->shared_op.v = w->shared_op.k_norm = (tandem_view){0};
+}
+
+static void build_streams(world *w) {
+    tandem_op_stream *op = &w->prologue;
+    op->head = HEAD_OF(*op, STREAM, ALL, "blk.0.norm");
+    op->d = D;
+    op->n_out = 1;
+    op->eps = 1e-6f;
+    op->scale = op->out_scale[0] = 1;
+    op->h = rows_in(&w->h[0], D, TANDEM_ROWS_ALL);
+    op->out_w[0] = vector_in(&w->vectors);
+    w->stream_op = *op;
+    w->stream_op.a[0] = rows_in(&w->branch, D, TANDEM_ROWS_ALL);
+    w->stream_op.w[0] = vector_in(&w->vectors);
+    w->stream_op.out_h = rows_in(&w->h[1], D, TANDEM_ROWS_ALL);
+    w->stream_op.out[0] = rows_in(&w->normed, D, TANDEM_ROWS_ALL);
+}
+
+static tandem_op_matmul product(tandem_weights *weights, uint32_t n_matrix, tandem_view x, tandem_view y) {
+    tandem_op_matmul op = {.weights = weights, .n_matrix = n_matrix};
+    op.head = HEAD_OF(op, MATMUL, ALL, "product");
+    op.x[0] = x;
+    op.y[0] = y;
+    return op;
+}
+
+static void build_products(world *w) {
+    tandem_view none = {0};
+    w->qkv_op = product(&w->qkv, 3, none, rows_in(&w->q, N_HEAD * HEAD_DIM, TANDEM_ROWS_ALL));
+    w->qkv_op.y[1] = w->attend_op.k;
+    w->qkv_op.y[2] = w->attend_op.v;
+    w->qkv_op.prologue = &w->prologue;
+    w->output_op = product(&w->output, 1, w->attend_op.out, w->stream_op.a[0]);
+    w->glu_op = product(&w->gate_up, 2, w->stream_op.out[0], rows_in(&w->glu, D_FF, TANDEM_ROWS_ALL));
+    w->glu_op.activation = TANDEM_ACT_GELU_GLU;
+    w->down_op = product(&w->down, 1, w->glu_op.y[0], w->stream_op.a[0]);
+    w->add_op = (tandem_op_elementwise){.n = D, .scale = 1, .a = w->stream_op.out_h, .b = w->stream_op.a[0]};
+    w->add_op.head = HEAD_OF(w->add_op, ADD, ALL, "sum");
+    w->add_op.out = rows_in(&w->sum, D, TANDEM_ROWS_ALL);
+    w->head_op = product(&w->embed, 1, w->add_op.out, rows_in(&w->logits, N_VOCAB, TANDEM_ROWS_OUT));
+    w->head_op.head.rows = TANDEM_ROWS_OUT;
+    w->head_op.softcap = 30;
+    w->topk_op = (tandem_op_topk){.n = N_VOCAB, .k = 3, .x = w->head_op.y[0]};
+    w->topk_op.head = HEAD_OF(w->topk_op, TOPK, OUT, NULL);
+    w->topk_op.out = rows_in(&w->top, 8, TANDEM_ROWS_OUT);
+}
+
+static void build(world *w) {
+    build_objects(w);
+    build_attention(w);
+    build_streams(w);
+    build_products(w);
+    w->embed_op = (tandem_op_embed){.table = &w->embed, .scale = 8, .out = w->prologue.h};
+    w->embed_op.head = HEAD_OF(w->embed_op, EMBED, ALL, "token_embd");
+    const tandem_op *ops[N_OP] = {&w->embed_op.head,  &w->qkv_op.head,    &w->attend_op.head,
+                                  &w->output_op.head, &w->stream_op.head, &w->glu_op.head,
+                                  &w->down_op.head,   &w->shared_op.head, &w->add_op.head,
+                                  &w->head_op.head,   &w->topk_op.head};
+    memcpy(w->ops, ops, sizeof ops);
+    w->desc = (tandem_program_desc){.struct_size = sizeof w->desc,
+                                    .n_op = N_OP,
+                                    .ops = w->ops,
+                                    .max_tokens = N_TOK,
+                                    .max_out = N_OUT,
+                                    .max_slots = 2};
+}
+
+/* A valid run of that program: 4 rows at positions 5.. of slot 0, the last two wanted. */
+static void build_run(world *w) {
+    build(w);
+    tandem_error error = {.struct_size = sizeof error};
+    if (tandem_kit_program_limits(&table, &w->desc, &w->limits, &error) != TANDEM_OK)
+        fail_msg("%s", error.message);
+    w->lengths[0] = 5;
+    w->lengths[1] = 2;
+    for (uint32_t i = 0; i < N_TOK; i++) {
+        w->tokens[i] = i;
+        w->rows[i] = (tandem_row){.token = i, .position = 5 + i, .slot = 0};
+    }
+    w->outs[0] = (tandem_out){.row = 2, .target = TANDEM_NONE};
+    w->outs[1] = (tandem_out){.row = 3, .target = 7};
+    w->next = (tandem_row){.position = 5, .slot = 0};
+    w->run = (tandem_run){.struct_size = sizeof w->run,
+                          .n_rows = 4,
+                          .n_out = 2,
+                          .rows = w->rows,
+                          .out = w->outs,
+                          .result = &w->result};
+}
+
+/* ---- what a refusal must say ---- */
+
+static uint8_t covered[TANDEM_KIT_N_RULE];
+
+static void must_refuse(int line, tandem_status status, uint32_t rule, tandem_status wanted,
+                        const char *member, const tandem_error *error) {
+    char id[40];
+    snprintf(id, sizeof id, "[%s]", tandem_kit_rule_name(rule));
+    if (status == TANDEM_OK || strstr(error->message, id) == NULL || strstr(error->message, member) == NULL ||
+        strstr(error->message, tandem_kit_rule_sentence(rule)) == NULL)
+        fail_msg("line %d: wanted %s about %s, got %d: %s", line, id, member, status, error->message);
+    assert_int_equal(status, wanted);
+    assert_int_equal(error->status, wanted);
+    covered[rule] = 1;
+}
+
+#define WANTED(id, status, sentence) TANDEM_E_##status,
+static const tandem_status wanted_status[] = {TANDEM_KIT_RULES(WANTED)};
+
+#define REFUSES(call, id, member)                                                                            \
+    do {                                                                                                     \
+        tandem_error error = {.struct_size = sizeof error};                                                  \
+        tandem_status answer = (call);                                                                       \
+        must_refuse(__LINE__, answer, TANDEM_KIT_RULE_##id, wanted_status[TANDEM_KIT_RULE_##id], member,     \
+                    &error);                                                                                 \
+    } while (0)
+
+/* One change to the valid program; the rest of the line is the change. */
+#define PROGRAM(id, member, ...)                                                                             \
+    do {                                                                                                     \
+        world w;                                                                                             \
+        build(&w);                                                                                           \
+        __VA_ARGS__;                                                                                         \
+        REFUSES(tandem_kit_validate_program(&table, &w.desc, &error), id, member);                           \
+    } while (0)
+
+#define RUN(id, member, ...)                                                                                 \
+    do {                                                                                                     \
+        world w;                                                                                             \
+        build_run(&w);                                                                                       \
+        __VA_ARGS__;                                                                                         \
+        REFUSES(tandem_kit_validate_run(&table, &w.limits, &w.run, w.lengths, w.has_next ? &w.next : NULL,   \
+                                        &error),                                                             \
+                id, member);                                                                                 \
+    } while (0)
+
+#define ACCEPTS(call)                                                                                        \
+    do {                                                                                                     \
+        tandem_error error = {.struct_size = sizeof error};                                                  \
+        if ((call) != TANDEM_OK)                                                                             \
+            fail_msg("line %d: %s", __LINE__, error.message);                                                \
+    } while (0)
+
+/* ---- programs ---- */
+
+static void accepts_a_valid_program_and_states_its_limits(void **state) {
+    (void)state;
+    world w;
+    build(&w);
+    tandem_kit_limits limits;
+    ACCEPTS(tandem_kit_program_limits(&table, &w.desc, &limits, &error));
+    assert_int_equal(limits.max_tokens, N_TOK);
+    assert_int_equal(limits.n_token, N_VOCAB);
+    assert_int_equal(limits.n_logit, N_VOCAB);
+    assert_int_equal(limits.topk_stride, 32);
+    assert_int_equal(limits.topk_row_bytes, 32);
+    assert_int_equal(limits.topk_rows, TANDEM_ROWS_OUT);
+    assert_int_equal(limits.n_position, 20);
+    assert_int_equal(limits.max_chunk, N_TOK);
+    assert_ptr_equal(limits.kv, &w.kv);
+    for (uint32_t i = 0; i < N_OP; i++)
+        ACCEPTS(tandem_kit_validate_op(&table, w.ops[i], TANDEM_PRECISION_Q8, &error));
+    w.glu_op.weights = &w.joined; /* gate and up in one matrix */
+    w.glu_op.n_matrix = 1;
+    ACCEPTS(tandem_kit_validate_program(&table, &w.desc, &error));
+}
+
+static void refuses_what_a_program_is_not(void **state) {
+    (void)state;
+    PROGRAM(PROGRAM_OPS, "n_op", w.desc.n_op = 0);
+    PROGRAM(POINTER, "ops", w.desc.ops = NULL);
+    PROGRAM(PROGRAM_LIMITS, "max_tokens", w.desc.max_tokens = 0);
+    PROGRAM(PROGRAM_LIMITS, "max_out 9", w.desc.max_out = 9);
+    PROGRAM(PROGRAM_LIMITS, "max_slots 0", w.desc.max_slots = 0);
+    PROGRAM(PRECISION, "precision", w.desc.precision = 3);
+    PROGRAM(OP_ROWS, "head.rows", w.add_op.head.rows = TANDEM_ROWS_CONST);
+    PROGRAM(RESERVED, "head.reserved", w.add_op.head.reserved = 1);
+    world w;
+    build(&w);
+    REFUSES(tandem_kit_validate_op(&table, w.ops[0], 3, &error), PRECISION, "precision");
+}
+
+static void refuses_views_that_do_not_fit(void **state) {
+    (void)state;
+    PROGRAM(VIEW_MISSING, "(EMBED \"token_embd\"), out", w.embed_op.out.buffer = NULL);
+    PROGRAM(VIEW_UNWANTED, "x[0]", w.qkv_op.x[0] = w.stream_op.out[0]);
+    PROGRAM(VIEW_UNWANTED, "y[1]", w.output_op.y[1] = w.stream_op.out[0]);
+    PROGRAM(VIEW_UNWANTED, "out[1]", w.stream_op.out[1] = w.add_op.out);
+    PROGRAM(VIEW_UNWANTED, "k_norm", w.shared_op.k_norm = w.attend_op.k_norm);
+    PROGRAM(VIEW_UNWANTED, ", b:", w.add_op.head.kind = TANDEM_OP_SCALE);
+    PROGRAM(RESERVED, "y[0]", w.output_op.y[0].reserved = 1);
+    PROGRAM(VIEW_ROWS, "out", w.add_op.out.rows = TANDEM_ROWS_OUT);
+    PROGRAM(VIEW_ROWS, "x[0]", w.output_op.x[0].rows = TANDEM_ROWS_OUT);
+    PROGRAM(VIEW_ROWS, "q_norm", w.attend_op.q_norm.rows = TANDEM_ROWS_ALL);
+    PROGRAM(VIEW_ROWS, "x[0]", w.head_op.x[0].rows = 7);
+    PROGRAM(VIEW_ALIGNMENT, "offset 8", w.output_op.y[0].offset = 8);
+    PROGRAM(VIEW_ALIGNMENT, "stride 260", w.output_op.y[0].stride = D * 4 + 4);
+    PROGRAM(VIEW_ALIGNMENT, "q_norm", w.attend_op.q_norm.offset = 2);
+    PROGRAM(VIEW_STRIDE, "y[0]", w.output_op.y[0].stride = D * 4 - 16);
+    PROGRAM(VIEW_STRIDE, "(TOPK), out", w.topk_op.out.stride = 16);
+    PROGRAM(VIEW_RANGE, "y[0]", w.output_op.y[0].offset = 16);
+    PROGRAM(VIEW_RANGE, "y[0]", w.output_op.y[0].stride += 16);
+    PROGRAM(VIEW_RANGE, "x[0]", w.output_op.x[0].offset = UINT64_MAX - 15);
+    PROGRAM(VIEW_RANGE, "x[0]", w.output_op.x[0].stride = (UINT64_MAX / 7 + 1) / 16 * 16);
+    PROGRAM(VIEW_RANGE, "out", w.desc.max_tokens++);
+    PROGRAM(VIEW_RANGE, "y[0]", w.desc.max_out++);
+    PROGRAM(VIEW_RANGE, "q_norm", w.attend_op.q_norm.offset = D * 4 - HEAD_DIM * 4 + 4);
+}
+
+static void refuses_outputs_that_overlap(void **state) {
+    (void)state;
+    PROGRAM(VIEW_OVERLAP, "h bytes 0 to 2048", w.stream_op.out_h = w.stream_op.h);
+    PROGRAM(VIEW_OVERLAP, "out_h", w.stream_op.out[0] = w.stream_op.out_h);
+    PROGRAM(VIEW_OVERLAP, "prologue.h", w.prologue.out_h = w.prologue.h);
+    PROGRAM(VIEW_OVERLAP, "y[1]", w.qkv_op.y[1] = w.qkv_op.y[0]);
+    PROGRAM(VIEW_OVERLAP, "prologue.h", w.qkv_op.y[0] = w.prologue.h; w.h[0].bytes = w.q.bytes;
+            w.qkv_op.y[0].stride = w.attend_op.q.stride);
+    PROGRAM(VIEW_OVERLAP, "b bytes", w.add_op.out = w.add_op.b);
+    PROGRAM(VIEW_OVERLAP, "a bytes", w.add_op.out = w.add_op.a; w.add_op.out.offset = 16; w.h[1].bytes += 16);
+    PROGRAM(VIEW_OVERLAP, "a bytes", w.add_op.out = w.add_op.a; w.add_op.out.stride += 16;
+            w.h[1].bytes += 1024);
+}
+
+static void accepts_columns_side_by_side_and_an_update_in_place(void **state) {
+    (void)state;
+    world w;
+    build(&w);
+    uint64_t stride = (N_HEAD + 2 * N_KV) * HEAD_DIM * 4;
+    w.q.bytes = stride * N_TOK;
+    for (int i = 0; i < 3; i++) { /* q, k and v as columns of one buffer */
+        static const uint64_t first[] = {0, N_HEAD * HEAD_DIM * 4, (N_HEAD + N_KV) * HEAD_DIM * 4};
+        w.qkv_op.y[i] = (tandem_view){.buffer = &w.q, .offset = first[i], .stride = stride};
+    }
+    w.attend_op.q = w.qkv_op.y[0];
+    w.attend_op.k = w.qkv_op.y[1];
+    w.attend_op.v = w.qkv_op.y[2];
+    w.add_op.out = w.add_op.a;
+    w.head_op.x[0] = w.add_op.out;
+    ACCEPTS(tandem_kit_validate_program(&table, &w.desc, &error));
+    w.qkv_op.y[1].offset -= 16; /* the columns now share 16 bytes */
+    REFUSES(tandem_kit_validate_program(&table, &w.desc, &error), VIEW_OVERLAP, "y[0]");
+}
+
+static void refuses_bad_streams(void **state) {
+    (void)state;
+    PROGRAM(STREAM_SHAPE, "d", w.stream_op.d = 0);
+    PROGRAM(STREAM_SHAPE, "n_out 4", w.stream_op.n_out = 4);
+    PROGRAM(STREAM_BRANCH, "a[1]", w.stream_op.a[1] = w.stream_op.a[0]; w.stream_op.a[0].buffer = NULL);
+    PROGRAM(STREAM_BRANCH, "w[0]", w.stream_op.a[0].buffer = NULL);
+    PROGRAM(STREAM_BRANCH, "w[2]", w.stream_op.w[2] = w.stream_op.w[0]);
+    PROGRAM(STREAM_IDLE, "n_out", w.stream_op.n_out = 0;
+            w.stream_op.out[0].buffer = w.stream_op.out_w[0].buffer = NULL; w.stream_op.out_h.buffer = NULL);
+    PROGRAM(EPS, "eps", w.stream_op.eps = -1);
+    PROGRAM(EPS, "eps", w.stream_op.eps = NAN);
+    PROGRAM(NOT_FINITE, "scale", w.stream_op.scale = INFINITY);
+    PROGRAM(NOT_FINITE, "out_scale", w.stream_op.out_scale[0] = NAN);
+    PROGRAM(RESERVED, "reserved", w.stream_op.reserved2 = 1);
+    PROGRAM(VIEW_RANGE, "h", w.stream_op.n_slice = 2; w.stream_op.h.stride *= 2);
+    PROGRAM(VIEW_STRIDE, "h", w.stream_op.d = UINT32_MAX; w.stream_op.n_slice = UINT32_MAX);
+}
+
+static void refuses_bad_products(void **state) {
+    (void)state;
+    PROGRAM(POINTER, "weights", w.output_op.weights = NULL);
+    PROGRAM(POINTER, "table", w.embed_op.table = NULL);
+    PROGRAM(NOT_FINITE, "scale", w.embed_op.scale = NAN);
+    PROGRAM(MATRIX_INDEX, "table", w.embed_op.matrix = 1);
+    PROGRAM(MATRIX_INDEX, "weights", w.output_op.record = 1);
+    PROGRAM(MATRIX_INDEX, "weights", w.qkv_op.first_matrix = 1);
+    PROGRAM(MATMUL_COUNT, "n_matrix", w.output_op.n_matrix = 0);
+    PROGRAM(MATMUL_COUNT, "n_matrix", w.output_op.n_matrix = 4);
+    PROGRAM(MATMUL_COUNT, "n_matrix", w.output_op.first_matrix = UINT32_MAX);
+    PROGRAM(MATMUL_ACTIVATION, "activation", w.output_op.activation = 2);
+    PROGRAM(MATMUL_GLU, "role 0", w.output_op.activation = TANDEM_ACT_GELU_GLU);
+    PROGRAM(MATMUL_GLU, "2 matrices", w.gate_up.matrices[1].n_row++);
+    PROGRAM(MATMUL_GLU, "2 matrices", w.gate_up.matrices[0].role = TANDEM_ROLE_UP);
+    PROGRAM(MATMUL_GLU, "193 by 64", w.glu_op.weights = &w.joined; w.glu_op.n_matrix = 1;
+            w.joined.matrices[0].n_row++);
+    PROGRAM(MATMUL_SOFTCAP, "softcap", w.head_op.softcap = -1);
+    PROGRAM(MATMUL_SOFTCAP, "softcap", w.head_op.softcap = NAN);
+    PROGRAM(MATMUL_SOFTCAP, "softcap", w.glu_op.softcap = 30);
+    PROGRAM(VIEW_STRIDE, "y[0]", w.output.matrices[0].n_row++);
+}
+
+static void refuses_bad_prologues(void **state) {
+    (void)state;
+    PROGRAM(PROLOGUE_KIND, "kind 7", w.prologue.head.kind = TANDEM_OP_ADD);
+    PROGRAM(PROLOGUE_KIND, "prologue.head.rows", w.prologue.head.rows = TANDEM_ROWS_OUT);
+    PROGRAM(PROLOGUE_KIND, "struct_size 8", w.prologue.head.struct_size = 8);
+    PROGRAM(PROLOGUE_OUTPUT, "x_output", w.qkv_op.x_output[2] = 1);
+    PROGRAM(PROLOGUE_WIDTH, "prologue.d", w.prologue.d = D / 2);
+    PROGRAM(RESERVED, "prologue.reserved", w.prologue.reserved = 1);
+    PROGRAM(RESERVED, "prologue.head.reserved", w.prologue.head.reserved = 1);
+    PROGRAM(VIEW_MISSING, "prologue.h", w.prologue.h.buffer = NULL);
+    PROGRAM(VIEW_RANGE, "prologue.out_w[0]", w.prologue.out_w[0].offset = 4);
+}
+
+static void refuses_bad_attention(void **state) {
+    (void)state;
+    PROGRAM(POINTER, "kv", w.attend_op.kv = NULL);
+    PROGRAM(KV_LAYER, "layer", w.attend_op.layer = 2);
+    PROGRAM(ATTENTION_HEADS, "n_head", w.attend_op.n_head = 3);
+    PROGRAM(ATTENTION_HEADS, "n_head", w.attend_op.n_head = 0);
+    PROGRAM(ATTENTION_ROPE, "n_rope_pair", w.attend_op.n_rope_pair = HEAD_DIM / 2 + 1);
+    PROGRAM(FLAGS, "flags", w.attend_op.flags = 4);
+    PROGRAM(NOT_FINITE, "scale", w.attend_op.scale = NAN);
+    PROGRAM(NOT_FINITE, "rope_omega", w.omega[3] = INFINITY);
+    PROGRAM(POINTER, "rope_omega", w.attend_op.rope_omega = NULL);
+    PROGRAM(EPS, "eps", w.attend_op.eps = -1e-6f);
+    PROGRAM(ATTENTION_APPEND, "shares", w.shared_op.k = w.attend_op.k; w.shared_op.v = w.attend_op.v);
+    PROGRAM(ATTENTION_APPEND, "OUT rows", w.attend_op.head.rows = TANDEM_ROWS_OUT);
+    PROGRAM(ATTENTION_APPEND, "op 2 appends", w.ops[ATTEND_SHARED] = &w.attend_op.head);
+    PROGRAM(ATTENTION_KV_PAIR, "v is absent", w.attend_op.v.buffer = NULL);
+    PROGRAM(ATTENTION_KV_PAIR, "K_IS_V is set", w.attend_op.flags = TANDEM_ATTENTION_K_IS_V);
+    PROGRAM(ATTENTION_KV_PAIR, "k is absent", w.attend_op.k.buffer = NULL);
+    PROGRAM(ATTENTION_EARLY, "layer 1", w.ops[ATTEND] = &w.shared_op.head);
+    PROGRAM(ATTENTION_CACHE, "kv", w.shared_op.kv = &w.other_kv);
+    PROGRAM(ATTENTION_CACHE, "2 of the program", w.kv.n_slot = 1);
+    PROGRAM(VIEW_ALIGNMENT, "visible_until", w.attend_op.visible_until = w.attend_op.k;
+            w.attend_op.visible_until.stride = 6);
+}
+
+static void refuses_bad_small_ops(void **state) {
+    (void)state;
+    PROGRAM(TOPK_K, "k", w.topk_op.k = 0);
+    PROGRAM(TOPK_K, "k", w.topk_op.k = 65);
+    PROGRAM(TOPK_K, "k", w.topk_op.n = 2);
+    PROGRAM(ELEMENTS, "n", w.add_op.n = 0);
+    PROGRAM(NOT_FINITE, "scale", w.add_op.scale = INFINITY);
+}
+
+static void names_the_op_that_is_wrong(void **state) {
+    (void)state;
+    world w;
+    build(&w);
+    tandem_error error = {.struct_size = sizeof error};
+    w.head_op.softcap = -1;
+    assert_int_equal(tandem_kit_validate_program(&table, &w.desc, &error), TANDEM_E_INVALID);
+    assert_int_equal(error.op_index, HEAD);
+    assert_non_null(strstr(error.message, "op 9 (MATMUL \"product\"), softcap"));
+    w.ops[STREAM] = NULL;
+    assert_int_equal(tandem_kit_validate_program(&table, &w.desc, &error), TANDEM_E_INVALID);
+    assert_int_equal(error.op_index, STREAM);
+    build(&w);
+    w.add_op.head.kind = 99;
+    assert_int_equal(tandem_kit_validate_program(&table, &w.desc, &error), TANDEM_E_UNSUPPORTED);
+    assert_int_equal(error.op_index, ADD);
+    assert_non_null(strstr(error.message, "kind 99"));
+    w.add_op.head.kind = TANDEM_OP_MOE_FFN;
+    assert_int_equal(tandem_kit_validate_program(&table, &w.desc, &error), TANDEM_E_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "MOE_FFN"));
+    assert_int_equal(tandem_kit_validate_program(&table, NULL, &error), TANDEM_E_INVALID);
+    assert_int_equal(tandem_kit_validate_program(&table, NULL, NULL), TANDEM_E_INVALID);
+}
+
+/* ---- runs ---- */
+
+static void accepts_runs_of_every_form(void **state) {
+    (void)state;
+    world w;
+    build_run(&w);
+#define RUN_IT tandem_kit_validate_run(&table, &w.limits, &w.run, w.lengths, &w.next, &error)
+    ACCEPTS(RUN_IT);
+    w.rows[1] = (tandem_row){.token = 1, .position = 2, .slot = 1}; /* slots interleaved */
+    w.rows[2] = (tandem_row){.token = 1, .position = 6, .slot = 0};
+    w.rows[3] = (tandem_row){.token = 1, .position = 3, .slot = 1};
+    ACCEPTS(RUN_IT);
+    w.run.rows = NULL;
+    w.run.tokens = w.tokens;
+    w.run.position = 5;
+    w.run.out = NULL;
+    ACCEPTS(RUN_IT);
+    tandem_row row = tandem_kit_run_row(&w.run, 3);
+    tandem_out out = tandem_kit_run_out(&w.run, 0);
+    assert_int_equal(row.token, 3);
+    assert_int_equal(row.position, 8);
+    assert_int_equal(out.row, 2);
+    assert_int_equal(out.target, TANDEM_NONE);
+    w.run = (tandem_run){
+        .struct_size = sizeof w.run, .source = TANDEM_SOURCE_DEVICE_NEXT, .n_rows = 1, .n_out = 1};
+    ACCEPTS(RUN_IT);
+    w.run.struct_size = TANDEM_KIT_MIN_tandem_run; /* a caller that knows no flags and no result */
+    ACCEPTS(RUN_IT);
+    w.limits.kv = NULL; /* without a cache positions are free */
+    build_run(&w);
+    w.limits.kv = NULL;
+    w.rows[0].position = 1000;
+    ACCEPTS(tandem_kit_validate_run(&table, &w.limits, &w.run, NULL, NULL, &error));
+}
+
+static void refuses_bad_runs(void **state) {
+    (void)state;
+    RUN(RUN_SOURCE, "source", w.run.source = 2);
+    RUN(FLAGS, "flags", w.run.flags = 2);
+    RUN(RUN_ROWS, "n_rows", w.run.n_rows = 0);
+    RUN(RUN_ROWS, "n_rows", w.run.n_rows = N_TOK + 1);
+    RUN(RUN_ROWS, "both given", w.run.tokens = w.tokens);
+    RUN(RUN_ROWS, "both NULL", w.run.rows = NULL);
+    RUN(RUN_ROWS, "position", w.run.position = 5);
+    RUN(RUN_TOKEN, "row 1 has token 100", w.rows[1].token = N_VOCAB);
+    RUN(RUN_SLOT, "slot 2", w.rows[2].slot = 2);
+    RUN(RUN_POSITION, "position 9, not 8", w.rows[3].position = 9);
+    RUN(RUN_POSITION, "position 5, not 6", w.lengths[0] = 6);
+    RUN(RUN_CAPACITY, "position 20", for (int i = 0; i < 4; i++) w.rows[i].position += 12; w.lengths[0] = 17);
+    RUN(RUN_CAPACITY, "position", w.run.rows = NULL; w.run.tokens = w.tokens;
+        w.run.position = UINT32_MAX - 1);
+    RUN(RUN_CHUNK, "number 4", w.limits.max_chunk = 3);
+    RUN(RUN_OUT, "n_out", w.run.n_out = 3; w.run.out = NULL);
+    RUN(RUN_OUT, "n_out", w.run.n_rows = 1; w.run.out = NULL);
+    RUN(RUN_OUT, "out[1]", w.outs[1].row = 2);
+    RUN(RUN_OUT, "out[1]", w.outs[1].row = 4);
+    RUN(RUN_TARGET, "target 100", w.outs[1].target = N_VOCAB);
+    RUN(RUN_TARGET, "0 logits", w.limits.n_logit = 0; w.run.result = NULL);
+    RUN(RUN_RESULT, "no TOPK", w.limits.n_logit = 0; w.outs[1].target = TANDEM_NONE);
+    RUN(RUN_RESULT, "offset 8", w.run.result_offset = 8);
+    RUN(RUN_RESULT, "64 bytes at offset 976", w.run.result_offset = 976);
+    RUN(RUN_RESULT, "offset", w.run.result_offset = UINT64_MAX - 15);
+}
+
+static void refuses_a_next_token_that_cannot_be(void **state) {
+    (void)state;
+#define NEXT                                                                                                 \
+    w.run = (tandem_run){.struct_size = sizeof w.run, .source = TANDEM_SOURCE_DEVICE_NEXT, .n_rows = 1};     \
+    w.has_next = 1
+    RUN(RUN_NEXT, "no TOPK before", NEXT; w.has_next = 0);
+    RUN(RUN_NEXT, "2 rows", NEXT; w.run.n_rows = 2);
+    RUN(RUN_NEXT, "tokens given", NEXT; w.run.tokens = w.tokens);
+    RUN(RUN_NEXT, "position 5", NEXT; w.run.position = 5);
+    RUN(RUN_POSITION, "position 6, not 5", NEXT; w.next.position = 6);
+    RUN(RUN_SLOT, "slot 2", NEXT; w.next.slot = 2);
+    RUN(RUN_CAPACITY, "position 20", NEXT; w.next.position = w.lengths[0] = 20);
+}
+
+/* ---- objects ---- */
+
+static void refuses_bad_contexts_and_buffers(void **state) {
+    (void)state;
+    tandem_context_desc context = {.struct_size = sizeof context, .device = 1};
+    ACCEPTS(tandem_kit_validate_context(&context, 2, &error));
+    REFUSES(tandem_kit_validate_context(&context, 1, &error), DEVICE, "1 of 1");
+    context.reserved = 1;
+    REFUSES(tandem_kit_validate_context(&context, 2, &error), RESERVED, "reserved");
+    tandem_buffer_desc buffer = {.struct_size = sizeof buffer, .bytes = 1};
+    ACCEPTS(tandem_kit_validate_buffer(&buffer, &error));
+    buffer.placement = 2;
+    REFUSES(tandem_kit_validate_buffer(&buffer, &error), PLACEMENT, "placement");
+    buffer.placement = buffer.bytes = 0;
+    REFUSES(tandem_kit_validate_buffer(&buffer, &error), BUFFER_BYTES, "bytes");
+    ACCEPTS(tandem_kit_validate_range("the buffer", 10, 10, 0, NULL, &error));
+    ACCEPTS(tandem_kit_validate_range("the buffer", 10, 2, 8, &buffer, &error));
+    REFUSES(tandem_kit_validate_range("the buffer", 10, 2, 9, &buffer, &error), RANGE, "the buffer, offset");
+    REFUSES(tandem_kit_validate_range("the buffer", 10, 11, 0, &buffer, &error), RANGE, "offset");
+    REFUSES(tandem_kit_validate_range("the buffer", 10, 2, UINT64_MAX, &buffer, &error), RANGE, "offset");
+    REFUSES(tandem_kit_validate_range("the buffer", 10, 2, 8, NULL, &error), POINTER, "memory");
+}
+
+static void refuses_bad_weights(void **state) {
+    (void)state;
+    tandem_matrix_desc m[4] = {matrix(TANDEM_ROLE_GATE, 3, 64), matrix(TANDEM_ROLE_UP, 3, 64),
+                               matrix(TANDEM_ROLE_DOWN, 64, 32), matrix(TANDEM_ROLE_SINGLE, 1, 32)};
+    const tandem_matrix_desc *list[4] = {&m[0], &m[1], &m[2], &m[3]};
+    tandem_weights_desc d = {.struct_size = sizeof d, .n_record = 4, .n_matrix = 3, .matrices = list};
+#define WEIGHTS tandem_kit_validate_weights(&d, &error)
+    ACCEPTS(WEIGHTS);
+    d.n_record = 0;
+    REFUSES(WEIGHTS, WEIGHTS_COUNT, "0 records");
+    d.n_record = 4;
+    d.n_matrix = 5;
+    REFUSES(WEIGHTS, WEIGHTS_COUNT, "5 matrices");
+    d.n_matrix = 3;
+    d.placement = 2;
+    REFUSES(WEIGHTS, PLACEMENT, "placement");
+    d.placement = 0;
+    d.matrices = NULL;
+    REFUSES(WEIGHTS, POINTER, "matrices");
+    d.matrices = list;
+    m[1].role = TANDEM_ROLE_GATE;
+    REFUSES(WEIGHTS, MATRIX_ROLE, "role");
+    m[1].role = 8;
+    REFUSES(WEIGHTS, MATRIX_ROLE, "role");
+    m[1] = matrix(TANDEM_ROLE_UP, 3, 64);
+    m[1].type = 5;
+    REFUSES(WEIGHTS, MATRIX_TYPE, "type");
+    m[1] = matrix(TANDEM_ROLE_UP, 3, 65);
+    REFUSES(WEIGHTS, MATRIX_SHAPE, "3 by 65 of Q8_0");
+    m[1] = matrix(TANDEM_ROLE_UP, 0, 64);
+    REFUSES(WEIGHTS, MATRIX_SHAPE, "0 by 64");
+    m[1] = matrix(TANDEM_ROLE_UP, UINT64_MAX / 68 / 4, 64);
+    REFUSES(WEIGHTS, MATRIX_BYTES, "4 records");
+    m[1] = matrix(TANDEM_ROLE_UP, 3, UINT64_MAX - 31);
+    REFUSES(WEIGHTS, MATRIX_BYTES, "4 records");
+    m[1] = matrix(TANDEM_ROLE_UP, 3, 64);
+    m[1].reserved = 1;
+    REFUSES(WEIGHTS, RESERVED, "matrices.reserved");
+    tandem_error error = {.struct_size = sizeof error};
+    list[1] = NULL;
+    assert_int_equal(WEIGHTS, TANDEM_E_INVALID);
+}
+
+static void refuses_bad_writes(void **state) {
+    (void)state;
+    tandem_matrix_desc m = matrix(TANDEM_ROLE_SINGLE, 10, 64);
+    uint8_t source[68] = {0};
+    ACCEPTS(tandem_kit_validate_write(&m, 9, 1, source, 68, TANDEM_WRITE_BORROW, &error));
+    REFUSES(tandem_kit_validate_write(&m, 9, 1, source, 68, 2, &error), FLAGS, "flags");
+    REFUSES(tandem_kit_validate_write(&m, 9, 2, source, 136, 0, &error), RANGE, "2 rows from row 9 of 10");
+    REFUSES(tandem_kit_validate_write(&m, UINT64_MAX, 2, source, 136, 0, &error), RANGE, "n_row");
+    REFUSES(tandem_kit_validate_write(&m, 0, 0, source, 0, 0, &error), RANGE, "0 rows");
+    REFUSES(tandem_kit_validate_write(&m, 9, 1, source, 67, 0, &error), WRITE_BYTES, "67 for 1 rows of 68");
+    REFUSES(tandem_kit_validate_write(&m, 0, 2, source, 68, 0, &error), WRITE_BYTES, "bytes");
+    REFUSES(tandem_kit_validate_write(&m, 9, 1, NULL, 68, 0, &error), POINTER, "source");
+}
+
+#define KV(id, member, ...)                                                                                  \
+    do {                                                                                                     \
+        tandem_kv_layer l[3] = {{sizeof *l, 2, 64, TANDEM_TYPE_F16, 0, TANDEM_NONE, 100},                    \
+                                {sizeof *l, 1, 64, TANDEM_TYPE_Q8_0, 32, TANDEM_NONE, 100},                  \
+                                {sizeof *l, 2, 64, TANDEM_TYPE_F16, 0, 0, 100}};                             \
+        const tandem_kv_layer *list[3] = {&l[0], &l[1], &l[2]};                                              \
+        tandem_kv_desc d = {                                                                                 \
+            .struct_size = sizeof d, .n_layer = 3, .layers = list, .max_chunk = 8, .n_slot = 1};             \
+        ACCEPTS(tandem_kit_validate_kv(&d, &error));                                                         \
+        __VA_ARGS__;                                                                                         \
+        REFUSES(tandem_kit_validate_kv(&d, &error), id, member);                                             \
+    } while (0)
+
+static void refuses_bad_caches(void **state) {
+    (void)state;
+    KV(KV_COUNT, "n_layer", d.n_layer = 0);
+    KV(KV_COUNT, "n_slot 0", d.n_slot = 0);
+    KV(KV_COUNT, "max_chunk 0", d.max_chunk = 0);
+    KV(KV_LAYOUT, "layout", d.layout = 3);
+    KV(POINTER, "layers", d.layers = NULL);
+    KV(RESERVED, "reserved", d.reserved = 1);
+    KV(KV_TYPE, "layer 1", l[1].type = TANDEM_TYPE_Q4_0);
+    KV(KV_SHAPE, "layer 1", l[1].n_kv_head = 0);
+    KV(KV_SHAPE, "layer 0 has 2 heads of 63", l[0].head_dim = 63);
+    KV(KV_SHAPE, "layer 0", l[0].head_dim = 1026);
+    KV(KV_SHAPE, "layer 1", l[1].head_dim = 48);
+    KV(KV_CAPACITY, "layer 0", l[0].capacity = 0);
+    KV(KV_CAPACITY, "layer 0", l[0].capacity = 1ull << 32);
+    KV(KV_SHARE, "layer 2 shares layer 2", l[2].share_of = 2);
+    KV(KV_SHARE, "differs in shape", l[2].share_of = 1);
+    KV(KV_SHARE, "shares too", l[1] = l[2]; l[2].share_of = 1);
+    KV(KV_BYTES, "slots", l[1].n_kv_head = l[0].n_kv_head = UINT32_MAX; l[0].capacity = UINT32_MAX);
+}
+
+static void every_rule_was_broken(void **state) {
+    (void)state;
+    for (uint32_t rule = 0; rule < TANDEM_KIT_N_RULE; rule++)
+        if (!covered[rule])
+            fail_msg("no test breaks %s", tandem_kit_rule_name(rule));
+    assert_null(tandem_kit_rule_name(TANDEM_KIT_N_RULE));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(accepts_a_valid_program_and_states_its_limits),
+        cmocka_unit_test(refuses_what_a_program_is_not),
+        cmocka_unit_test(refuses_views_that_do_not_fit),
+        cmocka_unit_test(refuses_outputs_that_overlap),
+        cmocka_unit_test(accepts_columns_side_by_side_and_an_update_in_place),
+        cmocka_unit_test(refuses_bad_streams),
+        cmocka_unit_test(refuses_bad_products),
+        cmocka_unit_test(refuses_bad_prologues),
+        cmocka_unit_test(refuses_bad_attention),
+        cmocka_unit_test(refuses_bad_small_ops),
+        cmocka_unit_test(names_the_op_that_is_wrong),
+        cmocka_unit_test(accepts_runs_of_every_form),
+        cmocka_unit_test(refuses_bad_runs),
+        cmocka_unit_test(refuses_a_next_token_that_cannot_be),
+        cmocka_unit_test(refuses_bad_contexts_and_buffers),
+        cmocka_unit_test(refuses_bad_weights),
+        cmocka_unit_test(refuses_bad_writes),
+        cmocka_unit_test(refuses_bad_caches),
+        cmocka_unit_test(every_rule_was_broken),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

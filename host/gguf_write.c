@@ -370,6 +370,10 @@ int gguf_write_data(gguf_writer *w, const void *data, uint64_t n) {
     return w->status;
 }
 
+int gguf_write_status(const gguf_writer *w) {
+    return w->status;
+}
+
 int gguf_write_end(gguf_writer *w, tandem_message *message) {
     int status;
     if (w->status == TANDEM_OK && !w->header_written)

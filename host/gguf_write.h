@@ -37,6 +37,9 @@ int gguf_write_declare(gguf_writer *writer, const char *name, uint32_t type, uin
  * writes the header. A call may not cross the end of a tensor. */
 int gguf_write_data(gguf_writer *writer, const void *data, uint64_t bytes);
 
+/* 0, or the first failure. */
+int gguf_write_status(const gguf_writer *writer);
+
 /* Checks that all data came, flushes to the disk, renames, frees the writer. On failure the writer is freed
  * too. */
 int gguf_write_end(gguf_writer *writer, tandem_message *message);

@@ -65,27 +65,53 @@ TANDEM_STRUCT_END(attention_append_push)
 
 /* ---- cache ----
  *
- * K of a layer, and V of a layer, are each an array of regions [slot][kv head], region_bytes apart. A region is below
- * 4 GiB and holds `ring` rows of kv_row_bytes bytes (F32, F16: the elements; Q8_0: the signed bytes), then, for Q8_0,
- * `ring` rows of kv_scale_row_bytes bytes: the f16 scales of groups of 32, padded to 4 bytes. */
+ * K of a layer, and V of a layer, are each an array of regions [slot][kv head], region_bytes apart, each below 4 GiB. A
+ * region holds `ring` rows, cut into blocks of KV_BLOCK rows, and the blocks into columns of 64 elements:
+ *     [block][column][row of the block][element of the column]
+ * so that lanes that share a column of a row, and go on to its next row, read on where they stopped. Q8_0 has its signed
+ * bytes so, and behind them, from kv_scale_offset on, the f16 scales of groups of 32: [block][column][row of the block] {u32:
+ * first group of the column low, second high}. Copy whole blocks or whole regions, nothing finer. */
 #define KV_F32 0u
 #define KV_F16 1u
 #define KV_Q8_0 8u
+#define KV_BLOCK 32u
 
-TANDEM_SHARED TANDEM_U32 kv_row_bytes(TANDEM_U32 type, TANDEM_U32 head_dim)
+TANDEM_SHARED TANDEM_U32 kv_element_bytes(TANDEM_U32 type)
 {
-    return type == KV_F32 ? head_dim * 4u : type == KV_F16 ? head_dim * 2u : head_dim;
+    return type == KV_F32 ? 4u : type == KV_F16 ? 2u : 1u;
 }
 
-TANDEM_SHARED TANDEM_U32 kv_scale_row_bytes(TANDEM_U32 type, TANDEM_U32 head_dim)
+TANDEM_SHARED TANDEM_U32 kv_columns(TANDEM_U32 head_dim)
 {
-    return type == KV_Q8_0 ? (head_dim / 32u + 1u) / 2u * 4u : 0u;
+    return (head_dim + 63u) / 64u;
 }
 
-/* The caller has checked that ring * (kv_row_bytes + kv_scale_row_bytes) + 15 is below 2^32. */
+TANDEM_SHARED TANDEM_U32 kv_padded_ring(TANDEM_U32 ring)
+{
+    return (ring + KV_BLOCK - 1u) / KV_BLOCK * KV_BLOCK;
+}
+
+TANDEM_SHARED TANDEM_U32 kv_scale_offset(TANDEM_U32 head_dim, TANDEM_U32 ring)
+{
+    return kv_padded_ring(ring) * head_dim;
+}
+
+/* The caller has checked that kv_padded_ring * kv_position_bytes is below 2^32. A multiple of 128. */
+TANDEM_SHARED TANDEM_U32 kv_position_bytes(TANDEM_U32 type, TANDEM_U32 head_dim)
+{
+    return head_dim * kv_element_bytes(type) + (type == KV_Q8_0 ? 4u * kv_columns(head_dim) : 0u);
+}
+
 TANDEM_SHARED TANDEM_U32 kv_region_bytes(TANDEM_U32 type, TANDEM_U32 head_dim, TANDEM_U32 ring)
 {
-    return (ring * (kv_row_bytes(type, head_dim) + kv_scale_row_bytes(type, head_dim)) + 15u) / 16u * 16u;
+    return kv_padded_ring(ring) * kv_position_bytes(type, head_dim);
+}
+
+/* Index of element d of ring row r in its region, in elements (columns of the last, short one are narrower). */
+TANDEM_SHARED TANDEM_U32 kv_element(TANDEM_U32 head_dim, TANDEM_U32 r, TANDEM_U32 d)
+{
+    TANDEM_U32 column = d / 64u * 64u, width = head_dim - column < 64u ? head_dim - column : 64u;
+    return r / KV_BLOCK * KV_BLOCK * head_dim + column * KV_BLOCK + r % KV_BLOCK * width + d - column;
 }
 
 /* ---- attention_split and attention_combine ----

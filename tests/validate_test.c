@@ -10,233 +10,7 @@
 #include <tandem/growth.h>
 #include <tandem/validate.h>
 
-/* ---- a plugin that has objects and nothing else ---- */
-
-struct tandem_buffer {
-    uint64_t bytes;
-};
-struct tandem_weights {
-    uint32_t n_record, n_matrix;
-    tandem_matrix_desc matrices[4];
-};
-struct tandem_kv {
-    uint32_t n_layer, n_slot, max_chunk;
-    tandem_kv_layer layers[4];
-};
-
-static tandem_status buffer_info(const tandem_buffer *buffer, tandem_buffer_info *info, tandem_error *error) {
-    const tandem_buffer_info found = {.struct_size = sizeof found, .bytes = buffer->bytes};
-    return TANDEM_KIT_GIVE(tandem_buffer_info, info, &found, error);
-}
-
-static tandem_status weights_info(const tandem_weights *w, tandem_weights_info *info, tandem_error *error) {
-    const tandem_weights_info found = {
-        .struct_size = sizeof found, .n_record = w->n_record, .n_matrix = w->n_matrix};
-    return TANDEM_KIT_GIVE(tandem_weights_info, info, &found, error);
-}
-
-static tandem_status weights_matrix(const tandem_weights *w, uint32_t matrix, tandem_matrix_desc *desc,
-                                    tandem_error *error) {
-    return TANDEM_KIT_GIVE(tandem_matrix_desc, desc, &w->matrices[matrix], error);
-}
-
-static tandem_status kv_info(const tandem_kv *kv, tandem_kv_info *info, tandem_error *error) {
-    const tandem_kv_info found = {.struct_size = sizeof found,
-                                  .n_layer = kv->n_layer,
-                                  .max_chunk = kv->max_chunk,
-                                  .n_slot = kv->n_slot};
-    return TANDEM_KIT_GIVE(tandem_kv_info, info, &found, error);
-}
-
-static tandem_status kv_layer(const tandem_kv *kv, uint32_t layer, tandem_kv_layer *info,
-                              tandem_error *error) {
-    return TANDEM_KIT_GIVE(tandem_kv_layer, info, &kv->layers[layer], error);
-}
-
-static const tandem_backend table = {
-    .buffer_info = buffer_info,
-    .weights_info = weights_info,
-    .weights_matrix = weights_matrix,
-    .kv_info = kv_info,
-    .kv_layer = kv_layer,
-};
-
-/* ---- a valid world: two layers of a small model and its head ---- */
-
-enum { D = 64, N_HEAD = 4, N_KV = 2, HEAD_DIM = 32, D_FF = 96, N_VOCAB = 100, N_TOK = 8, N_OUT = 2 };
-enum { EMBED, QKV, ATTEND, OUTPUT, STREAM, GLU, DOWN, ATTEND_SHARED, ADD, HEAD, TOPK, N_OP };
-
-typedef struct world {
-    tandem_buffer h[2], q, k, v, mixed, branch, normed, glu, sum, logits, top, vectors, result;
-    tandem_weights embed, qkv, output, gate_up, joined, down;
-    tandem_kv kv, other_kv;
-    double omega[HEAD_DIM / 2];
-    tandem_op_embed embed_op;
-    tandem_op_stream prologue, stream_op;
-    tandem_op_matmul qkv_op, output_op, glu_op, down_op, head_op;
-    tandem_op_attention attend_op, shared_op;
-    tandem_op_elementwise add_op;
-    tandem_op_topk topk_op;
-    const tandem_op *ops[N_OP];
-    tandem_program_desc desc;
-
-    tandem_kit_limits limits;
-    uint32_t tokens[N_TOK];
-    tandem_row rows[N_TOK];
-    tandem_out outs[N_OUT];
-    uint32_t lengths[2];
-    tandem_row next;
-    int has_next;
-    tandem_run run;
-} world;
-
-#define HEAD_OF(op, KIND, ROWS, NAME)                                                                        \
-    (tandem_op) {                                                                                            \
-        .struct_size = sizeof(op), .kind = TANDEM_OP_##KIND, .rows = TANDEM_ROWS_##ROWS, .label = NAME       \
-    }
-
-static tandem_view rows_in(tandem_buffer *buffer, uint64_t n, uint32_t rows) {
-    buffer->bytes = n * 4 * (rows == TANDEM_ROWS_OUT ? N_OUT : N_TOK);
-    return (tandem_view){.buffer = buffer, .stride = n * 4, .rows = rows};
-}
-
-static tandem_view vector_in(tandem_buffer *buffer) {
-    return (tandem_view){.buffer = buffer, .rows = TANDEM_ROWS_CONST};
-}
-
-static tandem_matrix_desc matrix(uint32_t role, uint64_t n_row, uint64_t n_col) {
-    return (tandem_matrix_desc){sizeof(tandem_matrix_desc), role, TANDEM_TYPE_Q8_0, 0, n_row, n_col};
-}
-
-static void build_objects(world *w) {
-    memset(w, 0, sizeof *w);
-    w->vectors.bytes = D * 4;
-    w->result.bytes = 1024;
-    w->embed = (tandem_weights){1, 1, {matrix(TANDEM_ROLE_SINGLE, N_VOCAB, D)}};
-    w->qkv = (tandem_weights){1,
-                              3,
-                              {matrix(TANDEM_ROLE_Q, N_HEAD * HEAD_DIM, D),
-                               matrix(TANDEM_ROLE_K, N_KV * HEAD_DIM, D),
-                               matrix(TANDEM_ROLE_V, N_KV * HEAD_DIM, D)}};
-    w->output = (tandem_weights){1, 1, {matrix(TANDEM_ROLE_SINGLE, D, N_HEAD * HEAD_DIM)}};
-    w->gate_up = (tandem_weights){1, 2, {matrix(TANDEM_ROLE_GATE, D_FF, D), matrix(TANDEM_ROLE_UP, D_FF, D)}};
-    w->joined = (tandem_weights){1, 1, {matrix(TANDEM_ROLE_GATE_UP, 2 * D_FF, D)}};
-    w->down = (tandem_weights){1, 1, {matrix(TANDEM_ROLE_DOWN, D, D_FF)}};
-    w->kv = (tandem_kv){
-        2, 2, N_TOK, {{sizeof(tandem_kv_layer), N_KV, HEAD_DIM, TANDEM_TYPE_F16, 0, TANDEM_NONE, 20}}};
-    w->kv.layers[1] = w->kv.layers[0];
-    w->kv.layers[1].share_of = 0;
-    w->other_kv = w->kv;
-    for (int i = 0; i < HEAD_DIM / 2; i++)
-        w->omega[i] = 1.0 / (1 + i);
-}
-
-static void build_attention(world *w) {
-    tandem_op_attention *op = &w->attend_op;
-    op->head = HEAD_OF(*op, ATTENTION, ALL, "blk.0.attention");
-    op->kv = &w->kv;
-    op->n_head = N_HEAD;
-    op->n_rope_pair = HEAD_DIM / 2;
-    op->scale = 1;
-    op->eps = 1e-6f;
-    op->rope_omega = w->omega;
-    op->q = rows_in(&w->q, N_HEAD * HEAD_DIM, TANDEM_ROWS_ALL);
-    op->k = rows_in(&w->k, N_KV * HEAD_DIM, TANDEM_ROWS_ALL);
-    op->v = rows_in(&w->v, N_KV * HEAD_DIM, TANDEM_ROWS_ALL);
-    op->q_norm = op->k_norm = vector_in(&w->vectors);
-    op->out = rows_in(&w->mixed, N_HEAD * HEAD_DIM, TANDEM_ROWS_ALL);
-    w->shared_op = *op;
-    w->shared_op.layer = 1;
-    w->shared_op.k = w->shared_op.v = w->shared_op.k_norm = (tandem_view){0};
-}
-
-static void build_streams(world *w) {
-    tandem_op_stream *op = &w->prologue;
-    op->head = HEAD_OF(*op, STREAM, ALL, "blk.0.norm");
-    op->d = D;
-    op->n_out = 1;
-    op->eps = 1e-6f;
-    op->scale = op->out_scale[0] = 1;
-    op->h = rows_in(&w->h[0], D, TANDEM_ROWS_ALL);
-    op->out_w[0] = vector_in(&w->vectors);
-    w->stream_op = *op;
-    w->stream_op.a[0] = rows_in(&w->branch, D, TANDEM_ROWS_ALL);
-    w->stream_op.w[0] = vector_in(&w->vectors);
-    w->stream_op.out_h = rows_in(&w->h[1], D, TANDEM_ROWS_ALL);
-    w->stream_op.out[0] = rows_in(&w->normed, D, TANDEM_ROWS_ALL);
-}
-
-static tandem_op_matmul product(tandem_weights *weights, uint32_t n_matrix, tandem_view x, tandem_view y) {
-    tandem_op_matmul op = {.weights = weights, .n_matrix = n_matrix};
-    op.head = HEAD_OF(op, MATMUL, ALL, "product");
-    op.x[0] = x;
-    op.y[0] = y;
-    return op;
-}
-
-static void build_products(world *w) {
-    tandem_view none = {0};
-    w->qkv_op = product(&w->qkv, 3, none, rows_in(&w->q, N_HEAD * HEAD_DIM, TANDEM_ROWS_ALL));
-    w->qkv_op.y[1] = w->attend_op.k;
-    w->qkv_op.y[2] = w->attend_op.v;
-    w->qkv_op.prologue = &w->prologue;
-    w->output_op = product(&w->output, 1, w->attend_op.out, w->stream_op.a[0]);
-    w->glu_op = product(&w->gate_up, 2, w->stream_op.out[0], rows_in(&w->glu, D_FF, TANDEM_ROWS_ALL));
-    w->glu_op.activation = TANDEM_ACT_GELU_GLU;
-    w->down_op = product(&w->down, 1, w->glu_op.y[0], w->stream_op.a[0]);
-    w->add_op = (tandem_op_elementwise){.n = D, .scale = 1, .a = w->stream_op.out_h, .b = w->stream_op.a[0]};
-    w->add_op.head = HEAD_OF(w->add_op, ADD, ALL, "sum");
-    w->add_op.out = rows_in(&w->sum, D, TANDEM_ROWS_ALL);
-    w->head_op = product(&w->embed, 1, w->add_op.out, rows_in(&w->logits, N_VOCAB, TANDEM_ROWS_OUT));
-    w->head_op.head.rows = TANDEM_ROWS_OUT;
-    w->head_op.softcap = 30;
-    w->topk_op = (tandem_op_topk){.n = N_VOCAB, .k = 3, .x = w->head_op.y[0]};
-    w->topk_op.head = HEAD_OF(w->topk_op, TOPK, OUT, NULL);
-    w->topk_op.out = rows_in(&w->top, 8, TANDEM_ROWS_OUT);
-}
-
-static void build(world *w) {
-    build_objects(w);
-    build_attention(w);
-    build_streams(w);
-    build_products(w);
-    w->embed_op = (tandem_op_embed){.table = &w->embed, .scale = 8, .out = w->prologue.h};
-    w->embed_op.head = HEAD_OF(w->embed_op, EMBED, ALL, "token_embd");
-    const tandem_op *ops[N_OP] = {&w->embed_op.head,  &w->qkv_op.head,    &w->attend_op.head,
-                                  &w->output_op.head, &w->stream_op.head, &w->glu_op.head,
-                                  &w->down_op.head,   &w->shared_op.head, &w->add_op.head,
-                                  &w->head_op.head,   &w->topk_op.head};
-    memcpy(w->ops, ops, sizeof ops);
-    w->desc = (tandem_program_desc){.struct_size = sizeof w->desc,
-                                    .n_op = N_OP,
-                                    .ops = w->ops,
-                                    .max_tokens = N_TOK,
-                                    .max_out = N_OUT,
-                                    .max_slots = 2};
-}
-
-/* A valid run of that program: 4 rows at positions 5.. of slot 0, the last two wanted. */
-static void build_run(world *w) {
-    build(w);
-    tandem_error error = {.struct_size = sizeof error};
-    if (tandem_kit_program_limits(&table, &w->desc, &w->limits, &error) != TANDEM_OK)
-        fail_msg("%s", error.message);
-    w->lengths[0] = 5;
-    w->lengths[1] = 2;
-    for (uint32_t i = 0; i < N_TOK; i++) {
-        w->tokens[i] = i;
-        w->rows[i] = (tandem_row){.token = i, .position = 5 + i, .slot = 0};
-    }
-    w->outs[0] = (tandem_out){.row = 2, .target = TANDEM_NONE};
-    w->outs[1] = (tandem_out){.row = 3, .target = 7};
-    w->next = (tandem_row){.position = 5, .slot = 0};
-    w->run = (tandem_run){.struct_size = sizeof w->run,
-                          .n_rows = 4,
-                          .n_out = 2,
-                          .rows = w->rows,
-                          .out = w->outs,
-                          .result = &w->result};
-}
+#include "validate_world.h"
 
 /* ---- what a refusal must say ---- */
 
@@ -265,22 +39,28 @@ static const tandem_status wanted_status[] = {TANDEM_KIT_RULES(WANTED)};
                     &error);                                                                                 \
     } while (0)
 
+static void run_world(world *w) {
+    tandem_error error = {.struct_size = sizeof error};
+    if (world_build_run(w, &error) != TANDEM_OK)
+        fail_msg("%s", error.message);
+}
+
 /* One change to the valid program; the rest of the line is the change. */
 #define PROGRAM(id, member, ...)                                                                             \
     do {                                                                                                     \
         world w;                                                                                             \
-        build(&w);                                                                                           \
+        world_build(&w);                                                                                     \
         __VA_ARGS__;                                                                                         \
-        REFUSES(tandem_kit_validate_program(&table, &w.desc, &error), id, member);                           \
+        REFUSES(tandem_kit_validate_program(&world_table, &w.desc, &error), id, member);                     \
     } while (0)
 
 #define RUN(id, member, ...)                                                                                 \
     do {                                                                                                     \
         world w;                                                                                             \
-        build_run(&w);                                                                                       \
+        run_world(&w);                                                                                       \
         __VA_ARGS__;                                                                                         \
-        REFUSES(tandem_kit_validate_run(&table, &w.limits, &w.run, w.lengths, w.has_next ? &w.next : NULL,   \
-                                        &error),                                                             \
+        REFUSES(tandem_kit_validate_run(&world_table, &w.limits, &w.run, w.lengths,                          \
+                                        w.has_next ? &w.next : NULL, &error),                                \
                 id, member);                                                                                 \
     } while (0)
 
@@ -296,9 +76,9 @@ static const tandem_status wanted_status[] = {TANDEM_KIT_RULES(WANTED)};
 static void accepts_a_valid_program_and_states_its_limits(void **state) {
     (void)state;
     world w;
-    build(&w);
+    world_build(&w);
     tandem_kit_limits limits;
-    ACCEPTS(tandem_kit_program_limits(&table, &w.desc, &limits, &error));
+    ACCEPTS(tandem_kit_program_limits(&world_table, &w.desc, &limits, &error));
     assert_int_equal(limits.max_tokens, N_TOK);
     assert_int_equal(limits.n_token, N_VOCAB);
     assert_int_equal(limits.n_logit, N_VOCAB);
@@ -309,10 +89,10 @@ static void accepts_a_valid_program_and_states_its_limits(void **state) {
     assert_int_equal(limits.max_chunk, N_TOK);
     assert_ptr_equal(limits.kv, &w.kv);
     for (uint32_t i = 0; i < N_OP; i++)
-        ACCEPTS(tandem_kit_validate_op(&table, w.ops[i], TANDEM_PRECISION_Q8, &error));
+        ACCEPTS(tandem_kit_validate_op(&world_table, w.ops[i], TANDEM_PRECISION_Q8, &error));
     w.glu_op.weights = &w.joined; /* gate and up in one matrix */
     w.glu_op.n_matrix = 1;
-    ACCEPTS(tandem_kit_validate_program(&table, &w.desc, &error));
+    ACCEPTS(tandem_kit_validate_program(&world_table, &w.desc, &error));
 }
 
 static void refuses_what_a_program_is_not(void **state) {
@@ -326,8 +106,8 @@ static void refuses_what_a_program_is_not(void **state) {
     PROGRAM(OP_ROWS, "head.rows", w.add_op.head.rows = TANDEM_ROWS_CONST);
     PROGRAM(RESERVED, "head.reserved", w.add_op.head.reserved = 1);
     world w;
-    build(&w);
-    REFUSES(tandem_kit_validate_op(&table, w.ops[0], 3, &error), PRECISION, "precision");
+    world_build(&w);
+    REFUSES(tandem_kit_validate_op(&world_table, w.ops[0], 3, &error), PRECISION, "precision");
 }
 
 static void refuses_views_that_do_not_fit(void **state) {
@@ -374,7 +154,7 @@ static void refuses_outputs_that_overlap(void **state) {
 static void accepts_columns_side_by_side_and_an_update_in_place(void **state) {
     (void)state;
     world w;
-    build(&w);
+    world_build(&w);
     uint64_t stride = (N_HEAD + 2 * N_KV) * HEAD_DIM * 4;
     w.q.bytes = stride * N_TOK;
     for (int i = 0; i < 3; i++) { /* q, k and v as columns of one buffer */
@@ -386,9 +166,9 @@ static void accepts_columns_side_by_side_and_an_update_in_place(void **state) {
     w.attend_op.v = w.qkv_op.y[2];
     w.add_op.out = w.add_op.a;
     w.head_op.x[0] = w.add_op.out;
-    ACCEPTS(tandem_kit_validate_program(&table, &w.desc, &error));
+    ACCEPTS(tandem_kit_validate_program(&world_table, &w.desc, &error));
     w.qkv_op.y[1].offset -= 16; /* the columns now share 16 bytes */
-    REFUSES(tandem_kit_validate_program(&table, &w.desc, &error), VIEW_OVERLAP, "y[0]");
+    REFUSES(tandem_kit_validate_program(&world_table, &w.desc, &error), VIEW_OVERLAP, "y[0]");
 }
 
 static void refuses_bad_streams(void **state) {
@@ -482,25 +262,25 @@ static void refuses_bad_small_ops(void **state) {
 static void names_the_op_that_is_wrong(void **state) {
     (void)state;
     world w;
-    build(&w);
+    world_build(&w);
     tandem_error error = {.struct_size = sizeof error};
     w.head_op.softcap = -1;
-    assert_int_equal(tandem_kit_validate_program(&table, &w.desc, &error), TANDEM_E_INVALID);
+    assert_int_equal(tandem_kit_validate_program(&world_table, &w.desc, &error), TANDEM_E_INVALID);
     assert_int_equal(error.op_index, HEAD);
     assert_non_null(strstr(error.message, "op 9 (MATMUL \"product\"), softcap"));
     w.ops[STREAM] = NULL;
-    assert_int_equal(tandem_kit_validate_program(&table, &w.desc, &error), TANDEM_E_INVALID);
+    assert_int_equal(tandem_kit_validate_program(&world_table, &w.desc, &error), TANDEM_E_INVALID);
     assert_int_equal(error.op_index, STREAM);
-    build(&w);
+    world_build(&w);
     w.add_op.head.kind = 99;
-    assert_int_equal(tandem_kit_validate_program(&table, &w.desc, &error), TANDEM_E_UNSUPPORTED);
+    assert_int_equal(tandem_kit_validate_program(&world_table, &w.desc, &error), TANDEM_E_UNSUPPORTED);
     assert_int_equal(error.op_index, ADD);
     assert_non_null(strstr(error.message, "kind 99"));
     w.add_op.head.kind = TANDEM_OP_MOE_FFN;
-    assert_int_equal(tandem_kit_validate_program(&table, &w.desc, &error), TANDEM_E_UNSUPPORTED);
+    assert_int_equal(tandem_kit_validate_program(&world_table, &w.desc, &error), TANDEM_E_UNSUPPORTED);
     assert_non_null(strstr(error.message, "MOE_FFN"));
-    assert_int_equal(tandem_kit_validate_program(&table, NULL, &error), TANDEM_E_INVALID);
-    assert_int_equal(tandem_kit_validate_program(&table, NULL, NULL), TANDEM_E_INVALID);
+    assert_int_equal(tandem_kit_validate_program(&world_table, NULL, &error), TANDEM_E_INVALID);
+    assert_int_equal(tandem_kit_validate_program(&world_table, NULL, NULL), TANDEM_E_INVALID);
 }
 
 /* ---- runs ---- */
@@ -508,8 +288,8 @@ static void names_the_op_that_is_wrong(void **state) {
 static void accepts_runs_of_every_form(void **state) {
     (void)state;
     world w;
-    build_run(&w);
-#define RUN_IT tandem_kit_validate_run(&table, &w.limits, &w.run, w.lengths, &w.next, &error)
+    run_world(&w);
+#define RUN_IT tandem_kit_validate_run(&world_table, &w.limits, &w.run, w.lengths, &w.next, &error)
     ACCEPTS(RUN_IT);
     w.rows[1] = (tandem_row){.token = 1, .position = 2, .slot = 1}; /* slots interleaved */
     w.rows[2] = (tandem_row){.token = 1, .position = 6, .slot = 0};
@@ -532,10 +312,10 @@ static void accepts_runs_of_every_form(void **state) {
     w.run.struct_size = TANDEM_KIT_MIN_tandem_run; /* a caller that knows no flags and no result */
     ACCEPTS(RUN_IT);
     w.limits.kv = NULL; /* without a cache positions are free */
-    build_run(&w);
+    run_world(&w);
     w.limits.kv = NULL;
     w.rows[0].position = 1000;
-    ACCEPTS(tandem_kit_validate_run(&table, &w.limits, &w.run, NULL, NULL, &error));
+    ACCEPTS(tandem_kit_validate_run(&world_table, &w.limits, &w.run, NULL, NULL, &error));
 }
 
 static void refuses_bad_runs(void **state) {
@@ -606,8 +386,9 @@ static void refuses_bad_contexts_and_buffers(void **state) {
 
 static void refuses_bad_weights(void **state) {
     (void)state;
-    tandem_matrix_desc m[4] = {matrix(TANDEM_ROLE_GATE, 3, 64), matrix(TANDEM_ROLE_UP, 3, 64),
-                               matrix(TANDEM_ROLE_DOWN, 64, 32), matrix(TANDEM_ROLE_SINGLE, 1, 32)};
+    tandem_matrix_desc m[4] = {world_matrix(TANDEM_ROLE_GATE, 3, 64), world_matrix(TANDEM_ROLE_UP, 3, 64),
+                               world_matrix(TANDEM_ROLE_DOWN, 64, 32),
+                               world_matrix(TANDEM_ROLE_SINGLE, 1, 32)};
     const tandem_matrix_desc *list[4] = {&m[0], &m[1], &m[2], &m[3]};
     tandem_weights_desc d = {.struct_size = sizeof d, .n_record = 4, .n_matrix = 3, .matrices = list};
 #define WEIGHTS tandem_kit_validate_weights(&d, &error)
@@ -628,18 +409,18 @@ static void refuses_bad_weights(void **state) {
     REFUSES(WEIGHTS, MATRIX_ROLE, "role");
     m[1].role = 8;
     REFUSES(WEIGHTS, MATRIX_ROLE, "role");
-    m[1] = matrix(TANDEM_ROLE_UP, 3, 64);
+    m[1] = world_matrix(TANDEM_ROLE_UP, 3, 64);
     m[1].type = 5;
     REFUSES(WEIGHTS, MATRIX_TYPE, "type");
-    m[1] = matrix(TANDEM_ROLE_UP, 3, 65);
+    m[1] = world_matrix(TANDEM_ROLE_UP, 3, 65);
     REFUSES(WEIGHTS, MATRIX_SHAPE, "3 by 65 of Q8_0");
-    m[1] = matrix(TANDEM_ROLE_UP, 0, 64);
+    m[1] = world_matrix(TANDEM_ROLE_UP, 0, 64);
     REFUSES(WEIGHTS, MATRIX_SHAPE, "0 by 64");
-    m[1] = matrix(TANDEM_ROLE_UP, UINT64_MAX / 68 / 4, 64);
+    m[1] = world_matrix(TANDEM_ROLE_UP, UINT64_MAX / 68 / 4, 64);
     REFUSES(WEIGHTS, MATRIX_BYTES, "4 records");
-    m[1] = matrix(TANDEM_ROLE_UP, 3, UINT64_MAX - 31);
+    m[1] = world_matrix(TANDEM_ROLE_UP, 3, UINT64_MAX - 31);
     REFUSES(WEIGHTS, MATRIX_BYTES, "4 records");
-    m[1] = matrix(TANDEM_ROLE_UP, 3, 64);
+    m[1] = world_matrix(TANDEM_ROLE_UP, 3, 64);
     m[1].reserved = 1;
     REFUSES(WEIGHTS, RESERVED, "matrices.reserved");
     tandem_error error = {.struct_size = sizeof error};
@@ -649,7 +430,7 @@ static void refuses_bad_weights(void **state) {
 
 static void refuses_bad_writes(void **state) {
     (void)state;
-    tandem_matrix_desc m = matrix(TANDEM_ROLE_SINGLE, 10, 64);
+    tandem_matrix_desc m = world_matrix(TANDEM_ROLE_SINGLE, 10, 64);
     uint8_t source[68] = {0};
     ACCEPTS(tandem_kit_validate_write(&m, 9, 1, source, 68, TANDEM_WRITE_BORROW, &error));
     REFUSES(tandem_kit_validate_write(&m, 9, 1, source, 68, 2, &error), FLAGS, "flags");

@@ -195,7 +195,9 @@ void side_rows(side *s, uint32_t n_rows, uint32_t n_out, uint32_t n_vocab, uint3
     }
     for (uint32_t i = 0; i < n_out; i++) {
         uint32_t row = (uint32_t)((uint64_t)(i + 1) * n_rows / n_out) - 1;
-        s->out[i] = (tandem_out){.row = row, .target = i % 3 == 1 ? TANDEM_NONE : (uint32_t)(mix(seed + i) % n_vocab)};
+        s->out[i] = (tandem_out){.row = row, .target = TANDEM_NONE};
+        if (s->n_op && s->ops[s->n_op - 1]->kind == TANDEM_OP_TOPK && i % 3 != 1)
+            s->out[i].target = (uint32_t)(mix(seed + i) % n_vocab);
     }
     s->run.n_rows = n_rows;
     s->run.n_out = n_out;

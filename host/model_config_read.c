@@ -192,8 +192,14 @@ static bool has_tensor(const gguf_file *file, uint32_t role, uint32_t layer) {
     return gguf_tensor_by_name(file, name) != NULL;
 }
 
-/* What only the list of tensors tells. */
-static void read_presence(key_reader *r, model_config *c) {
+static void check_vocabulary(key_reader *r, uint32_t rows, uint64_t tokens) {
+    if (r->status >= 0 && tokens != rows)
+        r->status = message_fail(r->message, TANDEM_E_INVALID,
+                                 "%s: token_embd.weight has %u rows, but the vocabulary has %llu tokens",
+                                 gguf_path(r->file), rows, (unsigned long long)tokens);
+}
+
+static void read_vocabulary(key_reader *r, model_config *c) {
     const gguf_file *file = r->file;
     const gguf_tensor *embedding = gguf_tensor_by_name(file, "token_embd.weight");
     uint32_t n_vocab = 0;
@@ -206,14 +212,14 @@ static void read_presence(key_reader *r, model_config *c) {
     }
     c->n_vocab = (uint32_t)embedding->dims[1];
     const gguf_value *tokens = gguf_value_by_key(file, "tokenizer.ggml.tokens");
-    if ((read_u32(r, "vocab_size", &n_vocab) && n_vocab != c->n_vocab) ||
-        (tokens && tokens->count != c->n_vocab)) {
-        r->status = message_fail(r->message, TANDEM_E_INVALID,
-                                 "%s: token_embd.weight has %u rows, but the vocabulary has %llu tokens",
-                                 gguf_path(file), c->n_vocab,
-                                 tokens ? (unsigned long long)tokens->count : (unsigned long long)n_vocab);
-        return;
-    }
+    if (read_u32(r, "vocab_size", &n_vocab))
+        check_vocabulary(r, c->n_vocab, n_vocab);
+    if (tokens)
+        check_vocabulary(r, c->n_vocab, tokens->count);
+}
+
+/* What only the list of tensors tells. */
+static void read_presence(const gguf_file *file, model_config *c) {
     c->has_output = has_tensor(file, MODEL_T_OUTPUT, 0);
     c->split_gate_up = c->n_expert > 0 && !has_tensor(file, MODEL_T_GATE_UP_EXPS, 0);
     c->has_expert_scale = c->n_expert > 0 && has_tensor(file, MODEL_T_DOWN_EXPS_SCALE, 0);
@@ -295,10 +301,11 @@ int model_config_read(model_config *config, const gguf_file *file, tandem_messag
     read_pattern(&r, c);
     read_heads(&r, c);
     read_rope(&r, c);
+    read_vocabulary(&r, c);
     int status = r.status < 0 ? r.status : model_config_check(c, gguf_path(file), message);
     if (status == TANDEM_OK) {
         r.status = 0;
-        read_presence(&r, c);
+        read_presence(file, c);
         read_rope_factors(&r, c);
         status = r.status < 0 ? r.status : TANDEM_OK;
     }

@@ -13,11 +13,11 @@
  * deviation of 2, as the one measured on a trained Gemma 4 12B: its head norms are 1.0234 and 0.1221 at 256
  * elements. Logits have a standard deviation of 3. The embedding is tied to the head, so what is left of the
  * input token in the final stream would raise that token's own logit by d times the share of its energy:
- * branches are made large enough to push that to three standard deviations. Layer scales lie between 0.85 and
+ * branches are made large enough to push that to two standard deviations. Layer scales lie between 0.85 and
  * 0.99. */
 #define SCORE_DEVIATION 2.0f
 #define LOGIT_DEVIATION 3.0f
-#define OWN_LOGIT_DEVIATIONS 3.0f
+#define OWN_LOGIT_DEVIATIONS 2.0f
 #define LEAST_BRANCH 0.5f
 #define Q_NORM 1.0234f
 #define LEAST_LAYER_SCALE 0.85f

@@ -27,14 +27,14 @@
 /* Rows of a weight group: 8 rows x 16 bytes are one 128-byte line. */
 #define GROUP_ROWS 8u
 
-/* Activations of precision q8, written by quantise_q8 and read by matvec_*_q8 and matmul_*_q8. Row i starts at
+/* Activations of precision q8, written by quantise_q8 and read by matmul_*_q8. Row i starts at
  * i * Q8_ROW_BYTES(n_col); B = ceil(n_col / 32) groups:
  *   codes [B][32] int8           x ~ d * code, columns beyond n_col are 0
  *   meta  [B] {f32 d; int16 sum of codes 0..15; int16 sum of codes 16..31}
  * then up to 8 bytes of padding. */
 #define Q8_ROW_BYTES(n_col) (((((n_col) + 31u) / 32u * 40u) + 15u) / 16u * 16u)
 
-/* matvec.comp and matmul.comp: y[i][r] = f(sum over c of W[r][c] * x[row(i)][c]) for i < *n_tok, r < n_row.
+/* matmul.comp: y[i][r] = f(sum over c of W[r][c] * x[row(i)][c]) for i < *n_tok, r < n_row.
  * f(v) = softcap * tanh(v / softcap) if softcap > 0, else v; with GLU = 1, y = gelu_tanh(gate row) * (up row).
  * Grid: (grid_x of the plan, ceil(*n_tok / cols_per_group of the plan), 1); see vk_matmul_plan in vulkan/pack.h. */
 TANDEM_STRUCT_BEGIN(matmul_push)
@@ -54,14 +54,15 @@ TANDEM_STRUCT_BEGIN(matmul_push)
     TANDEM_U32 reserved;
 TANDEM_STRUCT_END(matmul_push)
 
-/* Specialisation constants of matvec.comp and matmul.comp: constant_id = index in vk_matmul_plan.spec. */
-#define SPEC_LOCAL_SIZE 0    /* threads of a workgroup, a multiple of the subgroup size */
-#define SPEC_LANES_PER_ROW 1 /* lanes that share a row (power of two, at most the subgroup size) */
-#define SPEC_ROWS_PER_LANE 2
-#define SPEC_N_COL 3     /* rows of x that a subgroup works on */
-#define SPEC_GLU 4       /* 0 or 1 */
-#define SPEC_BROADCAST 5 /* 1: lanes load different parts of x and pass them round (LANES_PER_ROW = 1 only) */
-#define N_SPEC_MATMUL 6
+/* Specialisation constants of matmul.comp: constant_id = index in vk_matmul_plan.spec. */
+#define SPEC_LOCAL_SIZE 0      /* threads of a workgroup, a multiple of the subgroup size */
+#define SPEC_LANES_PER_ROW 1   /* lanes that share a row of W: a power of two, at most the subgroup size */
+#define SPEC_ROWS_PER_LANE 2   /* rows of W of a lane */
+#define SPEC_N_COL 3           /* rows of x of a lane */
+#define SPEC_GLU 4             /* 0 or 1 */
+#define SPEC_COL_SUBGROUPS 5   /* subgroups of a workgroup that work on other rows of x, not other rows of W */
+#define SPEC_BLOCKS_IN_FLIGHT 6 /* blocks of a row loaded before the first is used */
+#define N_SPEC_MATMUL 7
 
 /* quantise_q8.comp: row(i) of x, i < *n_tok, to row i of q8. Grid (ceil(ceil(n_col / 32) / 8), *n_tok, 1). */
 TANDEM_STRUCT_BEGIN(quantise_push)

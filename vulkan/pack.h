@@ -1,11 +1,11 @@
 /* vulkan/pack.h: the device layout of quantised matrices, and the launch plans of the shaders that read it.
  *
- * A matrix is cut into groups of 8 rows. A group is a row of 16-byte units: at each place unit u belongs to row u % 8,
- * so that the 8 units of a place are one 128-byte line and every weight load of a shader is a 16-byte aligned uvec4.
+ * A matrix is cut into groups of 8 rows. A group is a sequence of places of 8 units of 16 bytes, unit r for
+ * row r of the group, so that a place is one 128-byte line and quants are loaded as 16-byte aligned uvec4.
  * The group runs through the columns in blocks of 32 and carries each block's scales just before its quants:
- * one stream per group, no padding but the last block's scales. Nothing is requantised: bits are moved, so the
- * dequantised values are those of the GGUF block. Places of each format: pack.c. A segment is up to 2^segment_shift
- * rows in one allocation, at most max_segment_bytes long.
+ * one stream per group, no padding but the last block's scales. Nothing is requantised: bits are moved, so
+ * the dequantised values are those of the GGUF block. Places of each format: shaders/quant_*.glsl. A segment
+ * is up to 2^segment_shift rows in one allocation, at most max_segment_bytes long.
  */
 #ifndef TANDEM_VULKAN_PACK_H
 #define TANDEM_VULKAN_PACK_H
@@ -16,18 +16,18 @@
 #include "../shaders/params.h"
 
 typedef struct vk_pack {
-    uint32_t type;  /* TANDEM_TYPE_* */
+    uint32_t type; /* TANDEM_TYPE_* */
     uint32_t n_col;
     uint64_t n_row;
-    uint64_t row_bytes;       /* GGUF bytes of a row */
-    uint64_t group_bytes;     /* packed bytes of 8 rows */
-    uint32_t segment_shift;   /* rows of a segment: 1 << segment_shift; 31 where one segment holds all */
-    uint32_t n_segment;       /* table entries */
-    uint64_t device_bytes;    /* of all segments together */
+    uint64_t row_bytes;     /* GGUF bytes of a row */
+    uint64_t group_bytes;   /* packed bytes of 8 rows */
+    uint32_t segment_shift; /* rows of a segment: 1 << segment_shift; 31 where one segment holds all */
+    uint32_t n_segment;     /* table entries */
+    uint64_t device_bytes;  /* of all segments together */
 } vk_pack;
 
-/* Computes the layout. False: unknown type, n_col not a multiple of its block, zero or over 2^31 rows or columns, or
- * 8 rows longer than max_segment_bytes. */
+/* Computes the layout. False: unknown type, n_col not a multiple of its block, zero or over 2^31 rows or
+ * columns, or 512 rows (or all, if fewer) longer than max_segment_bytes or 4 GiB. */
 bool vk_pack_init(vk_pack *pack, uint32_t type, uint64_t n_row, uint64_t n_col, uint64_t max_segment_bytes);
 
 /* Bytes of one segment (index < n_segment); a multiple of 32. The shaders read no byte beyond. */
@@ -37,43 +37,50 @@ uint64_t vk_pack_segment_bytes(const vk_pack *pack, uint32_t segment);
 uint32_t vk_pack_segment(const vk_pack *pack, uint64_t row);
 uint64_t vk_pack_offset(const vk_pack *pack, uint64_t row);
 
-/* Packs rows [first_row, first_row + n_row) of GGUF blocks from src (any alignment). `groups` points at the bytes of
- * the group that first_row lies in (16-byte aligned), followed by the later groups; segments are not looked at, so a
- * range must not cross one. Every byte of a row is written (padding as zero) and no byte of another row, so that a
- * range may begin or end inside a group and ranges may come in any order. The rows that fill the matrix's last group
- * are never read. Columns beyond n_col are zero. [any thread, rows apart] */
+/* Packs rows [first_row, first_row + n_row) of GGUF blocks from src (any alignment). `groups` points at the
+ * bytes of the group that first_row lies in (16-byte aligned), followed by the later groups; segments are not
+ * looked at, so a range must not cross one. Every byte of a row is written (padding as zero) and no byte of
+ * another row, so that a range may begin or end inside a group and ranges may come in any order. The rows
+ * that fill the matrix's last group are never read. Columns beyond n_col are zero. [any thread, rows apart]
+ */
 void vk_pack_rows(const vk_pack *pack, uint64_t first_row, uint64_t n_row, const void *src, void *groups);
 
-/* How to launch a matrix product. */
-#define VK_MATMUL_VEC 0u /* matvec.comp: few rows of x (1..8), limited by weight bytes */
-#define VK_MATMUL_MAT 1u /* matmul.comp: many */
+/* How to launch a matrix product: tile sizes and grid of matmul.comp for one matrix (or GLU pair). */
+#define VK_MATMUL_VEC 0u /* few rows of x (decode): limited by weight bytes */
+#define VK_MATMUL_MAT 1u /* many (prefill): limited by arithmetic */
 
 typedef struct vk_matmul_request {
     uint32_t kind;          /* VK_MATMUL_* */
     uint32_t precision;     /* TANDEM_PRECISION_EXACT or _Q8 */
-    uint32_t n_tok;         /* largest count that this launch will see; picks N_COL */
+    uint32_t n_tok;         /* most rows of x that this launch will see */
     uint32_t glu;           /* 0 or 1 */
-    uint32_t subgroup_size; /* of the pipeline: 4..64 */
+    uint32_t n_row;         /* of y: push.n_row; half of a GATE_UP matrix */
+    uint32_t subgroup_size; /* of the pipeline: 4..128; subgroups are full */
     uint32_t software;      /* 1: a CPU device */
-    uint32_t n_unit;        /* multiprocessors of the device to fill; 0: unknown */
+    uint32_t int64;         /* 1: the device was created with shaderInt64 */
+    uint32_t n_unit;        /* multiprocessors of the device to keep busy; 0: unknown */
     uint32_t max_local;     /* the device's limit on threads of a workgroup; 0: 1024 */
 } vk_matmul_request;
 
 typedef struct vk_matmul_plan {
-    char shader[32]; /* "matvec_q4_0_exact": the variant's name, see shaders/variants.txt */
-    uint32_t spec[N_SPEC_MATMUL];
-    uint32_t rows_per_group; /* of W, per workgroup */
-    uint32_t cols_per_group; /* of x, per workgroup: grid y = ceil(*n_tok / cols_per_group) */
+    char shader[32]; /* SPIR-V module, a line of shaders/variants.txt: "matmul_q4_0_exact_wide" */
+    char kernel[32]; /* for the reader: "matvec_q4_0_exact" */
+    uint32_t spec[N_SPEC_MATMUL]; /* specialisation constants 0, 1, ... */
+    uint32_t local_size;          /* = spec[SPEC_LOCAL_SIZE] */
+    uint32_t rows_per_group;      /* of y, per workgroup: grid x = grid_x */
+    uint32_t cols_per_group;      /* of x, per workgroup: grid y = ceil(*n_tok / cols_per_group) */
     uint32_t grid_x;
-    uint32_t local_size;
-    uint64_t weight_bytes;     /* read by one pass over the matrices (grid y = 1), padding included */
+    uint64_t weight_bytes;     /* moved by one pass over W (grid y = 1), padding included */
     uint64_t weight_bytes_min; /* GGUF bytes of the same rows */
 } vk_matmul_plan;
 
-/* False: precision or format without a kernel. */
+/* False: a precision or format without a kernel, or a GLU matrix of more than one segment. The subgroup size
+ * of the pipeline must be the request's (required explicitly where the device has a choice). A product of
+ * several matrices (q, k, v) is one launch each, without a barrier between. */
 bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_matmul_request *request);
 
-/* "quantise_q8" and "embed_q4_0": grids in params.h; local size is 64 in both. */
+/* Module of embed.comp for this matrix: "embed_q4_0"; false: none. Its grid, and that of "quantise_q8":
+ * params.h. */
 bool vk_embed_shader(char name[32], const vk_pack *pack);
 
 #endif

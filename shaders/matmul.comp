@@ -1,0 +1,238 @@
+#version 450
+// matmul: y[i][r] = f(sum over c of W[r][c] x[row(i)][c]), W packed in one of eleven formats. The mat-vec of decode
+// and the matrix product of prefill are this one loop at different tile sizes.
+//
+// Inputs: struct matmul_push (params.h); W [n_row][n_col] in the layout of vulkan/pack.h; with Q8 (integer dot
+//   products) x as quantise_q8 leaves it, else f32 rows. With GLU two matrices: y = gelu(gate x) * (up x).
+// Tile of a lane: ROWS_PER_LANE rows (twice with GLU) by N_COL rows of x, in registers. LANES_PER_ROW = 2^n lanes share
+//   a row: block j of a chunk falls to lane j mod LANES_PER_ROW. At 32 lanes and two of them a row, 704 and 2112
+//   columns (22 and 66 blocks) leave none idle. A subgroup owns its tile alone: no shared memory, no barrier. Lanes of
+//   the same columns read the same address of x, one transaction; x (N_COL rows) stays in the first-level cache.
+// Grid: x: rows of W / rows_per_group, y: *n_tok / cols_per_group (vk_matmul_plan). In a workgroup COL_SUBGROUPS
+//   subgroups work on the same rows of W and different rows of x, so W crosses the second-level cache once for them.
+// Bytes: W is read once per N_COL * COL_SUBGROUPS rows of x, in 16-byte loads of full 128-byte lines; 8 rows of a
+//   group are one stream. BLOCKS_IN_FLIGHT blocks of every row are asked for before the first is used.
+// Sum: f32; 8 columns by a dot product, these in ascending order per lane, then lanes by an exclusive-or tree. Q8: 32
+//   (Q6_K 16) columns exactly in int32, then f32. The same at every run; it depends on LANES_PER_ROW.
+// Loop iterations of an invocation: at most ceil(n_col / 32) * (1 + 1 / CHUNK_BLOCKS) + 16, under the 65534 of
+//   lavapipe for n_col up to 1.6 million.
+// Reference: backend/reference/matmul.c
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#ifdef Q8
+#extension GL_EXT_spirv_intrinsics : require
+#endif
+#include "params.h"
+#include "address.glsl"
+#include "quant.glsl"
+#include "activations.glsl"
+
+layout(local_size_x_id = SPEC_LOCAL_SIZE) in;
+layout(constant_id = SPEC_LANES_PER_ROW) const uint LANES_PER_ROW = 1;
+layout(constant_id = SPEC_ROWS_PER_LANE) const uint ROWS_PER_LANE = 1;
+layout(constant_id = SPEC_N_COL) const uint N_COL = 1;
+layout(constant_id = SPEC_GLU) const uint GLU = 0;
+layout(constant_id = SPEC_COL_SUBGROUPS) const uint COL_SUBGROUPS = 1;
+layout(constant_id = SPEC_BLOCKS_IN_FLIGHT) const uint BLOCKS_IN_FLIGHT = 1;
+const uint N_W = ROWS_PER_LANE * (1 + GLU); // weight rows of a lane: gate rows first, then up rows
+
+layout(push_constant) uniform Push { matmul_push p; };
+
+#ifdef Q8
+// OpSDot of SPV_KHR_integer_dot_product; the last operand says "four 8-bit components packed in 32 bits".
+spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6019, 6018], id = 4450)
+int dot_packed(int a, int b, spirv_literal int format);
+
+int dot4(uint a, uint b) {
+    return dot_packed(int(a), int(b), 0);
+}
+
+vec4 code_values(uint word) {
+    return vec4(ivec4(int(word) << 24, int(word) << 16, int(word) << 8, int(word)) >> 24);
+}
+#endif
+
+Units x;
+uint x_at[N_COL]; // unit where a row of x begins
+Units w[1 + GLU];
+uint w_at[N_W];   // unit where a row of W begins
+uint w_row[N_W];  // its place in its group
+float sum[N_W * N_COL];
+
+#ifdef IS_FLOAT
+// Columns 4q .. 4q + 3 of row n; zero from n_col on, whatever lies there.
+vec4 load_x(uint n, uint q) {
+    uint last = (p.n_col - 1u) / 4u;
+    vec4 v = uintBitsToFloat(load_unit(x, x_at[n] + min(q, last)));
+    return mix(v, vec4(0.0), greaterThanEqual(uvec4(4u * q) + uvec4(0u, 1u, 2u, 3u), uvec4(p.n_col)));
+}
+
+void multiply_block(uint k, bool live) {
+    [[unroll]] for (uint i = 0; i < 4; i++) {
+        vec4 wa[N_W], wb[N_W];
+        [[unroll]] for (uint m = 0; m < N_W; m++) {
+            wa[m] = load_values(w[m / ROWS_PER_LANE], w_at[m], k, i);
+            wb[m] = load_values(w[m / ROWS_PER_LANE], w_at[m], k, i + 4);
+        }
+        [[unroll]] for (uint n = 0; n < N_COL; n++) {
+#ifdef Q8
+            float d = live ? uintBitsToFloat(load_pair(Pairs(uvec2(x)), x_at[n] * 2u + n_block * 4u + k).x) : 0.0;
+            vec4 xa = d * code_values(load_unit(x, x_at[n] + k * 2u)[i]);
+            vec4 xb = d * code_values(load_unit(x, x_at[n] + k * 2u + 1u)[i]);
+#else
+            vec4 xa = live ? load_x(n, k * 8u + i) : vec4(0.0);
+            vec4 xb = live ? load_x(n, k * 8u + i + 4u) : vec4(0.0);
+#endif
+            [[unroll]] for (uint m = 0; m < N_W; m++)
+                sum[m * N_COL + n] += dot(wa[m], xa) + dot(wb[m], xb);
+        }
+    }
+}
+#else
+Header header[N_W];
+Block block[N_W * BLOCKS_IN_FLIGHT];
+
+// (d, m) of a block; nothing for a block beyond the end of the row.
+vec2 scale_of(uint m, uint j, uint part, bool live) {
+    return live ? block_scale(header[m], j, part) : vec2(0.0);
+}
+
+#ifdef Q8
+void multiply_block(uint u, uint j, uint k, bool live) {
+    [[unroll]] for (uint n = 0; n < N_COL; n++) {
+        uvec4 xa = load_unit(x, x_at[n] + k * 2u);
+        uvec4 xb = load_unit(x, x_at[n] + k * 2u + 1u);
+        uvec2 meta = load_pair(Pairs(uvec2(x)), x_at[n] * 2u + n_block * 4u + k);
+        float d_x = uintBitsToFloat(meta.x);
+        int xa_sum = int(meta.y << 16) >> 16;
+        int xb_sum = int(meta.y) >> 16;
+        [[unroll]] for (uint m = 0; m < N_W; m++) {
+            Block b = block[m * BLOCKS_IN_FLIGHT + u];
+            int a = 0, c = 0;
+            [[unroll]] for (uint i = 0; i < 4; i++) {
+                a += dot4(block_codes(b, i), xa[i]);
+                c += dot4(block_codes(b, i + 4), xb[i]);
+            }
+            vec2 s = scale_of(m, j, 0u, live);
+#ifdef HALF_SCALES
+            float d_c = scale_of(m, j, 1u, live).x;
+            float y = s.x * float(a - DOT_ZERO * xa_sum) + d_c * float(c - DOT_ZERO * xb_sum);
+#else
+            float y = s.x * float(a + c - DOT_ZERO * (xa_sum + xb_sum));
+#ifdef HAS_MIN
+            y = fma(s.y, float(xa_sum + xb_sum), y);
+#endif
+#endif
+            sum[m * N_COL + n] = fma(d_x, y, sum[m * N_COL + n]);
+        }
+    }
+}
+#else
+// d * (2^bits + code) + (m - d * (2^bits + zero)): one product per weight, exact where m = 0.
+float bias_of(vec2 s) {
+#ifdef HAS_MIN
+    return s.y - s.x * FLOAT_ZERO;
+#else
+    return -s.x * FLOAT_ZERO;
+#endif
+}
+
+void multiply_block(uint u, uint j, uint k, bool live) {
+    [[unroll]] for (uint i = 0; i < 4; i++) {
+        vec4 wa[N_W], wb[N_W];
+        [[unroll]] for (uint m = 0; m < N_W; m++) {
+            Block b = block[m * BLOCKS_IN_FLIGHT + u];
+            vec2 s = scale_of(m, j, 0u, live);
+            wa[m] = fma(block_floats(b, i), vec4(s.x), vec4(bias_of(s)));
+#ifdef HALF_SCALES
+            s = scale_of(m, j, 1u, live);
+#endif
+            wb[m] = fma(block_floats(b, i + 4), vec4(s.x), vec4(bias_of(s)));
+        }
+        [[unroll]] for (uint n = 0; n < N_COL; n++) {
+            vec4 xa = uintBitsToFloat(load_unit(x, x_at[n] + k * 8u + i));
+            vec4 xb = uintBitsToFloat(load_unit(x, x_at[n] + k * 8u + i + 4u));
+            [[unroll]] for (uint m = 0; m < N_W; m++)
+                sum[m * N_COL + n] += dot(wa[m], xa) + dot(wb[m], xb);
+        }
+    }
+}
+#endif
+#endif
+
+void main() {
+    uint n_tok = Words(p.n_tok).v[0];
+    uint first_tok = (gl_WorkGroupID.y * COL_SUBGROUPS + gl_SubgroupID % COL_SUBGROUPS) * N_COL;
+    if (first_tok >= n_tok)
+        return;
+    n_block = (p.n_col + 31u) / 32u;
+
+    uint n_lane_row = gl_SubgroupSize / LANES_PER_ROW;
+    uint part = gl_SubgroupInvocationID / n_lane_row;
+    uint strip = gl_WorkGroupID.x * (gl_NumSubgroups / COL_SUBGROUPS) + gl_SubgroupID / COL_SUBGROUPS;
+    uint first_row = strip * n_lane_row * ROWS_PER_LANE + gl_SubgroupInvocationID % n_lane_row;
+
+    w[0] = Units(Table(p.table).address[first_row >> p.segment_shift]);
+    if (GLU == 1)
+        w[GLU] = Units(Table(p.table_up).address[0]);
+    uint row_mask = (1u << p.segment_shift) - 1u; // row of its segment
+    [[unroll]] for (uint m = 0; m < N_W; m++) {
+        uint row = min(first_row + m % ROWS_PER_LANE * n_lane_row, p.n_row - 1u);
+        row = m < ROWS_PER_LANE ? row & row_mask : row + p.up_row;
+        w_at[m] = row_at(row);
+        w_row[m] = row % GROUP_ROWS;
+    }
+    x = Units(p.x);
+    [[unroll]] for (uint n = 0; n < N_COL; n++)
+        x_at[n] = row_index(p.rows, min(first_tok + n, n_tok - 1u)) * (p.x_stride / 16u);
+    [[unroll]] for (uint s = 0; s < N_W * N_COL; s++)
+        sum[s] = 0.0;
+
+    uint n_chunk = (n_block + CHUNK_BLOCKS - 1u) / CHUNK_BLOCKS;
+    for (uint c = 0; c < n_chunk; c++) {
+        uint n_left = min(CHUNK_BLOCKS, n_block - c * CHUNK_BLOCKS);
+#ifndef IS_FLOAT
+        [[unroll]] for (uint m = 0; m < N_W; m++)
+            header[m] = load_header(w[m / ROWS_PER_LANE], w_at[m], w_row[m], c);
+#endif
+        for (uint first = 0; first < n_left; first += LANES_PER_ROW * BLOCKS_IN_FLIGHT) {
+#ifdef IS_FLOAT
+            [[unroll]] for (uint u = 0; u < BLOCKS_IN_FLIGHT; u++) {
+                uint j = first + u * LANES_PER_ROW + part;
+                multiply_block(c * CHUNK_BLOCKS + min(j, n_left - 1u), j < n_left);
+            }
+#else
+            [[unroll]] for (uint u = 0; u < BLOCKS_IN_FLIGHT; u++) {
+                uint j = min(first + u * LANES_PER_ROW + part, n_left - 1u);
+                [[unroll]] for (uint m = 0; m < N_W; m++)
+                    block[m * BLOCKS_IN_FLIGHT + u] = load_block(w[m / ROWS_PER_LANE], w_at[m], c, j);
+            }
+            [[unroll]] for (uint u = 0; u < BLOCKS_IN_FLIGHT; u++) {
+                uint j = first + u * LANES_PER_ROW + part;
+                multiply_block(u, min(j, n_left - 1u), c * CHUNK_BLOCKS + min(j, n_left - 1u), j < n_left);
+            }
+#endif
+        }
+    }
+
+    for (uint mask = n_lane_row; mask < gl_SubgroupSize; mask <<= 1)
+        [[unroll]] for (uint s = 0; s < N_W * N_COL; s++)
+            sum[s] += subgroupShuffleXor(sum[s], mask);
+    if (part != 0u)
+        return;
+    [[unroll]] for (uint n = 0; n < N_COL; n++) {
+        Floats y = Floats(row_address(p.y, first_tok + n, p.y_stride));
+        [[unroll]] for (uint m = 0; m < ROWS_PER_LANE; m++) {
+            uint row = first_row + m * n_lane_row;
+            float v = sum[m * N_COL + n];
+            if (GLU == 1)
+                v = gelu_tanh(v) * sum[(m + GLU * ROWS_PER_LANE) * N_COL + n];
+            else
+                v = soft_cap(v, p.softcap);
+            if (row < p.n_row && first_tok + n < n_tok)
+                y.v[row] = v;
+        }
+    }
+}

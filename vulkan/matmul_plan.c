@@ -1,0 +1,135 @@
+/* matmul_plan.c: tile sizes of matmul.comp for a matrix, a device and a number of rows. */
+#include "pack.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <tandem/base.h>
+#include <tandem/quants.h>
+
+enum { MAX_ROWS_PER_GROUP = 512 }; /* rows of the smallest segment */
+
+typedef struct tile {
+    uint32_t local;
+    uint32_t lanes_per_row;
+    uint32_t rows_per_lane;
+    uint32_t n_col;
+    uint32_t col_subgroups;
+    uint32_t blocks_in_flight;
+} tile;
+
+static uint32_t floor_pow2(uint32_t n) {
+    uint32_t p = 1;
+    while (p <= n / 2)
+        p *= 2;
+    return p;
+}
+
+static uint32_t min_u32(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+static bool is_float(uint32_t type) {
+    return type == TANDEM_TYPE_F32 || type == TANDEM_TYPE_F16 || type == TANDEM_TYPE_BF16;
+}
+
+static uint32_t chunk_blocks(uint32_t type) {
+    return type == TANDEM_TYPE_Q4_1 || type == TANDEM_TYPE_Q5_1 ? 4 : 8;
+}
+
+/* Idle share of the lanes, in thousandths, when `lanes` of them take the blocks of a chunk in turn. */
+static uint32_t idle_permille(const vk_pack *pack, uint32_t lanes) {
+    uint32_t chunk = chunk_blocks(pack->type);
+    uint32_t n_block = (pack->n_col + 31) / 32;
+    uint32_t rounds = n_block / chunk * (chunk / lanes) + (n_block % chunk + lanes - 1) / lanes;
+    return 1000 - n_block * 1000 / (rounds * lanes);
+}
+
+/* A CPU runs a subgroup as one vector and loads lane by lane, so each load must serve as many products as
+ * possible: a row a lane and many rows a lane. Measured in bench/matvec_bench.c. */
+static tile software_tile(const vk_matmul_request *request, const vk_pack *pack) {
+    tile t = {.local = request->subgroup_size, .lanes_per_row = 1, .col_subgroups = 1, .blocks_in_flight = 1};
+    bool q8 = request->precision == TANDEM_PRECISION_Q8;
+    if (request->kind == VK_MATMUL_VEC) {
+        t.n_col = floor_pow2(min_u32(request->n_tok, 8));
+        t.rows_per_lane = is_float(pack->type) ? 4 : 8;
+        t.rows_per_lane /= t.n_col > 4 ? 2 : 1;
+    } else {
+        t.n_col = q8 ? 4 : 8;
+        t.rows_per_lane = q8 ? 8 : 16;
+    }
+    t.rows_per_lane = request->glu ? t.rows_per_lane / 2 : t.rows_per_lane;
+    return t;
+}
+
+/* A GPU hides latency by bytes in flight: a lane asks for its whole share of a chunk at once. Lanes share a
+ * row while the matrix has too few rows for one each and no more than 2 % of them idle. */
+static tile gpu_tile(const vk_matmul_request *request, const vk_pack *pack) {
+    tile t = {
+        .local = 128, .lanes_per_row = 1, .rows_per_lane = 1, .col_subgroups = 1, .blocks_in_flight = 1};
+    uint32_t chunk = chunk_blocks(pack->type);
+    if (request->kind == VK_MATMUL_MAT) {
+        t.local = 4 * request->subgroup_size;
+        t.rows_per_lane = request->glu ? 2 : 4;
+        t.n_col = 8;
+        t.col_subgroups = 4;
+        return t;
+    }
+    uint32_t n_unit = request->n_unit ? request->n_unit : 32;
+    uint64_t wanted = (uint64_t)n_unit * 16; /* subgroups that fill the device */
+    t.n_col = floor_pow2(min_u32(request->n_tok, 8));
+    for (uint32_t lanes = 2; lanes <= min_u32(chunk, request->subgroup_size); lanes *= 2) {
+        uint64_t subgroups = (uint64_t)request->n_row * (lanes / 2) / request->subgroup_size;
+        if (lanes > 2 && (subgroups >= wanted || idle_permille(pack, lanes) > 20))
+            break;
+        t.lanes_per_row = lanes;
+    }
+    t.blocks_in_flight = is_float(pack->type) ? 1 : min_u32(chunk / t.lanes_per_row, t.n_col > 2 ? 2 : 4);
+    return t;
+}
+
+bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_matmul_request *request) {
+    char embed[32];
+    const char *precision = request->precision == TANDEM_PRECISION_EXACT ? "exact"
+                            : request->precision == TANDEM_PRECISION_Q8  ? "q8"
+                                                                         : NULL;
+    if (!precision || !vk_embed_shader(embed, pack) || (request->glu && pack->n_segment > 1))
+        return false;
+    const char *format = embed + strlen("embed_");
+
+    tile t = request->software ? software_tile(request, pack) : gpu_tile(request, pack);
+    t.local = t.local < request->subgroup_size ? request->subgroup_size : t.local;
+    uint32_t max_local = request->max_local ? request->max_local : 1024;
+    t.local = min_u32(t.local, max_local / request->subgroup_size * request->subgroup_size);
+    t.col_subgroups = min_u32(t.col_subgroups, t.local / request->subgroup_size);
+    uint32_t rows;
+    for (;;) {
+        rows = t.local / t.lanes_per_row * t.rows_per_lane / t.col_subgroups;
+        if (rows <= MAX_ROWS_PER_GROUP)
+            break;
+        if (t.rows_per_lane > 1)
+            t.rows_per_lane /= 2;
+        else
+            t.local /= 2;
+    }
+
+    uint64_t n_weight_row = (uint64_t)request->n_row * (1 + request->glu);
+    bool is_vec = request->kind == VK_MATMUL_VEC;
+    *plan = (vk_matmul_plan){.local_size = t.local,
+                             .rows_per_group = rows,
+                             .cols_per_group = t.n_col * t.col_subgroups,
+                             .weight_bytes = (n_weight_row * pack->group_bytes + GROUP_ROWS - 1) / GROUP_ROWS,
+                             .weight_bytes_min = n_weight_row * pack->row_bytes};
+    snprintf(plan->shader, sizeof plan->shader, "matmul_%s_%s%s", format, precision,
+             request->int64 ? "_wide" : "");
+    snprintf(plan->kernel, sizeof plan->kernel, "%s_%s_%s", is_vec ? "matvec" : "matmul", format, precision);
+    plan->spec[SPEC_LOCAL_SIZE] = t.local;
+    plan->spec[SPEC_LANES_PER_ROW] = t.lanes_per_row;
+    plan->spec[SPEC_ROWS_PER_LANE] = t.rows_per_lane;
+    plan->spec[SPEC_N_COL] = t.n_col;
+    plan->spec[SPEC_GLU] = request->glu;
+    plan->spec[SPEC_COL_SUBGROUPS] = t.col_subgroups;
+    plan->spec[SPEC_BLOCKS_IN_FLIGHT] = t.blocks_in_flight;
+    plan->grid_x = (request->n_row + rows - 1) / rows;
+    return true;
+}

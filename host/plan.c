@@ -8,15 +8,16 @@
 #include "session.h"
 #include "weights.h"
 
-uint32_t plan_max_chunk(uint32_t batch) {
-    return batch > SESSION_MAX_PENDING ? batch : SESSION_MAX_PENDING;
+uint32_t plan_max_chunk(uint32_t batch, uint32_t n_rollback) {
+    uint32_t most = batch > n_rollback ? batch : n_rollback;
+    return most > SESSION_MAX_PENDING ? most : SESSION_MAX_PENDING;
 }
 
 uint64_t plan_kv_layer_bytes(const model_config *c, uint32_t l, const plan_request *request) {
     const model_layer *layer = &c->layers[l];
     if (layer->kv_layer != l)
         return 0;
-    uint64_t rows = request->n_ctx, ring = (uint64_t)layer->window + plan_max_chunk(request->batch);
+    uint64_t rows = request->n_ctx, ring = (uint64_t)layer->window + plan_max_chunk(request->batch, request->n_rollback);
     if (layer->window && ring < rows)
         rows = ring;
     return 2 * rows * tandem_kit_row_bytes(request->kv_type, (uint64_t)layer->n_kv_head * layer->head_dim);

@@ -20,13 +20,14 @@ typedef struct memory_plan {
 typedef struct plan_request {
     uint32_t n_ctx;
     uint32_t batch;
+    uint32_t n_rollback; /* as in session_desc */
     uint32_t n_score; /* rows of the head program; 0: none */
     uint32_t kv_type;
 } plan_request;
 
-/* Rows that a session's cache takes in one run: the batch, and enough for the runs that may be pending when generation
- * ends and is rolled back. */
-uint32_t plan_max_chunk(uint32_t batch);
+/* Positions that a ring holds beyond its window: the batch, what is to be rolled back, and at least the runs that may be
+ * pending when generation ends. */
+uint32_t plan_max_chunk(uint32_t batch, uint32_t n_rollback);
 
 /* Bytes of one layer's K and V for `request`; 0 where the layer reads another's. */
 uint64_t plan_kv_layer_bytes(const model_config *config, uint32_t layer, const plan_request *request);

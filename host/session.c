@@ -16,7 +16,11 @@ static bool borrows_mapped_weights(const tandem_backend *backend) {
 
 static int plan_session(session *s, tandem_message *message) {
     const session_desc *d = &s->desc;
-    plan_request request = {.n_ctx = d->n_ctx, .batch = d->batch, .n_score = d->n_score, .kv_type = d->kv_type};
+    plan_request request = {.n_ctx = d->n_ctx,
+                            .batch = d->batch,
+                            .n_rollback = d->n_rollback,
+                            .n_score = d->n_score,
+                            .kv_type = d->kv_type};
     int status = model_weights_check(s->config, message);
     if (!status)
         status = plan_memory(d->source, &request, borrows_mapped_weights(s->backend), &s->plan, message);
@@ -69,7 +73,7 @@ static int create_kv(session *s, tandem_message *message) {
     tandem_kv_desc desc = {.struct_size = sizeof desc,
                            .n_layer = c->n_layer,
                            .layers = list,
-                           .max_chunk = plan_max_chunk(s->desc.batch),
+                           .max_chunk = plan_max_chunk(s->desc.batch, s->desc.n_rollback),
                            .n_slot = 1,
                            .layout = TANDEM_KV_LAYOUT_AUTO};
     tandem_error error = TANDEM_ERROR_INIT;

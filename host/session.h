@@ -22,6 +22,7 @@ typedef struct session_desc {
     uint32_t precision;
     uint32_t n_threads;  /* 0: plugin's choice */
     uint64_t memory_cap; /* 0: what the device has free */
+    uint32_t n_rollback; /* positions that session_truncate must be able to take back; 0: the batch */
     uint32_t n_score;    /* rows scored by one head run, at most SESSION_RESULT_ROWS; 0: session_score is not used */
     load_progress progress;
     void *user;

@@ -1,0 +1,118 @@
+/* host/sweep.h: throughput by depth: what the parts of the sweep share.
+ *
+ * A *column* is (model, plugin, device, cache type, precision); a child process owns it, loads the model once and walks
+ * the depths upwards on one cache. A *cell* is a column at one depth in one phase. The parent alone writes the journal;
+ * a child that dies costs one cell. Parent and child talk in JSON lines: child to parent on file descriptor 3, parent
+ * to child once on standard input.
+ *
+ *   child   {"msg":"column", "key", "model_key", "model", "plugin", "device", "simulated"}
+ *   parent  {"cells":[{"phase","depth"}...], "reference": row or null}
+ *   child   {"msg":"begin", "phase", "depth"}  {"msg":"progress", "units"}*  {"msg":"cell", ... the row's members}
+ *   child   {"msg":"reference", ...}           instead of cells, for the prefix that others are checked against
+ *   child   {"msg":"end"}
+ */
+#ifndef TANDEM_HOST_SWEEP_H
+#define TANDEM_HOST_SWEEP_H
+
+#include "cli.h"
+#include "journal.h"
+#include "progress.h"
+
+#define SWEEP_MAX_DEPTHS OPTION_MAX_TEXTS
+#define SWEEP_MAX_PHASES 3u
+#define SWEEP_MESSAGE_FD 3
+
+/* Decode with the head; prompt processing without; decode without the head, to compare with prefill. */
+enum { PHASE_DECODE, PHASE_PREFILL, PHASE_DECODE_NO_HEAD };
+
+typedef struct sweep_options {
+    common_options common;
+    model_options shape; /* of presets; its model is set per column */
+    option_texts models, plugins, kvs, precisions, depth_texts, phase_texts;
+    uint32_t depth[SWEEP_MAX_DEPTHS], n_depth; /* ascending, no duplicates */
+    uint32_t phase[SWEEP_MAX_PHASES], n_phase;
+    const char *fill;  /* real, synthetic */
+    uint32_t n_sample; /* decoded tokens */
+    uint32_t n_chunk;  /* prefill chunks */
+    uint32_t timeout_s;
+    const char *journal;
+    bool again;
+    const char *column; /* hidden: this process is the child of a column: "cells" or "reference" */
+} sweep_options;
+
+typedef struct sweep_cell {
+    uint32_t phase, depth;
+} sweep_cell;
+
+typedef struct sweep_column {
+    const char *model, *plugin, *kv, *precision;
+} sweep_column;
+
+extern const char sweep_command[]; /* "sweep" */
+
+const char *phase_name(uint32_t phase);
+bool phase_by_name(const char *name, uint32_t *phase);
+
+/* Runs decoded before the first sample: the pipeline is filled and every pipeline compiled. */
+#define SWEEP_WARM_RUNS 2u
+/* Runs of a decode measurement: warm-up, samples, and a tail that keeps the pipeline full to the last sample. */
+uint32_t sweep_decode_runs(const sweep_options *o);
+
+/* Work of a cell in units of one prefilled token, for estimates. */
+double sweep_units(const sweep_options *o, uint32_t phase);
+
+/* sweep_child.c: the whole life of a child; returns its exit code. */
+int sweep_child(const sweep_options *o);
+
+/* sweep_measure.c */
+typedef struct cell_samples {
+    uint32_t n;
+    uint32_t n_token; /* of each sample */
+    uint64_t *device_ns, *wall_ns;
+} cell_samples;
+
+typedef struct sweep_walk {
+    const sweep_options *options;
+    session *s;
+    uint32_t n_vocab;
+    void (*report)(void *user, double units); /* progress inside a cell */
+    void *user;
+} sweep_walk;
+
+/* The cache at `depth` positions, going on from where it is. */
+int sweep_go_to(sweep_walk *w, uint32_t depth, tandem_message *message);
+/* Measures and rolls back to the present depth. `samples` has room for what the options ask for. */
+int sweep_measure(sweep_walk *w, uint32_t phase, cell_samples *samples, tandem_message *message);
+uint32_t sweep_token(const sweep_walk *w, uint32_t position);
+
+/* sweep_stamp.c: the prefix that the reference plugin is asked for once, and the comparison with it. */
+#define STAMP_TOKENS 16u
+#define STAMP_TOP 32u
+
+/* Runs the prefix on an empty cache and leaves it empty. Returns a JSON object with "top" (ids) and "logits". */
+int sweep_prefix(sweep_walk *w, cJSON **prefix, tandem_message *message);
+/* The stamp of a column: {"method", "ok", "top1_equal", "n", "worst_error", "budget"}. reference NULL: not checked, and
+ * why. */
+cJSON *sweep_stamp(const cJSON *prefix, const cJSON *reference, uint32_t kv_type, uint32_t precision);
+
+/* sweep_parent.c: runs the missing cells of a column; TANDEM_EXIT_*, or OPTIONS_GO_ON where all went well. */
+typedef struct sweep_run {
+    const sweep_options *options;
+    journal *journal;
+    progress progress;
+    double units_done;
+    option_texts keys; /* of the columns seen, for the table */
+} sweep_run;
+
+int sweep_run_column(sweep_run *run, const sweep_column *column);
+/* Set by Ctrl-C. */
+extern volatile int sweep_interrupted;
+
+/* sweep_table.c: the latest rows of the cells asked for. Returns the exit code they amount to. */
+int sweep_print_table(const sweep_run *run, FILE *file);
+int sweep_print_json(const sweep_run *run);
+
+/* "COLUMN|decode|1024" */
+void sweep_cell_key(const char *column_key, sweep_cell cell, char *key, size_t size);
+
+#endif

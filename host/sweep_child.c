@@ -1,0 +1,393 @@
+/* host/sweep_child.c: one column in a process of its own. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "hash.h"
+#include "inspect.h"
+#include "sweep.h"
+
+#define MAX_CELLS (SWEEP_MAX_DEPTHS * SWEEP_MAX_PHASES)
+
+typedef struct child {
+    const sweep_options *options;
+    cli_device device;
+    model_source *source;
+    char key[512];
+    uint32_t n_cell;
+    sweep_cell cells[MAX_CELLS]; /* ascending depth */
+    cJSON *reference;            /* row, or NULL */
+    cJSON *stamp;
+    sweep_walk walk;
+    cell_samples samples;
+} child;
+
+/* ---- messages ---- */
+
+/* Writes and frees. A parent that is gone ends the child. */
+static void send_message(cJSON *message) {
+    char *text = cJSON_PrintUnformatted(message);
+    cJSON_Delete(message);
+    if (!text || dprintf(SWEEP_MESSAGE_FD, "%s\n", text) < 0)
+        exit(TANDEM_EXIT_ENVIRONMENT);
+    cJSON_free(text);
+}
+
+static cJSON *new_message(const char *kind) {
+    cJSON *j = cJSON_CreateObject();
+    cJSON_AddStringToObject(j, "msg", kind);
+    return j;
+}
+
+static void report_progress(void *user, double units) {
+    (void)user;
+    cJSON *j = new_message("progress");
+    cJSON_AddNumberToObject(j, "units", units);
+    send_message(j);
+}
+
+static cJSON *cell_message(const char *kind, sweep_cell cell) {
+    cJSON *j = new_message(kind);
+    cJSON_AddStringToObject(j, "phase", phase_name(cell.phase));
+    cJSON_AddNumberToObject(j, "depth", cell.depth);
+    return j;
+}
+
+static void send_refusal(sweep_cell cell, tandem_status status, const char *reason) {
+    cJSON *j = cell_message("cell", cell);
+    cJSON_AddStringToObject(j, "status", status == TANDEM_E_OUT_OF_MEMORY ? "out_of_memory" : "failed");
+    cJSON_AddStringToObject(j, "reason", reason);
+    send_message(j);
+}
+
+/* ---- who I am ---- */
+
+typedef struct fingerprint {
+    uint64_t hash;
+} fingerprint;
+
+static void add_tensor(void *user, const source_tensor *t, uint32_t role) {
+    (void)role;
+    fingerprint *f = user;
+    f->hash = hash_bytes(t->name, strlen(t->name), f->hash);
+    f->hash = hash_bytes(t->dims, sizeof t->dims, f->hash ^ t->type);
+    if (t->data) {
+        uint64_t n = t->bytes < 64 ? t->bytes : 64;
+        f->hash = hash_bytes(t->data, n, f->hash);
+        f->hash = hash_bytes((const uint8_t *)t->data + t->bytes - n, n, f->hash);
+    }
+}
+
+/* Names a model by shapes, formats and samples of its bytes; a synthetic one by what it is made from. */
+static int model_key(const model_source *source, char key[64], tandem_message *message) {
+    const model_config *c = model_source_config(source);
+    fingerprint f = {.hash = c->family};
+    if (!model_source_gguf(source))
+        f.hash = hash_bytes(model_source_label(source), strlen(model_source_label(source)), f.hash);
+    for (uint32_t l = 0; l < c->n_layer; l++) {
+        const uint32_t shape[] = {c->layers[l].window, c->layers[l].n_head, c->layers[l].n_kv_head, c->layers[l].kv_layer};
+        f.hash = hash_bytes(shape, sizeof shape, f.hash);
+    }
+    int status = model_each_tensor(source, add_tensor, &f, message);
+    snprintf(key, 64, "%016llx", (unsigned long long)f.hash);
+    return status;
+}
+
+static cJSON *describe_model(const model_source *source) {
+    const model_config *c = model_source_config(source);
+    cJSON *j = cJSON_CreateObject();
+    cJSON_AddStringToObject(j, "name", model_source_label(source));
+    cJSON_AddBoolToObject(j, "synthetic", !model_source_gguf(source));
+    cJSON_AddNumberToObject(j, "n_layer", c->n_layer);
+    cJSON_AddNumberToObject(j, "n_vocab", c->n_vocab);
+    cJSON_AddNumberToObject(j, "bytes", (double)model_source_bytes(source));
+    return j;
+}
+
+static cJSON *describe_plugin(const tandem_descriptor *d) {
+    cJSON *j = cJSON_CreateObject();
+    cJSON_AddStringToObject(j, "name", d->name);
+    cJSON_AddStringToObject(j, "version", d->version);
+    cJSON_AddStringToObject(j, "git", d->git);
+    cJSON_AddStringToObject(j, "toolchain", d->toolchain);
+    cJSON_AddStringToObject(j, "targets", d->targets);
+    cJSON_AddStringToObject(j, "shaders", d->shaders);
+    return j;
+}
+
+static cJSON *describe_device(const tandem_device_info *info) {
+    char uuid[37];
+    format_uuid(info->uuid, uuid);
+    cJSON *j = cJSON_CreateObject();
+    cJSON_AddStringToObject(j, "name", info->name);
+    cJSON_AddStringToObject(j, "kind", device_kind_name(info->kind));
+    cJSON_AddStringToObject(j, "uuid", uuid);
+    cJSON_AddStringToObject(j, "driver", info->driver);
+    cJSON_AddNumberToObject(j, "matrix_paths", info->matrix_paths);
+    cJSON_AddNumberToObject(j, "matrix_used", info->matrix_used);
+    cJSON_AddNumberToObject(j, "memory_total", (double)info->memory_total);
+    return j;
+}
+
+static int send_column(child *c) {
+    const sweep_options *o = c->options;
+    const tandem_descriptor *d = c->device.backend->descriptor;
+    char key[64], uuid[37];
+    tandem_message message;
+    int status = model_key(c->source, key, &message);
+    if (status)
+        return cli_refuse(status, sweep_command, &message);
+    format_uuid(c->device.info.uuid, uuid);
+    snprintf(c->key, sizeof c->key, "%s|%s@%s|%s|%.128s|%s|%s|%s|b%u|cap%llu", key, d->name, d->git, uuid,
+             c->device.info.driver, o->kvs.text[0], o->precisions.text[0], o->fill, o->common.batch,
+             (unsigned long long)o->common.memory_cap);
+    cJSON *j = new_message("column");
+    cJSON_AddStringToObject(j, "key", c->key);
+    cJSON_AddStringToObject(j, "model_key", key);
+    cJSON_AddItemToObject(j, "model", describe_model(c->source));
+    cJSON_AddItemToObject(j, "plugin", describe_plugin(d));
+    cJSON_AddItemToObject(j, "device", describe_device(&c->device.info));
+    send_message(j);
+    return OPTIONS_GO_ON;
+}
+
+static int read_orders(child *c) {
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length = getline(&line, &room, stdin);
+    cJSON *orders = length > 0 ? cJSON_ParseWithLength(line, (size_t)length) : NULL;
+    free(line);
+    if (!orders)
+        return TANDEM_EXIT_ENVIRONMENT; /* the parent is gone */
+    const cJSON *cell;
+    cJSON_ArrayForEach(cell, cJSON_GetObjectItem(orders, "cells")) {
+        sweep_cell *next = &c->cells[c->n_cell];
+        if (c->n_cell < MAX_CELLS && phase_by_name(json_text(cell, "phase"), &next->phase)) {
+            next->depth = (uint32_t)json_number(cell, "depth");
+            c->n_cell++;
+        }
+    }
+    cJSON *reference = cJSON_DetachItemFromObject(orders, "reference");
+    c->reference = reference && cJSON_IsObject(reference) ? reference : (cJSON_Delete(reference), NULL);
+    cJSON_Delete(orders);
+    return OPTIONS_GO_ON;
+}
+
+/* ---- session ---- */
+
+static int open_session(child *c, uint32_t n_ctx, tandem_message *message) {
+    const sweep_options *o = c->options;
+    session_request request = {.command = sweep_command, .n_ctx = n_ctx, .n_score = STAMP_TOKENS};
+    common_options common = o->common;
+    common.n_ctx = 0;
+    common.kv = o->kvs.text[0];
+    common.precision = o->precisions.text[0];
+    session_desc desc;
+    cli_describe_session(&common, &request, &desc);
+    desc.backend = c->device.backend;
+    desc.device = c->device.index;
+    desc.source = c->source;
+    desc.n_rollback = sweep_decode_runs(o);
+    int status = session_create(&c->walk.s, &desc, message);
+    c->walk.options = o;
+    c->walk.n_vocab = model_source_config(c->source)->n_vocab;
+    c->walk.report = report_progress;
+    return status;
+}
+
+/* Positions that a cell at `depth` needs. */
+static uint32_t room_for(const sweep_options *o, uint32_t depth) {
+    uint32_t runs = sweep_decode_runs(o), most = o->common.batch > runs ? o->common.batch : runs;
+    return depth + (most > STAMP_TOKENS ? most : STAMP_TOKENS);
+}
+
+/* One cache for the largest depth that fits; depths that do not are answered and dropped. */
+static int open_largest(child *c) {
+    tandem_message message;
+    while (c->n_cell) {
+        uint32_t depth = c->cells[c->n_cell - 1].depth;
+        int status = open_session(c, room_for(c->options, depth), &message);
+        if (!status)
+            return OPTIONS_GO_ON;
+        /* What is refused for another reason than memory is refused at every depth. */
+        uint32_t least = status == TANDEM_E_OUT_OF_MEMORY ? depth : 0;
+        while (c->n_cell && c->cells[c->n_cell - 1].depth >= least)
+            send_refusal(c->cells[--c->n_cell], status, message.text);
+    }
+    return OPTIONS_GO_ON;
+}
+
+/* ---- cells ---- */
+
+static void add_numbers(cJSON *j, const char *name, const uint64_t *values, uint32_t n) {
+    cJSON *array = cJSON_AddArrayToObject(j, name);
+    for (uint32_t i = 0; i < n; i++)
+        cJSON_AddItemToArray(array, cJSON_CreateNumber((double)values[i]));
+}
+
+static int add_memory(child *c, cJSON *j, tandem_message *message) {
+    tandem_memory_info info;
+    int status = session_memory(c->walk.s, &info, message);
+    if (status)
+        return status;
+    cJSON *m = cJSON_AddObjectToObject(j, "memory");
+    cJSON_AddNumberToObject(m, "predicted", (double)session_plan(c->walk.s)->total);
+    cJSON_AddNumberToObject(m, "total", (double)info.total);
+    cJSON_AddNumberToObject(m, "peak", (double)info.peak);
+    cJSON_AddNumberToObject(m, "weights_device", (double)info.weights_device);
+    cJSON_AddNumberToObject(m, "weights_host", (double)info.weights_host);
+    cJSON_AddNumberToObject(m, "kv", (double)info.kv);
+    cJSON_AddNumberToObject(m, "workspace", (double)(info.workspace + info.buffers + info.staging));
+    return TANDEM_OK;
+}
+
+/* Bytes that one run of the cell must move, by the plugin's own account. */
+static int add_cost(child *c, cJSON *j, uint32_t phase, tandem_message *message) {
+    step_cost *steps = NULL;
+    uint32_t n = 0, rows = phase == PHASE_PREFILL ? session_description(c->walk.s)->batch : 1;
+    int status = session_steps(c->walk.s, phase == PHASE_PREFILL ? SESSION_PREFILL : SESSION_DECODE, rows,
+                               phase == PHASE_DECODE, &steps, &n, message);
+    if (status)
+        return status;
+    tandem_cost sum = {0};
+    for (uint32_t i = 0; i < n; i++) {
+        sum.weight_bytes += steps[i].cost.weight_bytes;
+        sum.kv_bytes += steps[i].cost.kv_bytes;
+        sum.activation_bytes += steps[i].cost.activation_bytes;
+        sum.host_bytes += steps[i].cost.host_bytes;
+        sum.flops += steps[i].cost.flops;
+    }
+    free(steps);
+    cJSON *k = cJSON_AddObjectToObject(j, "cost");
+    cJSON_AddNumberToObject(k, "steps", n);
+    cJSON_AddNumberToObject(k, "weight_bytes", (double)sum.weight_bytes);
+    cJSON_AddNumberToObject(k, "kv_bytes", (double)sum.kv_bytes);
+    cJSON_AddNumberToObject(k, "activation_bytes", (double)sum.activation_bytes);
+    cJSON_AddNumberToObject(k, "host_bytes", (double)sum.host_bytes);
+    cJSON_AddNumberToObject(k, "flops", (double)sum.flops);
+    return TANDEM_OK;
+}
+
+static int run_cell(child *c, sweep_cell cell, tandem_message *message) {
+    send_message(cell_message("begin", cell));
+    uint64_t start = now_ns();
+    int status = sweep_go_to(&c->walk, cell.depth, message);
+    uint64_t walked = now_ns();
+    if (!status)
+        status = sweep_measure(&c->walk, cell.phase, &c->samples, message);
+    cJSON *j = cell_message("cell", cell);
+    if (!status)
+        status = add_memory(c, j, message);
+    if (!status)
+        status = add_cost(c, j, cell.phase, message);
+    if (status) {
+        cJSON_Delete(j);
+        send_refusal(cell, status, message->text);
+        return status;
+    }
+    cJSON_AddStringToObject(j, "status", "done");
+    cJSON_AddBoolToObject(j, "head", cell.phase == PHASE_DECODE);
+    cJSON_AddNumberToObject(j, "n_token", c->samples.n_token);
+    cJSON_AddNumberToObject(j, "walk_ns", (double)(walked - start));
+    /* A simulated device proves results; its times mean nothing and are not kept. */
+    if (c->device.info.kind != TANDEM_DEVICE_SIMULATED) {
+        add_numbers(j, "device_ns", c->samples.device_ns, c->samples.n);
+        add_numbers(j, "wall_ns", c->samples.wall_ns, c->samples.n);
+    }
+    cJSON_AddItemToObject(j, "stamp", cJSON_Duplicate(c->stamp, true));
+    send_message(j);
+    return TANDEM_OK;
+}
+
+static cJSON *unchecked_stamp(const char *method) {
+    cJSON *stamp = cJSON_CreateObject();
+    cJSON_AddStringToObject(stamp, "method", method);
+    cJSON_AddBoolToObject(stamp, "ok", !strcmp(method, "self"));
+    return stamp;
+}
+
+static int make_stamp(child *c, tandem_message *message) {
+    if (!strcmp(c->device.backend->descriptor->name, "reference")) {
+        c->stamp = unchecked_stamp("self");
+        return TANDEM_OK;
+    }
+    if (!c->reference) {
+        c->stamp = unchecked_stamp("none");
+        return TANDEM_OK;
+    }
+    const session_desc *desc = session_description(c->walk.s);
+    cJSON *prefix;
+    int status = sweep_prefix(&c->walk, &prefix, message);
+    if (status)
+        return status;
+    c->stamp = sweep_stamp(prefix, c->reference, desc->kv_type, desc->precision);
+    cJSON_Delete(prefix);
+    return TANDEM_OK;
+}
+
+static int run_cells(child *c) {
+    tandem_message message;
+    int code = open_largest(c);
+    if (code != OPTIONS_GO_ON || !c->n_cell)
+        return code;
+    int status = make_stamp(c, &message);
+    if (status)
+        for (uint32_t i = 0; i < c->n_cell; i++)
+            send_refusal(c->cells[i], status, message.text);
+    /* After a failed run this process and its context are not trusted any more: the next child goes on. */
+    for (uint32_t i = 0; i < c->n_cell && !status; i++)
+        status = run_cell(c, c->cells[i], &message);
+    return OPTIONS_GO_ON;
+}
+
+static int run_reference(child *c) {
+    tandem_message message;
+    int status = open_session(c, STAMP_TOKENS, &message);
+    cJSON *prefix = NULL;
+    if (!status)
+        status = sweep_prefix(&c->walk, &prefix, &message);
+    if (status)
+        return cli_refuse(status, sweep_command, &message);
+    cJSON_AddStringToObject(prefix, "msg", "reference");
+    send_message(prefix);
+    return OPTIONS_GO_ON;
+}
+
+int sweep_child(const sweep_options *o) {
+    /* Nobody reads a child whose parent is gone. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    child c = {.options = o};
+    model_options model = o->shape;
+    common_options common = o->common;
+    model.model = o->models.text[0];
+    common.plugin = o->plugins.text[0];
+    uint32_t n_sample = o->n_sample > o->n_chunk ? o->n_sample : o->n_chunk;
+    c.samples.device_ns = malloc(n_sample * sizeof *c.samples.device_ns);
+    c.samples.wall_ns = malloc(n_sample * sizeof *c.samples.wall_ns);
+    int code = c.samples.device_ns && c.samples.wall_ns ? OPTIONS_GO_ON : TANDEM_EXIT_NO_MEMORY;
+    if (code == OPTIONS_GO_ON)
+        code = cli_open_model(&model, common.seed, sweep_command, &c.source);
+    if (code == OPTIONS_GO_ON)
+        code = cli_open_device(&common, sweep_command, &c.device);
+    if (code == OPTIONS_GO_ON)
+        code = send_column(&c);
+    if (code == OPTIONS_GO_ON && !strcmp(o->column, "reference"))
+        code = run_reference(&c);
+    else if (code == OPTIONS_GO_ON) {
+        code = read_orders(&c);
+        if (code == OPTIONS_GO_ON)
+            code = run_cells(&c);
+    }
+    if (code == OPTIONS_GO_ON)
+        send_message(new_message("end"));
+    session_destroy(c.walk.s);
+    cli_close_device(&c.device);
+    model_source_close(c.source);
+    cJSON_Delete(c.reference);
+    cJSON_Delete(c.stamp);
+    free(c.samples.device_ns);
+    free(c.samples.wall_ns);
+    return code == OPTIONS_GO_ON ? TANDEM_EXIT_GOOD : code;
+}

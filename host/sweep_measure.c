@@ -1,0 +1,104 @@
+/* host/sweep_measure.c: walks a cache to a depth and times runs there. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hash.h"
+#include "sweep.h"
+
+/* Seeded ids: repeated or ordered tokens would flatter caches. Position 0 is the begin token of the Gemma family. */
+uint32_t sweep_token(const sweep_walk *w, uint32_t position) {
+    if (position == 0 && w->n_vocab > 2)
+        return 2;
+    return (uint32_t)(hash_mix(position + ((uint64_t)w->options->common.seed << 32)) % w->n_vocab);
+}
+
+uint32_t sweep_decode_runs(const sweep_options *o) {
+    return SWEEP_WARM_RUNS + o->n_sample + SESSION_MAX_PENDING - 1;
+}
+
+double sweep_units(const sweep_options *o, uint32_t phase) {
+    /* A decoded token costs about as much as a dozen prefilled ones on the devices we know. */
+    return phase == PHASE_PREFILL ? (1.0 + o->n_chunk) * o->common.batch : 12.0 * sweep_decode_runs(o);
+}
+
+static int feed(sweep_walk *w, uint32_t n, run_times *times, tandem_message *message) {
+    uint32_t *tokens = malloc(n * sizeof *tokens);
+    if (!tokens)
+        return message_out_of_memory(message, "tokens", n * sizeof *tokens);
+    for (uint32_t i = 0; i < n; i++)
+        tokens[i] = sweep_token(w, session_length(w->s) + i);
+    int status = session_feed(w->s, tokens, n, NULL, times, message);
+    free(tokens);
+    return status;
+}
+
+int sweep_go_to(sweep_walk *w, uint32_t depth, tandem_message *message) {
+    if (!strcmp(w->options->fill, "synthetic"))
+        return depth ? session_fill(w->s, w->options->common.seed, depth, message) : TANDEM_OK;
+    const uint32_t piece = 4 * session_description(w->s)->batch;
+    int status = TANDEM_OK;
+    while (session_length(w->s) < depth && !status) {
+        uint32_t left = depth - session_length(w->s), n = left < piece ? left : piece;
+        status = feed(w, n, NULL, message);
+        if (w->report)
+            w->report(w->user, n);
+    }
+    return status;
+}
+
+static int measure_prefill(sweep_walk *w, cell_samples *samples, tandem_message *message) {
+    const uint32_t start = session_length(w->s), batch = session_description(w->s)->batch;
+    samples->n_token = batch;
+    samples->n = 0;
+    for (uint32_t i = 0; i <= w->options->n_chunk; i++) {
+        run_times times;
+        int status = feed(w, batch, &times, message);
+        if (!status)
+            status = session_truncate(w->s, start, message);
+        if (status)
+            return status;
+        if (i > 0) { /* the first warms up */
+            samples->device_ns[samples->n] = times.device_ns;
+            samples->wall_ns[samples->n++] = times.wall_ns;
+        }
+        if (w->report)
+            w->report(w->user, batch);
+    }
+    return TANDEM_OK;
+}
+
+/* Keeps the pipeline full, so that the wall time of a sample is the time from one token to the next. Tokens are those
+ * the model finds likeliest; without a head there are none, and seeded ones go in. */
+static int measure_decode(sweep_walk *w, bool with_head, cell_samples *samples, tandem_message *message) {
+    const uint32_t start = session_length(w->s), n_run = sweep_decode_runs(w->options);
+    uint32_t queued = 0;
+    int status = TANDEM_OK;
+    samples->n_token = 1;
+    samples->n = 0;
+    for (uint32_t i = 0; i < n_run && !status; i++) {
+        while (queued < n_run && session_pending(w->s) < SESSION_MAX_PENDING && !status) {
+            bool follows = with_head && queued > 0;
+            status = session_decode(w->s, follows ? SESSION_DEVICE_NEXT : sweep_token(w, start + queued), with_head,
+                                    message);
+            queued++;
+        }
+        run_times times;
+        if (!status)
+            status = session_collect(w->s, NULL, &times, message);
+        if (!status && i >= SWEEP_WARM_RUNS && samples->n < w->options->n_sample) {
+            samples->device_ns[samples->n] = times.device_ns;
+            samples->wall_ns[samples->n++] = times.wall_ns;
+        }
+    }
+    if (!status)
+        status = session_truncate(w->s, start, message);
+    if (w->report)
+        w->report(w->user, 12.0 * n_run);
+    return status;
+}
+
+int sweep_measure(sweep_walk *w, uint32_t phase, cell_samples *samples, tandem_message *message) {
+    if (phase == PHASE_PREFILL)
+        return measure_prefill(w, samples, message);
+    return measure_decode(w, phase == PHASE_DECODE, samples, message);
+}

@@ -1,0 +1,218 @@
+/* host/sweep_table.c: the table at the end of a sweep. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sweep.h"
+
+#define N_COLUMN 11u
+
+typedef struct table {
+    uint32_t n_row, max_row;
+    char (*cell)[N_COLUMN][64];
+    size_t width[N_COLUMN];
+} table;
+
+static const char *const headings[N_COLUMN] = {"model",      "plugin [device]", "kv",       "precision",
+                                               "phase",      "depth",           "tokens/s", "min..max",
+                                               "device t/s", "GB/s",            "check"};
+
+/* Tokens per second of each sample, ascending. Returns how many. */
+static uint32_t rates_of(const cJSON *row, const char *name, double **rates) {
+    const cJSON *times = cJSON_GetObjectItem(row, name);
+    uint32_t n = (uint32_t)cJSON_GetArraySize(times), used = 0;
+    double n_token = json_number(row, "n_token");
+    *rates = malloc((n ? n : 1) * sizeof **rates);
+    const cJSON *t;
+    if (*rates)
+        cJSON_ArrayForEach(t, times)
+            if (t->valuedouble > 0)
+                (*rates)[used++] = n_token * 1e9 / t->valuedouble;
+    for (uint32_t i = 1; i < used; i++)
+        for (uint32_t k = i; k > 0 && (*rates)[k - 1] > (*rates)[k]; k--) {
+            double swap = (*rates)[k];
+            (*rates)[k] = (*rates)[k - 1];
+            (*rates)[k - 1] = swap;
+        }
+    return used;
+}
+
+static double median(const double *sorted, uint32_t n) {
+    return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+}
+
+static void fill_rates(const cJSON *row, char cell[N_COLUMN][64]) {
+    double *wall = NULL, *device = NULL;
+    uint32_t n_wall = rates_of(row, "wall_ns", &wall), n_device = rates_of(row, "device_ns", &device);
+    if (n_wall) {
+        snprintf(cell[6], 64, "%.4g", median(wall, n_wall));
+        snprintf(cell[7], 64, "%.4g..%.4g", wall[0], wall[n_wall - 1]);
+    }
+    if (n_device) {
+        const cJSON *cost = cJSON_GetObjectItem(row, "cost");
+        double bytes = json_number(cost, "weight_bytes") + json_number(cost, "kv_bytes");
+        snprintf(cell[8], 64, "%.4g", median(device, n_device));
+        snprintf(cell[9], 64, "%.3g", bytes * median(device, n_device) / json_number(row, "n_token") * 1e-9);
+    }
+    free(wall);
+    free(device);
+}
+
+static void fill_check(const cJSON *row, char text[64]) {
+    const cJSON *stamp = cJSON_GetObjectItem(row, "stamp");
+    const char *method = json_text(stamp, "method");
+    if (!strcmp(method, "self"))
+        snprintf(text, 64, "is the reference");
+    else if (!strcmp(method, "none"))
+        snprintf(text, 64, "UNCHECKED");
+    else
+        snprintf(text, 64, "%s %.0e", json_true(stamp, "ok") ? "ok" : "WRONG", json_number(stamp, "worst_error"));
+}
+
+static void fill_row(const cJSON *row, char cell[N_COLUMN][64]) {
+    const cJSON *device = cJSON_GetObjectItem(row, "device");
+    const char *kind = json_text(device, "kind"), *status = json_text(row, "status");
+    for (uint32_t i = 0; i < N_COLUMN; i++)
+        cell[i][0] = 0;
+    snprintf(cell[0], 64, "%.40s", json_text(cJSON_GetObjectItem(row, "model"), "name"));
+    snprintf(cell[1], 64, "%.24s [%.16s]", json_text(cJSON_GetObjectItem(row, "plugin"), "name"), kind);
+    snprintf(cell[2], 64, "%.8s", json_text(row, "kv"));
+    snprintf(cell[3], 64, "%.8s", json_text(row, "precision"));
+    snprintf(cell[4], 64, "%.16s", json_text(row, "phase"));
+    snprintf(cell[5], 64, "%.0f%s", json_number(row, "depth"), !strcmp(json_text(row, "fill"), "synthetic") ? "*" : "");
+    if (strcmp(status, "done")) {
+        snprintf(cell[6], 64, "%.16s", status);
+        return;
+    }
+    if (strcmp(kind, "simulated"))
+        fill_rates(row, cell);
+    else
+        snprintf(cell[6], 64, "none: simulated");
+    fill_check(row, cell[10]);
+}
+
+/* Calls back with the latest row of every cell asked for, in the order of the sweep. */
+static void each_row(const sweep_run *run, void (*callback)(void *user, const cJSON *row), void *user) {
+    const sweep_options *o = run->options;
+    for (uint32_t k = 0; k < run->keys.n; k++)
+        for (uint32_t p = 0; p < o->n_phase; p++)
+            for (uint32_t d = 0; d < o->n_depth; d++) {
+                char key[640];
+                sweep_cell_key(run->keys.text[k], (sweep_cell){.phase = o->phase[p], .depth = o->depth[d]}, key,
+                               sizeof key);
+                const cJSON *row = journal_find(run->journal, "cell", key);
+                if (row)
+                    callback(user, row);
+            }
+}
+
+static void add_row(void *user, const cJSON *row) {
+    table *t = user;
+    if (t->n_row == t->max_row) {
+        uint32_t room = t->max_row ? 2 * t->max_row : 32;
+        void *more = realloc(t->cell, room * sizeof *t->cell);
+        if (!more)
+            return;
+        t->cell = more;
+        t->max_row = room;
+    }
+    fill_row(row, t->cell[t->n_row]);
+    for (uint32_t i = 0; i < N_COLUMN; i++) {
+        size_t n = strlen(t->cell[t->n_row][i]);
+        t->width[i] = n > t->width[i] ? n : t->width[i];
+    }
+    t->n_row++;
+}
+
+static void print_line(FILE *file, const table *t, const char *const *cells) {
+    for (uint32_t i = 0; i < N_COLUMN; i++) {
+        bool number = i >= 5 && i <= 9;
+        fprintf(file, number ? "| %*s " : "| %-*s ", (int)t->width[i], cells[i]);
+    }
+    fprintf(file, "|\n");
+}
+
+typedef struct verdict {
+    uint32_t n_done, n_wrong, n_unchecked, n_memory, n_broken;
+} verdict;
+
+static void judge(void *user, const cJSON *row) {
+    verdict *v = user;
+    const char *status = json_text(row, "status");
+    const cJSON *stamp = cJSON_GetObjectItem(row, "stamp");
+    if (!strcmp(status, "done")) {
+        v->n_done++;
+        if (!strcmp(json_text(stamp, "method"), "none"))
+            v->n_unchecked++;
+        else
+            v->n_wrong += !json_true(stamp, "ok");
+    } else if (!strcmp(status, "out_of_memory") || !strcmp(status, "skipped")) {
+        v->n_memory++;
+    } else {
+        v->n_broken++;
+    }
+}
+
+static int conclude(const verdict *v, FILE *file) {
+    fprintf(file, "\n%u cells measured", v->n_done);
+    if (v->n_memory)
+        fprintf(file, ", %u beyond memory or skipped", v->n_memory);
+    if (v->n_broken)
+        fprintf(file, ", %u failed", v->n_broken);
+    if (v->n_wrong)
+        fprintf(file, "; %u with WRONG results", v->n_wrong);
+    if (v->n_unchecked)
+        fprintf(file, "; %u UNCHECKED", v->n_unchecked);
+    if (v->n_done && !v->n_wrong && !v->n_unchecked)
+        fprintf(file, ", all checked against the reference");
+    fprintf(file, ".\n");
+    if (v->n_wrong || v->n_broken || v->n_unchecked)
+        return TANDEM_EXIT_BAD_ANSWER;
+    return v->n_done ? TANDEM_EXIT_GOOD : v->n_memory ? TANDEM_EXIT_NO_MEMORY : TANDEM_EXIT_ENVIRONMENT;
+}
+
+int sweep_print_table(const sweep_run *run, FILE *file) {
+    table t = {0};
+    verdict v = {0};
+    for (uint32_t i = 0; i < N_COLUMN; i++)
+        t.width[i] = strlen(headings[i]);
+    each_row(run, add_row, &t);
+    each_row(run, judge, &v);
+    if (t.n_row) {
+        print_line(file, &t, headings);
+        for (uint32_t i = 0; i < N_COLUMN; i++) {
+            fprintf(file, "|");
+            for (size_t k = 0; k < t.width[i] + 2; k++)
+                fputc('-', file);
+        }
+        fprintf(file, "|\n");
+    }
+    for (uint32_t r = 0; r < t.n_row; r++) {
+        const char *cells[N_COLUMN];
+        for (uint32_t i = 0; i < N_COLUMN; i++)
+            cells[i] = t.cell[r][i];
+        print_line(file, &t, cells);
+    }
+    free(t.cell);
+    fprintf(file, "\ntokens/s by the wall clock: median of the samples, least and greatest; device t/s: device time alone;\n"
+                  "GB/s: weight and cache bytes over device time. decode runs the head for every token, prefill does not.\n");
+    if (!strcmp(run->options->fill, "synthetic"))
+        fprintf(file, "* cache filled with synthetic values.\n");
+    return conclude(&v, file);
+}
+
+static void add_json(void *user, const cJSON *row) {
+    cJSON_AddItemToArray(user, cJSON_Duplicate(row, true));
+}
+
+int sweep_print_json(const sweep_run *run) {
+    cJSON *rows = cJSON_CreateArray();
+    verdict v = {0};
+    each_row(run, add_json, rows);
+    each_row(run, judge, &v);
+    char *text = cJSON_Print(rows);
+    printf("%s\n", text ? text : "[]");
+    cJSON_free(text);
+    cJSON_Delete(rows);
+    return conclude(&v, stderr);
+}

@@ -23,6 +23,9 @@ void options_model(model_options *m, option *t) {
     *t++ = (option){"kv-heads", 0, OPTION_U32, &o->n_kv_head, "N", "preset: key/value heads", NULL, 1, 4096};
     *t++ = (option){"head-dim", 0, OPTION_U32, &o->head_dim, "N", "preset: size of a head", NULL, 1, 4096};
     *t++ = (option){"window", 0, OPTION_U32, &o->window, "N", "preset: window of the sliding layers", NULL, 1, 1u << 24};
+    *t++ = (option){"experts", 0, OPTION_U32, &o->n_expert, "N", "preset: experts of a layer", NULL, 1, 65536};
+    *t++ = (option){"experts-used", 0, OPTION_U32, &o->n_used, "N", "preset: experts a token uses", NULL, 1, 65536};
+    *t++ = (option){"d-expert", 0, OPTION_U32, &o->d_expert, "N", "preset: width of an expert", NULL, 1, 1u << 20};
     *t = (option){0};
 }
 

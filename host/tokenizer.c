@@ -240,7 +240,7 @@ static void find_ends(tokenizer *t) {
 
 static int find_bytes(tokenizer *t, const gguf_file *file, tandem_message *message) {
     static const char HEX[] = "0123456789ABCDEF";
-    uint32_t unknown;
+    uint32_t unknown = TANDEM_NONE;
     int status = read_id(t, file, "tokenizer.ggml.unknown_token_id", "<unk>", &unknown, message);
     if (status != TANDEM_OK)
         return status;

@@ -1,22 +1,25 @@
+/* matmul.comp: y[i][r] = f(sum over c of W[r][c] x[row(i)][c]), W packed in one of eleven formats. The mat-vec of decode
+ * and the matrix product of prefill are this one loop at different tile sizes.
+ *
+ * computes    with f: identity, soft cap, or with GLU two matrices: y = gelu(gate x) * (up x)
+ * inputs      matmul_push (params.h); W [n_row][n_col] as vulkan/pack.h lays it; x f32 rows, or with Q8 (integer dot
+ *             products) rows of quantise_q8.comp
+ * grid        x: rows of y / rows_per_group, y: *n_tok / cols_per_group (vk_matmul_plan). A lane owns a tile of
+ *             ROWS_PER_LANE rows (twice with GLU) by N_COL rows of x, in registers. LANES_PER_ROW lanes share a row:
+ *             block j of a chunk falls to lane j mod LANES_PER_ROW, so that 704 and 2112 columns (22 and 66 blocks)
+ *             leave no lane of a pair idle. No shared memory, no barrier: a subgroup needs nobody. Lanes with the
+ *             same columns load the same address of x, one transaction; the rows of x stay in the first-level cache
+ * bytes       W once per N_COL * COL_SUBGROUPS rows of x, by 16-byte loads of whole 128-byte lines; COL_SUBGROUPS
+ *             subgroups of a workgroup pass over the same rows of W together, so it reaches the SM once for them.
+ *             BLOCKS_IN_FLIGHT blocks of each row are asked for before the first is used
+ * phase       every product of a layer, and the head
+ * order       f32: 8 columns by a dot product, those in ascending order per lane, then lanes by an exclusive-or tree.
+ *             Q8: 32 columns (Q6_K: 16) exactly in int32, then f32. The same in every run
+ * reference   backend/reference/matmul.c
+ *
+ * loops       per subgroup at most ceil(n_col / 32) * (1 + 1 / CHUNK_BLOCKS) + 8 iterations
+ */
 #version 450
-// matmul: y[i][r] = f(sum over c of W[r][c] x[row(i)][c]), W packed in one of eleven formats. The mat-vec of decode
-// and the matrix product of prefill are this one loop at different tile sizes.
-//
-// Inputs: struct matmul_push (params.h); W [n_row][n_col] in the layout of vulkan/pack.h; with Q8 (integer dot
-//   products) x as quantise_q8 leaves it, else f32 rows. With GLU two matrices: y = gelu(gate x) * (up x).
-// Tile of a lane: ROWS_PER_LANE rows (twice with GLU) by N_COL rows of x, in registers. LANES_PER_ROW = 2^n lanes share
-//   a row: block j of a chunk falls to lane j mod LANES_PER_ROW. At 32 lanes and two of them a row, 704 and 2112
-//   columns (22 and 66 blocks) leave none idle. A subgroup owns its tile alone: no shared memory, no barrier. Lanes of
-//   the same columns read the same address of x, one transaction; x (N_COL rows) stays in the first-level cache.
-// Grid: x: rows of W / rows_per_group, y: *n_tok / cols_per_group (vk_matmul_plan). In a workgroup COL_SUBGROUPS
-//   subgroups work on the same rows of W and different rows of x, so W crosses the second-level cache once for them.
-// Bytes: W is read once per N_COL * COL_SUBGROUPS rows of x, in 16-byte loads of full 128-byte lines; 8 rows of a
-//   group are one stream. BLOCKS_IN_FLIGHT blocks of every row are asked for before the first is used.
-// Sum: f32; 8 columns by a dot product, these in ascending order per lane, then lanes by an exclusive-or tree. Q8: 32
-//   (Q6_K 16) columns exactly in int32, then f32. The same at every run; it depends on LANES_PER_ROW.
-// Loop iterations of an invocation: at most ceil(n_col / 32) * (1 + 1 / CHUNK_BLOCKS) + 16, under the 65534 of
-//   lavapipe for n_col up to 1.6 million.
-// Reference: backend/reference/matmul.c
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require

@@ -64,7 +64,9 @@ TANDEM_STRUCT_END(matmul_push)
 #define SPEC_BLOCKS_IN_FLIGHT 6 /* blocks of a row loaded before the first is used */
 #define N_SPEC_MATMUL 7
 
-/* quantise_q8.comp: row(i) of x, i < *n_tok, to row i of q8. Grid (ceil(ceil(n_col / 32) / 8), *n_tok, 1). */
+/* quantise_q8.comp: row(i) of x, i < *n_tok, to row i of q8. Grid (ceil(ceil(n_col / 32) / QUANTISE_GROUPS), *n_tok,
+ * 1). */
+#define QUANTISE_GROUPS 64u
 TANDEM_STRUCT_BEGIN(quantise_push)
     TANDEM_ADDRESS x;     /* f32 rows, x_stride apart, 16-byte aligned */
     TANDEM_ADDRESS q8;    /* rows of Q8_ROW_BYTES(n_col), 16-byte aligned */
@@ -75,7 +77,8 @@ TANDEM_STRUCT_BEGIN(quantise_push)
 TANDEM_STRUCT_END(quantise_push)
 
 /* embed.comp: y[i] = scale * W[token(i)], token(i) = tokens[row(i) * token_stride / 4], i < *n_tok.
- * Grid (ceil(ceil(n_col / 32) / 64), *n_tok, 1). A token >= n_row gives a row of zeros. */
+ * Grid (ceil(ceil(n_col / 32) / EMBED_BLOCKS), *n_tok, 1). A token >= n_row gives a row of zeros. */
+#define EMBED_BLOCKS 64u
 TANDEM_STRUCT_BEGIN(embed_push)
     TANDEM_ADDRESS table;  /* as in matmul_push */
     TANDEM_ADDRESS y;      /* f32 rows, y_stride apart, 16-byte aligned */

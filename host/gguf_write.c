@@ -314,7 +314,8 @@ static int put(gguf_writer *w, const void *data, size_t n) {
         return w->status;
     if (n >= w->buffer.capacity)
         return write_through(w, data, n);
-    memcpy(w->buffer.data + w->buffer.n, data, n);
+    if (n > 0)
+        memcpy(w->buffer.data + w->buffer.n, data, n);
     w->buffer.n += n;
     return w->status;
 }

@@ -12,6 +12,7 @@
 #include <tandem/negotiate.h>
 
 #include "loader.h"
+#include "loader_elf.h"
 #include "loader_search.h"
 
 struct tandem_plugin {
@@ -144,11 +145,14 @@ static tandem_backend_query_fn query_of(void *library) {
 /* Loads the file of plugin->path. On failure nothing stays loaded. */
 static tandem_status load(tandem_plugin *plugin, tandem_error *error) {
     tandem_status status = TANDEM_OK;
+    const char *defect = loader_elf_defect(plugin->path);
+    if (defect != NULL)
+        return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED, "%.300s is not a plugin: %s", plugin->path, defect);
     plugin->library = dlopen(plugin->path, RTLD_NOW | RTLD_LOCAL);
     if (plugin->library == NULL) {
         const char *why = dlerror();
         return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
-                               "%.160s is not a plugin: it is no shared library that loads here (%s)",
+                               "%.160s is not a plugin: it does not load here (%s)",
                                plugin->path, why != NULL ? why : "no reason given");
     }
     tandem_backend_query_fn query = query_of(plugin->library);

@@ -1,6 +1,6 @@
 /* tandem/rope.h: rotation angles that are exact at every position.
  *
- * An f32 product position * omega is off by up to 2e-3 of the result at position 262143. Here a position is split,
+ * An f32 product position * omega is off by up to 0.015 rad at position 262143. Here a position is split,
  * p = high * 256 + low, the cosines and sines of low * omega and of high * 256 * omega come from tables made in double,
  * and one complex multiply joins them:
  *     cos p = cos h cos l - sin h sin l      sin p = sin h cos l + cos h sin l

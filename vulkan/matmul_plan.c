@@ -2,7 +2,6 @@
 #include "pack.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include <tandem/base.h>
 #include <tandem/quants.h>
@@ -89,13 +88,12 @@ static tile gpu_tile(const vk_matmul_request *request, const vk_pack *pack) {
 }
 
 bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_matmul_request *request) {
-    char embed[32];
+    const char *format = vk_pack_format_name(pack->type);
     const char *precision = request->precision == TANDEM_PRECISION_EXACT ? "exact"
                             : request->precision == TANDEM_PRECISION_Q8  ? "q8"
                                                                          : NULL;
-    if (!precision || !vk_embed_shader(embed, pack) || (request->glu && pack->n_segment > 1))
+    if (!precision || !format || (request->glu && pack->n_segment > 1))
         return false;
-    const char *format = embed + strlen("embed_");
 
     tile t = request->software ? software_tile(request, pack) : gpu_tile(request, pack);
     t.local = t.local < request->subgroup_size ? request->subgroup_size : t.local;

@@ -317,6 +317,11 @@ void vk_pack_rows(const vk_pack *pack, uint64_t first_row, uint64_t n_row, const
     }
 }
 
+const char *vk_pack_format_name(uint32_t type) {
+    const pack_format *format = find_format(type);
+    return format ? format->name : NULL;
+}
+
 bool vk_embed_shader(char name[32], const vk_pack *pack) {
     const pack_format *format = find_format(pack->type);
     if (!format)

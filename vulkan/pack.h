@@ -63,8 +63,8 @@ typedef struct vk_matmul_request {
 } vk_matmul_request;
 
 typedef struct vk_matmul_plan {
-    char shader[32]; /* SPIR-V module, a line of shaders/variants.txt: "matmul_q4_0_exact_wide" */
-    char kernel[32]; /* for the reader: "matvec_q4_0_exact" */
+    char shader[48]; /* SPIR-V module, a line of shaders/variants.txt: "matmul_q4_0_exact_wide" */
+    char kernel[48]; /* for the reader: "matvec_q4_0_exact" */
     uint32_t spec[N_SPEC_MATMUL]; /* specialisation constants 0, 1, ... */
     uint32_t local_size;          /* = spec[SPEC_LOCAL_SIZE] */
     uint32_t rows_per_group;      /* of y, per workgroup: grid x = grid_x */
@@ -78,6 +78,9 @@ typedef struct vk_matmul_plan {
  * of the pipeline must be the request's (required explicitly where the device has a choice). A product of
  * several matrices (q, k, v) is one launch each, without a barrier between. */
 bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_matmul_request *request);
+
+/* "q4_0": the format's name in module names; NULL: no kernel reads it. */
+const char *vk_pack_format_name(uint32_t type);
 
 /* Module of embed.comp for this matrix: "embed_q4_0"; false: none. Its grid, and that of "quantise_q8":
  * params.h. */

@@ -83,7 +83,7 @@ static void print_device(const device_list *list, const found_device *d) {
            format_bytes(d->info.max_allocation, most, sizeof most));
     printf("    matrices   %s; kernels use %s\n", has, used);
     printf("    lanes      %u, units %u\n", d->info.subgroup_size, d->info.n_units);
-    if (d->info.pci_bus != TANDEM_NONE)
+    if (d->info.pci_domain != TANDEM_NONE)
         printf("    PCI        %04x:%02x:%02x.%x (%04x:%04x)\n", d->info.pci_domain, d->info.pci_bus, d->info.pci_device,
                d->info.pci_function, d->info.vendor_id, d->info.device_id);
     printf("    UUID       %s\n    driver     %s\n", is_null_uuid(d->info.uuid) ? "none" : uuid, d->info.driver);

@@ -131,6 +131,9 @@ int session_generate(session *s, const uint32_t *prompt, uint32_t n_prompt, cons
     if (!status && (!n_prompt || !options->n))
         status = message_fail(message, TANDEM_E_INVALID, "Nothing to do: %u prompt tokens, %u tokens to make.",
                               n_prompt, options->n);
+    if (!status && !(options->sampler.temperature >= 0 && options->sampler.top_p > 0 && options->sampler.top_p <= 1))
+        status = message_fail(message, TANDEM_E_INVALID, "Temperature %g and top-p %g are out of range.",
+                              (double)options->sampler.temperature, (double)options->sampler.top_p);
     topk_row row;
     if (!status)
         status = session_feed(s, prompt, n_prompt, &row, &stats->prompt, message);

@@ -95,10 +95,23 @@ static int model_key(const model_source *source, char key[64], tandem_message *m
     return status;
 }
 
-static cJSON *describe_model(const model_source *source) {
+/* A preset of other dimensions than its name promises says so. */
+static void model_name(const sweep_options *o, const model_source *source, char *name, size_t size) {
+    static const model_overrides none;
     const model_config *c = model_source_config(source);
+    if (memcmp(&o->shape.overrides, &none, sizeof none))
+        snprintf(name, size, "%s, %u layers, %u wide, vocabulary %u", model_source_label(source), c->n_layer, c->d_model,
+                 c->n_vocab);
+    else
+        snprintf(name, size, "%s", model_source_label(source));
+}
+
+static cJSON *describe_model(const sweep_options *o, const model_source *source) {
+    const model_config *c = model_source_config(source);
+    char name[256];
+    model_name(o, source, name, sizeof name);
     cJSON *j = cJSON_CreateObject();
-    cJSON_AddStringToObject(j, "name", model_source_label(source));
+    cJSON_AddStringToObject(j, "name", name);
     cJSON_AddBoolToObject(j, "synthetic", !model_source_gguf(source));
     cJSON_AddNumberToObject(j, "n_layer", c->n_layer);
     cJSON_AddNumberToObject(j, "n_vocab", c->n_vocab);
@@ -146,7 +159,7 @@ static int send_column(child *c) {
     cJSON *j = new_message("column");
     cJSON_AddStringToObject(j, "key", c->key);
     cJSON_AddStringToObject(j, "model_key", key);
-    cJSON_AddItemToObject(j, "model", describe_model(c->source));
+    cJSON_AddItemToObject(j, "model", describe_model(o, c->source));
     cJSON_AddItemToObject(j, "plugin", describe_plugin(d));
     cJSON_AddItemToObject(j, "device", describe_device(&c->device.info));
     send_message(j);

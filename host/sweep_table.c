@@ -5,17 +5,22 @@
 
 #include "sweep.h"
 
-#define N_COLUMN 11u
+enum { PLUGIN, KV, PRECISION, PHASE, DEPTH, RATE, RANGE, DEVICE_RATE, BANDWIDTH, CHECK, N_COLUMN };
 
+#define CELL 64
+
+/* Rows of one model. */
 typedef struct table {
+    FILE *file;
+    char model[256];
+    char device[256]; /* the last one named above the table */
     uint32_t n_row, max_row;
-    char (*cell)[N_COLUMN][64];
+    char (*cell)[N_COLUMN][CELL];
     size_t width[N_COLUMN];
 } table;
 
-static const char *const headings[N_COLUMN] = {"model",      "plugin [device]", "kv",       "precision",
-                                               "phase",      "depth",           "tokens/s", "min..max",
-                                               "device t/s", "GB/s",            "check"};
+static const char *const headings[N_COLUMN] = {"plugin [device]", "kv",       "precision",  "phase", "depth",
+                                               "tokens/s",        "min..max", "device t/s", "GB/s",  "check"};
 
 /* Tokens per second of each sample, ascending. Returns how many. */
 static uint32_t rates_of(const cJSON *row, const char *name, double **rates) {
@@ -41,54 +46,53 @@ static double median(const double *sorted, uint32_t n) {
     return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
 }
 
-static void fill_rates(const cJSON *row, char cell[N_COLUMN][64]) {
+static void fill_rates(const cJSON *row, char cell[N_COLUMN][CELL]) {
     double *wall = NULL, *device = NULL;
     uint32_t n_wall = rates_of(row, "wall_ns", &wall), n_device = rates_of(row, "device_ns", &device);
     if (n_wall) {
-        snprintf(cell[6], 64, "%.4g", median(wall, n_wall));
-        snprintf(cell[7], 64, "%.4g..%.4g", wall[0], wall[n_wall - 1]);
+        snprintf(cell[RATE], CELL, "%.4g", median(wall, n_wall));
+        snprintf(cell[RANGE], CELL, "%.4g..%.4g", wall[0], wall[n_wall - 1]);
     }
     if (n_device) {
         const cJSON *cost = cJSON_GetObjectItem(row, "cost");
         double bytes = json_number(cost, "weight_bytes") + json_number(cost, "kv_bytes");
-        snprintf(cell[8], 64, "%.4g", median(device, n_device));
-        snprintf(cell[9], 64, "%.3g", bytes * median(device, n_device) / json_number(row, "n_token") * 1e-9);
+        snprintf(cell[DEVICE_RATE], CELL, "%.4g", median(device, n_device));
+        snprintf(cell[BANDWIDTH], CELL, "%.3g", bytes * median(device, n_device) / json_number(row, "n_token") * 1e-9);
     }
     free(wall);
     free(device);
 }
 
-static void fill_check(const cJSON *row, char text[64]) {
+static void fill_check(const cJSON *row, char text[CELL]) {
     const cJSON *stamp = cJSON_GetObjectItem(row, "stamp");
     const char *method = json_text(stamp, "method");
     if (!strcmp(method, "self"))
-        snprintf(text, 64, "is the reference");
+        snprintf(text, CELL, "is the reference");
     else if (!strcmp(method, "none"))
-        snprintf(text, 64, "UNCHECKED");
+        snprintf(text, CELL, "UNCHECKED");
     else
-        snprintf(text, 64, "%s %.0e", json_true(stamp, "ok") ? "ok" : "WRONG", json_number(stamp, "worst_error"));
+        snprintf(text, CELL, "%s %.0e", json_true(stamp, "ok") ? "ok" : "WRONG", json_number(stamp, "worst_error"));
 }
 
-static void fill_row(const cJSON *row, char cell[N_COLUMN][64]) {
+static void fill_row(const cJSON *row, char cell[N_COLUMN][CELL]) {
     const cJSON *device = cJSON_GetObjectItem(row, "device");
     const char *kind = json_text(device, "kind"), *status = json_text(row, "status");
     for (uint32_t i = 0; i < N_COLUMN; i++)
         cell[i][0] = 0;
-    snprintf(cell[0], 64, "%.40s", json_text(cJSON_GetObjectItem(row, "model"), "name"));
-    snprintf(cell[1], 64, "%.24s [%.16s]", json_text(cJSON_GetObjectItem(row, "plugin"), "name"), kind);
-    snprintf(cell[2], 64, "%.8s", json_text(row, "kv"));
-    snprintf(cell[3], 64, "%.8s", json_text(row, "precision"));
-    snprintf(cell[4], 64, "%.16s", json_text(row, "phase"));
-    snprintf(cell[5], 64, "%.0f%s", json_number(row, "depth"), !strcmp(json_text(row, "fill"), "synthetic") ? "*" : "");
+    snprintf(cell[PLUGIN], CELL, "%.24s [%.16s]", json_text(cJSON_GetObjectItem(row, "plugin"), "name"), kind);
+    snprintf(cell[KV], CELL, "%.8s", json_text(row, "kv"));
+    snprintf(cell[PRECISION], CELL, "%.8s", json_text(row, "precision"));
+    snprintf(cell[PHASE], CELL, "%.16s", json_text(row, "phase"));
+    snprintf(cell[DEPTH], CELL, "%.0f%s", json_number(row, "depth"), !strcmp(json_text(row, "fill"), "synthetic") ? "*" : "");
     if (strcmp(status, "done")) {
-        snprintf(cell[6], 64, "%.16s", status);
+        snprintf(cell[RATE], CELL, "%.16s", status);
         return;
     }
     if (strcmp(kind, "simulated"))
         fill_rates(row, cell);
     else
-        snprintf(cell[6], 64, "none: simulated");
-    fill_check(row, cell[10]);
+        snprintf(cell[RATE], CELL, "none: simulated");
+    fill_check(row, cell[CHECK]);
 }
 
 /* Calls back with the latest row of every cell asked for, in the order of the sweep. */
@@ -106,8 +110,55 @@ static void each_row(const sweep_run *run, void (*callback)(void *user, const cJ
             }
 }
 
+static void print_line(const table *t, const char *const *cells) {
+    for (uint32_t i = 0; i < N_COLUMN; i++)
+        fprintf(t->file, i >= DEPTH && i <= BANDWIDTH ? "| %*s " : "| %-*s ", (int)t->width[i], cells[i]);
+    fprintf(t->file, "|\n");
+}
+
+/* Prints what was collected and starts anew. */
+static void flush_table(table *t) {
+    if (t->n_row) {
+        fprintf(t->file, "\n");
+        print_line(t, headings);
+        for (uint32_t i = 0; i < N_COLUMN; i++) {
+            fprintf(t->file, "|");
+            for (size_t k = 0; k < t->width[i] + 2; k++)
+                fputc('-', t->file);
+        }
+        fprintf(t->file, "|\n");
+    }
+    for (uint32_t r = 0; r < t->n_row; r++) {
+        const char *cells[N_COLUMN];
+        for (uint32_t i = 0; i < N_COLUMN; i++)
+            cells[i] = t->cell[r][i];
+        print_line(t, cells);
+    }
+    for (uint32_t i = 0; i < N_COLUMN; i++)
+        t->width[i] = strlen(headings[i]);
+    t->n_row = 0;
+}
+
+static void name_device(table *t, const cJSON *row) {
+    char text[sizeof t->device];
+    const cJSON *device = cJSON_GetObjectItem(row, "device");
+    snprintf(text, sizeof text, "%.24s: %.100s [%.16s], %.100s", json_text(cJSON_GetObjectItem(row, "plugin"), "name"),
+             json_text(device, "name"), json_text(device, "kind"), json_text(device, "driver"));
+    if (strcmp(text, t->device))
+        fprintf(t->file, "%s\n", text);
+    snprintf(t->device, sizeof t->device, "%s", text);
+}
+
 static void add_row(void *user, const cJSON *row) {
     table *t = user;
+    const char *model = json_text(cJSON_GetObjectItem(row, "model"), "name");
+    if (strcmp(model, t->model)) {
+        flush_table(t);
+        snprintf(t->model, sizeof t->model, "%s", model);
+        t->device[0] = 0;
+        fprintf(t->file, "\n%s\n", model);
+    }
+    name_device(t, row);
     if (t->n_row == t->max_row) {
         uint32_t room = t->max_row ? 2 * t->max_row : 32;
         void *more = realloc(t->cell, room * sizeof *t->cell);
@@ -124,16 +175,8 @@ static void add_row(void *user, const cJSON *row) {
     t->n_row++;
 }
 
-static void print_line(FILE *file, const table *t, const char *const *cells) {
-    for (uint32_t i = 0; i < N_COLUMN; i++) {
-        bool number = i >= 5 && i <= 9;
-        fprintf(file, number ? "| %*s " : "| %-*s ", (int)t->width[i], cells[i]);
-    }
-    fprintf(file, "|\n");
-}
-
 typedef struct verdict {
-    uint32_t n_done, n_wrong, n_unchecked, n_memory, n_broken;
+    uint32_t n_done, n_self, n_wrong, n_unchecked, n_memory, n_broken;
 } verdict;
 
 static void judge(void *user, const cJSON *row) {
@@ -142,6 +185,7 @@ static void judge(void *user, const cJSON *row) {
     const cJSON *stamp = cJSON_GetObjectItem(row, "stamp");
     if (!strcmp(status, "done")) {
         v->n_done++;
+        v->n_self += !strcmp(json_text(stamp, "method"), "self");
         if (!strcmp(json_text(stamp, "method"), "none"))
             v->n_unchecked++;
         else
@@ -163,7 +207,7 @@ static int conclude(const verdict *v, FILE *file) {
         fprintf(file, "; %u with WRONG results", v->n_wrong);
     if (v->n_unchecked)
         fprintf(file, "; %u UNCHECKED", v->n_unchecked);
-    if (v->n_done && !v->n_wrong && !v->n_unchecked)
+    if (v->n_done > v->n_self && !v->n_wrong && !v->n_unchecked)
         fprintf(file, ", all checked against the reference");
     fprintf(file, ".\n");
     if (v->n_wrong || v->n_broken || v->n_unchecked)
@@ -172,28 +216,13 @@ static int conclude(const verdict *v, FILE *file) {
 }
 
 int sweep_print_table(const sweep_run *run, FILE *file) {
-    table t = {0};
+    table t = {.file = file};
     verdict v = {0};
-    for (uint32_t i = 0; i < N_COLUMN; i++)
-        t.width[i] = strlen(headings[i]);
+    flush_table(&t);
     each_row(run, add_row, &t);
-    each_row(run, judge, &v);
-    if (t.n_row) {
-        print_line(file, &t, headings);
-        for (uint32_t i = 0; i < N_COLUMN; i++) {
-            fprintf(file, "|");
-            for (size_t k = 0; k < t.width[i] + 2; k++)
-                fputc('-', file);
-        }
-        fprintf(file, "|\n");
-    }
-    for (uint32_t r = 0; r < t.n_row; r++) {
-        const char *cells[N_COLUMN];
-        for (uint32_t i = 0; i < N_COLUMN; i++)
-            cells[i] = t.cell[r][i];
-        print_line(file, &t, cells);
-    }
+    flush_table(&t);
     free(t.cell);
+    each_row(run, judge, &v);
     fprintf(file, "\ntokens/s by the wall clock: median of the samples, least and greatest; device t/s: device time alone;\n"
                   "GB/s: weight and cache bytes over device time. decode runs the head for every token, prefill does not.\n");
     if (!strcmp(run->options->fill, "synthetic"))

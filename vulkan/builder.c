@@ -1,0 +1,280 @@
+/* builder.c: dispatches, ranges, scratch and constants of a program in the making. */
+#include "builder.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SCRATCH_ALIGNMENT 256u
+
+void *vk_list_add(vk_list *list, size_t item_bytes) {
+    if (list->n == list->capacity) {
+        uint32_t capacity = list->capacity ? list->capacity * 2 : 32;
+        void *items = vk_alloc((uint64_t)capacity * item_bytes);
+        if (!items)
+            return NULL;
+        if (list->n)
+            memcpy(items, list->items, list->n * item_bytes);
+        vk_free(list->items);
+        list->items = items;
+        list->capacity = capacity;
+    }
+    return (char *)list->items + (size_t)list->n++ * item_bytes;
+}
+
+static tandem_status no_memory(vk_builder *builder) {
+    return tandem_kit_fail_op(builder->error, TANDEM_E_OUT_OF_MEMORY, builder->op_index,
+                              "No host memory to compile the program");
+}
+
+uint32_t vk_local_size(const tandem_context *context, uint32_t gpu, uint32_t cpu) {
+    uint32_t size = context->device.info.kind == TANDEM_DEVICE_SOFTWARE ? cpu : gpu;
+    return size > context->subgroup_size ? size : context->subgroup_size;
+}
+
+/* ---- views ---- */
+
+uint64_t vk_builder_run(const vk_builder *builder) {
+    return builder->base + builder->layout.run;
+}
+
+vk_rows vk_builder_rows(const vk_builder *builder, uint32_t rows) {
+    const tandem_program *program = builder->program;
+    uint64_t run = vk_builder_run(builder);
+    if (rows == TANDEM_ROWS_ALL)
+        return (vk_rows){rows, program->limits.max_tokens, run + offsetof(run_header, n_rows), 0};
+    return (vk_rows){rows, program->limits.max_out, run + offsetof(run_header, n_out),
+                     run + RUN_OUT_ROW_OFFSET((uint64_t)program->limits.max_tokens)};
+}
+
+uint64_t vk_view_address(const tandem_view *view) {
+    return view->buffer ? view->buffer->memory.address + view->offset : 0;
+}
+
+uint32_t vk_view_gathered(uint32_t op_rows, const tandem_view *view) {
+    return op_rows == TANDEM_ROWS_OUT && view->buffer && view->rows == TANDEM_ROWS_ALL;
+}
+
+/* ---- steps and dispatches ---- */
+
+tandem_status vk_step_begin(vk_builder *builder, const char *kernel) {
+    tandem_program *program = builder->program;
+    vk_step *step = vk_list_add(&program->steps, sizeof *step);
+    if (!step)
+        return no_memory(builder);
+    step->first_dispatch = program->dispatches.n;
+    snprintf(step->kernel, sizeof step->kernel, "%s", kernel);
+    snprintf(step->label, sizeof step->label, "%s", builder->op_label ? builder->op_label : "");
+    step->n_op = 1;
+    step->ops[0] = builder->op_index;
+    return TANDEM_OK;
+}
+
+void vk_step_also(vk_builder *builder, uint32_t op_index) {
+    vk_step *step = VK_AT(builder->program->steps, vk_step, builder->program->steps.n - 1);
+    if (step->n_op < 8)
+        step->ops[step->n_op] = op_index;
+    step->n_op++;
+}
+
+static tandem_status find_rule(vk_builder *builder, const launch_rule *rule, uint32_t *index) {
+    vk_list *rules = &builder->program->rules;
+    for (uint32_t i = 0; i < rules->n; i++) {
+        if (memcmp(VK_AT(*rules, launch_rule, i), rule, sizeof *rule) == 0) {
+            *index = i;
+            return TANDEM_OK;
+        }
+    }
+    launch_rule *added = vk_list_add(rules, sizeof *added);
+    if (!added)
+        return no_memory(builder);
+    *added = *rule;
+    *index = rules->n - 1;
+    return TANDEM_OK;
+}
+
+uint64_t vk_dispatch_command(const vk_builder *builder) {
+    const vk_list *list = &builder->program->dispatches;
+    uint32_t rule = VK_AT(*list, vk_dispatch, list->n - 1)->rule;
+    return builder->base + builder->layout.indirect + (uint64_t)rule * INDIRECT_BYTES;
+}
+
+tandem_status vk_dispatch_add(vk_builder *builder, const char *shader, const uint32_t *spec, uint32_t n_spec,
+                              const launch_rule *rule, const void *push, uint32_t push_bytes,
+                              vk_dispatch **result) {
+    tandem_program *program = builder->program;
+    uint32_t pipeline;
+    VK_DO(vk_pipeline_find(builder->context, shader, spec, n_spec, &pipeline, builder->error));
+    uint32_t rule_index = TANDEM_NONE;
+    if (rule)
+        VK_DO(find_rule(builder, rule, &rule_index));
+    vk_dispatch *dispatch = vk_list_add(&program->dispatches, sizeof *dispatch);
+    if (!dispatch)
+        return no_memory(builder);
+    dispatch->pipeline = pipeline;
+    dispatch->rule = rule_index;
+    dispatch->first_range = program->ranges.n;
+    dispatch->push_bytes = push_bytes;
+    memcpy(dispatch->push, push, push_bytes);
+    if (program->steps.n) {
+        vk_step *step = VK_AT(program->steps, vk_step, program->steps.n - 1);
+        dispatch->step = program->steps.n - 1;
+        step->n_dispatch++;
+    }
+    if (result)
+        *result = dispatch;
+    if (!rule)
+        return TANDEM_OK;
+    VK_DO(vk_reads(builder, vk_dispatch_command(builder), sizeof(VkDispatchIndirectCommand)));
+    VK_AT(program->ranges, vk_range, program->ranges.n - 1)->indirect = 1;
+    return TANDEM_OK;
+}
+
+/* ---- declared ranges ---- */
+
+static vk_range *add_range(vk_builder *builder) {
+    tandem_program *program = builder->program;
+    vk_range *range = vk_list_add(&program->ranges, sizeof *range);
+    if (range)
+        VK_AT(program->dispatches, vk_dispatch, program->dispatches.n - 1)->n_range++;
+    return range;
+}
+
+tandem_status vk_touches(vk_builder *builder, uint64_t address, uint64_t row_bytes, uint64_t stride,
+                         uint64_t n_row, uint32_t write) {
+    if (n_row == 0 || row_bytes == 0)
+        return TANDEM_OK;
+    vk_range *range = add_range(builder);
+    if (!range)
+        return no_memory(builder);
+    /* Rows without a gap are one piece. */
+    if (stride == row_bytes) {
+        row_bytes *= n_row;
+        n_row = 1;
+    }
+    range->address = address;
+    range->row_bytes = row_bytes;
+    range->stride = n_row > 1 ? stride : row_bytes;
+    range->n_row = n_row;
+    range->write = write;
+    return TANDEM_OK;
+}
+
+tandem_status vk_reads(vk_builder *builder, uint64_t address, uint64_t bytes) {
+    return address ? vk_touches(builder, address, bytes, bytes, 1, 0) : TANDEM_OK;
+}
+
+tandem_status vk_writes(vk_builder *builder, uint64_t address, uint64_t bytes) {
+    return address ? vk_touches(builder, address, bytes, bytes, 1, 1) : TANDEM_OK;
+}
+
+static tandem_status touches_view(vk_builder *builder, const tandem_view *view, uint64_t row_bytes,
+                                  uint32_t write) {
+    const tandem_program *program = builder->program;
+    if (!view->buffer)
+        return TANDEM_OK;
+    uint64_t n = view->rows == TANDEM_ROWS_ALL   ? program->limits.max_tokens
+                 : view->rows == TANDEM_ROWS_OUT ? program->limits.max_out
+                                                 : 1;
+    return vk_touches(builder, vk_view_address(view), row_bytes, view->stride, n, write);
+}
+
+tandem_status vk_reads_view(vk_builder *builder, const tandem_view *view, uint64_t row_bytes) {
+    return touches_view(builder, view, row_bytes, 0);
+}
+
+tandem_status vk_writes_view(vk_builder *builder, const tandem_view *view, uint64_t row_bytes) {
+    return touches_view(builder, view, row_bytes, 1);
+}
+
+tandem_status vk_reads_matrix(vk_builder *builder, const tandem_weights *weights, uint32_t record,
+                              uint32_t matrix) {
+    const vk_pack *pack = &weights->packs[matrix];
+    VK_DO(vk_reads(builder, vk_weights_table(weights, record, matrix), (uint64_t)pack->n_segment * 8));
+    for (uint32_t i = 0; i < pack->n_segment; i++) {
+        vk_range *range = add_range(builder);
+        if (!range)
+            return no_memory(builder);
+        range->weights = weights;
+        range->record = record;
+        range->segment = weights->first_segment[matrix] + i;
+    }
+    return TANDEM_OK;
+}
+
+tandem_status vk_uses_record(vk_builder *builder, const tandem_weights *weights, uint32_t record) {
+    vk_list *uses = &builder->program->uses;
+    for (uint32_t i = 0; i < uses->n; i++) {
+        const vk_weight_use *use = VK_AT(*uses, vk_weight_use, i);
+        if (use->weights == weights && use->record == record)
+            return TANDEM_OK;
+    }
+    vk_weight_use *use = vk_list_add(uses, sizeof *use);
+    if (!use)
+        return no_memory(builder);
+    *use = (vk_weight_use){weights, record};
+    return TANDEM_OK;
+}
+
+/* ---- scratch and constants ---- */
+
+/* 1: the region may be overwritten by the present step. One more step passes after the last reader, so that a
+ * rest that reads and a step that writes seldom need a barrier that nothing else needs. */
+static int is_free(const vk_builder *builder, const vk_scratch_region *region) {
+    return !region->busy && builder->program->steps.n >= region->free_step + 2;
+}
+
+/* The lowest offset where `bytes` fit between the regions that are not free. */
+static uint64_t find_gap(const vk_builder *builder, uint64_t bytes) {
+    uint64_t offset = 0;
+    for (int moved = 1; moved;) {
+        moved = 0;
+        for (uint32_t i = 0; i < VK_MAX_SCRATCH; i++) {
+            const vk_scratch_region *region = &builder->scratch[i];
+            if (!region->used || is_free(builder, region))
+                continue;
+            if (offset < region->offset + region->bytes && region->offset < offset + bytes) {
+                offset = region->offset + region->bytes;
+                moved = 1;
+            }
+        }
+    }
+    return offset;
+}
+
+tandem_status vk_scratch_take(vk_builder *builder, uint64_t bytes, vk_scratch *scratch) {
+    *scratch = (vk_scratch){.index = TANDEM_NONE};
+    if (bytes == 0)
+        return TANDEM_OK;
+    bytes = (bytes + SCRATCH_ALIGNMENT - 1) / SCRATCH_ALIGNMENT * SCRATCH_ALIGNMENT;
+    for (uint32_t i = 0; i < VK_MAX_SCRATCH; i++)
+        if (builder->scratch[i].used && is_free(builder, &builder->scratch[i]))
+            builder->scratch[i].used = 0;
+    for (uint32_t i = 0; i < VK_MAX_SCRATCH; i++) {
+        vk_scratch_region *region = &builder->scratch[i];
+        if (region->used)
+            continue;
+        uint64_t offset = find_gap(builder, bytes);
+        *region = (vk_scratch_region){.offset = offset, .bytes = bytes, .busy = 1, .used = 1};
+        if (offset + bytes > builder->scratch_end)
+            builder->scratch_end = offset + bytes;
+        *scratch = (vk_scratch){builder->base + builder->layout.scratch + offset, bytes, i};
+        return TANDEM_OK;
+    }
+    return tandem_kit_fail_op(builder->error, TANDEM_E_INTERNAL, builder->op_index,
+                              "More than %u pieces of scratch memory are in use", VK_MAX_SCRATCH);
+}
+
+void vk_scratch_give(vk_builder *builder, vk_scratch *scratch) {
+    if (scratch->index == TANDEM_NONE)
+        return;
+    builder->scratch[scratch->index].busy = 0;
+    builder->scratch[scratch->index].free_step = builder->program->steps.n;
+    scratch->index = TANDEM_NONE;
+}
+
+tandem_status vk_constant(vk_builder *builder, uint64_t bytes, uint64_t *address, void **place) {
+    *address = builder->base + builder->layout.constants + builder->n_constant;
+    *place = builder->constants ? builder->constants + builder->n_constant : NULL;
+    builder->n_constant += (bytes + 15) / 16 * 16;
+    return TANDEM_OK;
+}

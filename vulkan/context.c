@@ -1,0 +1,239 @@
+/* context.c: makes and ends a context: the logical device, its queue and what every object shares. */
+#include "pipeline.h"
+
+#include "../shaders/run_block.h"
+
+#include <tandem/growth.h>
+
+#include <string.h>
+
+static void *chain(void *features, void *next, uint32_t type) {
+    VkBaseOutStructure *head = features;
+    head->sType = (VkStructureType)type;
+    head->pNext = next;
+    return features;
+}
+
+/* The device extensions to enable; names[] has room for 8. */
+static uint32_t list_extensions(const vk_device *device, const char **names) {
+    uint32_t n = 0;
+    if (device->subgroup_control && !device->subgroup_control_core)
+        names[n++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    if (device->dot && !device->dot_core)
+        names[n++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
+    if (device->memory_budget)
+        names[n++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
+    return n;
+}
+
+static tandem_status create_device(tandem_context *context, tandem_error *error) {
+    tandem_status status = TANDEM_OK;
+    const vk_device *device = &context->device;
+    const char *extensions[8];
+    float priority = 1.0f;
+    VkPhysicalDeviceVulkan12Features f12 = {.bufferDeviceAddress = VK_TRUE,
+                                            .timelineSemaphore = VK_TRUE,
+                                            .shaderInt8 = (VkBool32)device->int8,
+                                            .shaderFloat16 = (VkBool32)device->f16,
+                                            .storageBuffer8BitAccess = (VkBool32)device->storage8};
+    VkPhysicalDeviceVulkan11Features f11 = {.storageBuffer16BitAccess = (VkBool32)device->storage16};
+    VkPhysicalDeviceSubgroupSizeControlFeatures control = {.subgroupSizeControl = VK_TRUE,
+                                                           .computeFullSubgroups = VK_TRUE};
+    VkPhysicalDeviceShaderIntegerDotProductFeatures dot = {.shaderIntegerDotProduct = VK_TRUE};
+    VkPhysicalDeviceFeatures2 all = {.features = {.shaderInt64 = (VkBool32)device->int64}};
+    void *next = chain(&f12, NULL, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES);
+    next = chain(&f11, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES);
+    if (device->subgroup_control)
+        next = chain(&control, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
+    if (device->dot)
+        next = chain(&dot, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES);
+    chain(&all, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2);
+    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                     .queueFamilyIndex = device->queue_family,
+                                     .queueCount = 1,
+                                     .pQueuePriorities = &priority};
+    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                               .pNext = &all,
+                               .queueCreateInfoCount = 1,
+                               .pQueueCreateInfos = &queue,
+                               .enabledExtensionCount = list_extensions(device, extensions),
+                               .ppEnabledExtensionNames = extensions};
+    VK_TRY_INSTANCE(context->instance, CreateDevice, device->physical, &info, NULL, &context->handle);
+fail:
+    if (status == TANDEM_E_DEVICE_LOST)
+        status = tandem_kit_fail(error, TANDEM_E_NEEDS_NEW_PROCESS,
+                                 "The driver cannot open %s again in this process: vkCreateDevice answered "
+                                 "VK_ERROR_DEVICE_LOST",
+                                 device->info.name);
+    return status;
+}
+
+static tandem_status load_functions(tandem_context *context, tandem_error *error) {
+#define LOAD(function)                                                                                       \
+    context->vk.function =                                                                                   \
+        (PFN_vk##function)context->instance->GetDeviceProcAddr(context->handle, "vk" #function);             \
+    if (!context->vk.function)                                                                               \
+        return tandem_kit_fail(error, TANDEM_E_NO_DEVICE, "The driver of %s lacks vk" #function,             \
+                               context->device.info.name);
+    VK_DEVICE_FUNCTIONS(LOAD)
+#undef LOAD
+    context->vk.GetDeviceQueue(context->handle, context->device.queue_family, 0, &context->queue);
+    return TANDEM_OK;
+}
+
+static tandem_status create_queue_objects(tandem_context *context, tandem_error *error) {
+    tandem_status status = TANDEM_OK;
+    VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
+                                      .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
+    VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
+    VK_TRY(context, CreateSemaphore, context->handle, &semaphore, NULL, &context->timeline);
+    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                    .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
+                                    .queueFamilyIndex = context->device.queue_family};
+    VK_TRY(context, CreateCommandPool, context->handle, &pool, NULL, &context->command_pool);
+    for (uint32_t i = 0; i < VK_N_TRANSFER; i++) {
+        VkCommandBufferAllocateInfo buffer = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                              .commandPool = context->command_pool,
+                                              .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                              .commandBufferCount = 1};
+        VK_TRY(context, AllocateCommandBuffers, context->handle, &buffer, &context->transfers[i].commands);
+    }
+    VkQueryPoolCreateInfo queries = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+                                     .queryType = VK_QUERY_TYPE_TIMESTAMP,
+                                     .queryCount = 2 * VK_N_PENDING};
+    VK_TRY(context, CreateQueryPool, context->handle, &queries, NULL, &context->timestamps);
+fail:
+    return status;
+}
+
+/* Free device memory by the driver's own count; 0: it does not tell. */
+static uint64_t measure_free(const tandem_context *context) {
+    const vk_device *device = &context->device;
+    if (!device->memory_budget)
+        return 0;
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+    VkPhysicalDeviceMemoryProperties2 memory = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
+    uint64_t sum = 0;
+    context->instance->GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
+    for (uint32_t i = 0; i < device->memory.memoryHeapCount; i++)
+        if ((device->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
+            budget.heapBudget[i] > budget.heapUsage[i])
+            sum += budget.heapBudget[i] - budget.heapUsage[i];
+    return sum;
+}
+
+static tandem_status choose_device(tandem_context *context, uint32_t index, tandem_error *error) {
+    uint32_t n = 0;
+    vk_device *list = vk_alloc(VK_MAX_DEVICES * sizeof *list);
+    if (!list)
+        return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the list of devices");
+    tandem_status status = vk_devices_find(context->instance, list, &n, error);
+    if (status == TANDEM_OK && index >= n)
+        status = tandem_kit_fail(error, TANDEM_E_NO_DEVICE,
+                                 "Device %u does not exist: Vulkan lists %u, counted from 0", index, n);
+    if (status == TANDEM_OK && list[index].unusable[0])
+        status = tandem_kit_fail(error, TANDEM_E_NO_DEVICE, "%s cannot be used: %s", list[index].info.name,
+                                 list[index].unusable);
+    if (status == TANDEM_OK)
+        context->device = list[index];
+    vk_free(list);
+    return status;
+}
+
+/* Widest agreement between kernels tuned for 32 lanes and what the device can do. */
+static uint32_t choose_subgroup_size(const vk_device *device) {
+    if (device->subgroup_control && device->subgroup_min <= 32 && device->subgroup_max >= 32)
+        return 32;
+    return device->info.subgroup_size;
+}
+
+tandem_status vk_context_create(const tandem_context_desc *desc, tandem_context **result,
+                                tandem_error *error) {
+    tandem_context_desc taken;
+    tandem_status status = TANDEM_KIT_TAKE(tandem_context_desc, &taken, desc, error);
+    if (status != TANDEM_OK)
+        return status;
+    if (!result)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "context_create: context is NULL");
+    tandem_context *context = vk_alloc(sizeof *context);
+    if (!context)
+        return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a context");
+    context->memory.cap = taken.memory_cap;
+    context->first_unfinished = 1;
+    status = vk_instance_acquire(&context->instance, error);
+    if (status != TANDEM_OK)
+        goto fail;
+    status = choose_device(context, taken.device, error);
+    if (status != TANDEM_OK)
+        goto fail;
+    context->subgroup_size = choose_subgroup_size(&context->device);
+    uint64_t free_before = measure_free(context);
+    status = create_device(context, error);
+    if (status == TANDEM_OK)
+        status = load_functions(context, error);
+    if (status == TANDEM_OK)
+        status = create_queue_objects(context, error);
+    if (status == TANDEM_OK)
+        status = vk_pipelines_create(context, error);
+    if (status != TANDEM_OK)
+        goto fail;
+    uint64_t free_after = measure_free(context);
+    context->driver_overhead = free_before > free_after ? free_before - free_after : 0;
+    status = vk_memory_allocate(context, VK_CLASS_WORKSPACE, TANDEM_PLACE_DEVICE, sizeof(next_block),
+                                &context->next, error);
+    if (status == TANDEM_OK)
+        status = vk_zero(context, &context->next, 0, sizeof(next_block), error);
+    if (status != TANDEM_OK)
+        goto fail;
+    *result = context;
+    return TANDEM_OK;
+fail:
+    vk_context_destroy(context);
+    return status;
+}
+
+void vk_context_destroy(tandem_context *context) {
+    if (!context)
+        return;
+    if (context->handle && context->vk.DestroyDevice) {
+        vk_drain(context);
+        vk_memory_free(context, &context->next);
+        vk_memory_collect(context, 1);
+        for (uint32_t i = 0; i < VK_N_TRANSFER; i++)
+            vk_memory_free(context, &context->transfers[i].staging);
+        for (uint32_t i = 0; i < VK_N_TICKET; i++)
+            vk_free(context->tickets[i].step_ns);
+        vk_pipelines_destroy(context);
+        if (context->timestamps)
+            context->vk.DestroyQueryPool(context->handle, context->timestamps, NULL);
+        if (context->command_pool)
+            context->vk.DestroyCommandPool(context->handle, context->command_pool, NULL);
+        if (context->timeline)
+            context->vk.DestroySemaphore(context->handle, context->timeline, NULL);
+        context->vk.DestroyDevice(context->handle, NULL);
+    }
+    if (context->instance)
+        vk_instance_release();
+    vk_free(context);
+}
+
+tandem_status vk_context_memory(tandem_context *context, tandem_memory_info *info, tandem_error *error) {
+    tandem_status status = vk_context_check(context, error);
+    if (status != TANDEM_OK)
+        return status;
+    const vk_memory_count *count = &context->memory;
+    vk_memory_collect(context, 0);
+    tandem_memory_info filled = {.cap = count->cap,
+                                 .total = count->total,
+                                 .peak = count->peak,
+                                 .weights_device = count->by_class[VK_CLASS_WEIGHTS_DEVICE],
+                                 .weights_host = count->by_class[VK_CLASS_WEIGHTS_HOST],
+                                 .kv = count->by_class[VK_CLASS_KV],
+                                 .buffers = count->by_class[VK_CLASS_BUFFERS],
+                                 .workspace = count->by_class[VK_CLASS_WORKSPACE],
+                                 .staging = count->by_class[VK_CLASS_STAGING],
+                                 .driver_overhead = context->driver_overhead};
+    return TANDEM_KIT_GIVE(tandem_memory_info, info, &filled, error);
+}

@@ -1,0 +1,16 @@
+# embed.cmake: writes OUTPUT, a C file with the SPIR-V modules DIRECTORY/NAME.spv of NAMES (comma-separated, sorted) as
+# arrays of words and a table of them (pipeline.h: vk_shaders).
+string(REPLACE "," ";" names "${NAMES}")
+file(WRITE ${OUTPUT}.new "/* Made by vulkan/embed.cmake. */\n#include \"pipeline.h\"\n")
+set(table "")
+list(LENGTH names n_name)
+foreach(name IN LISTS names)
+    file(READ ${DIRECTORY}/${name}.spv hex HEX)
+    string(LENGTH "${hex}" n_digit)
+    math(EXPR n_word "${n_digit} / 8")
+    string(REGEX REPLACE "(..)(..)(..)(..)" "0x\\4\\3\\2\\1," words "${hex}")
+    file(APPEND ${OUTPUT}.new "static const uint32_t words_${name}[${n_word}] = {${words}};\n")
+    string(APPEND table "    {\"${name}\", words_${name}, ${n_word}},\n")
+endforeach()
+file(APPEND ${OUTPUT}.new "const vk_shader vk_shaders[] = {\n${table}};\nconst uint32_t vk_n_shader = ${n_name};\n")
+file(RENAME ${OUTPUT}.new ${OUTPUT})

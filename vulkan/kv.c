@@ -1,0 +1,372 @@
+/* kv.c: the cache: storage by layer, lengths by slot, rings.
+ *
+ * Layout (shaders/params_ops.h): K and V of a layer apart, each [slot][kv head] regions of `ring` rows;
+ * position p lives in row p mod ring. A layer that shares another's storage has none of its own.
+ */
+#include "kv.h"
+
+#include <tandem/growth.h>
+#include <tandem/validate.h>
+
+#include <string.h>
+
+#define MAX_GRID_ROWS 65535u
+
+/* ---- create and destroy ---- */
+
+static tandem_status take_layer(tandem_kv *kv, const tandem_kv_desc *desc, uint32_t i, tandem_error *error) {
+    vk_kv_layer *layer = &kv->layers[i];
+    tandem_status status = TANDEM_KIT_TAKE(tandem_kv_layer, &layer->info, desc->layers[i], error);
+    if (status != TANDEM_OK)
+        return status;
+    layer->owner = layer->info.share_of == TANDEM_NONE ? i : layer->info.share_of;
+    if (layer->info.head_dim % 8 != 0 || layer->info.head_dim > VK_MAX_HEAD_DIM)
+        return tandem_kit_fail(
+            error, TANDEM_E_UNSUPPORTED,
+            "Cache layer %u: the Vulkan plugin has kernels for head sizes that are multiples of 8 "
+            "up to %u, not %u",
+            i, VK_MAX_HEAD_DIM, layer->info.head_dim);
+    return TANDEM_OK;
+}
+
+/* The positions that every layer can take: the least capacity of the layers that forget nothing. */
+static uint32_t find_max_position(const tandem_kv *kv) {
+    uint64_t least = UINT64_MAX, most = 0;
+    for (uint32_t i = 0; i < kv->n_layer; i++) {
+        const tandem_kv_layer *info = &kv->layers[i].info;
+        if (info->window == 0 && info->capacity < least)
+            least = info->capacity;
+        if (info->capacity > most)
+            most = info->capacity;
+    }
+    return (uint32_t)(least == UINT64_MAX ? most : least);
+}
+
+static tandem_status create_layer(tandem_kv *kv, uint32_t i, tandem_error *error) {
+    vk_kv_layer *layer = &kv->layers[i];
+    const tandem_kv_layer *info = &layer->info;
+    uint64_t ring = info->window ? (uint64_t)info->window + kv->max_chunk : info->capacity;
+    if (info->window && ring > kv->max_position)
+        ring = kv->max_position;
+    uint64_t row = kv_position_bytes(info->type, info->head_dim);
+    if (ring + KV_BLOCK > UINT32_MAX / row)
+        return tandem_kit_fail(
+            error, TANDEM_E_UNSUPPORTED,
+            "Cache layer %u: %llu positions of %llu bytes are over the 4 GiB that kernels address "
+            "per head",
+            i, (unsigned long long)ring, (unsigned long long)row);
+    layer->ring = (uint32_t)ring;
+    layer->region_bytes = kv_region_bytes(info->type, info->head_dim, layer->ring);
+    if (layer->owner != i)
+        return TANDEM_OK;
+    uint64_t bytes = (uint64_t)kv->n_slot * info->n_kv_head * layer->region_bytes;
+    tandem_status status =
+        vk_memory_allocate(kv->context, VK_CLASS_KV, TANDEM_PLACE_DEVICE, bytes, &layer->k, error);
+    if (status == TANDEM_OK)
+        status = vk_memory_allocate(kv->context, VK_CLASS_KV, TANDEM_PLACE_DEVICE, bytes, &layer->v, error);
+    kv->bytes += 2 * bytes;
+    return status;
+}
+
+tandem_status vk_kv_create(tandem_context *context, const tandem_kv_desc *desc, tandem_kv **result,
+                           tandem_error *error) {
+    tandem_kv_desc taken;
+    tandem_status status = vk_context_check(context, error);
+    if (status == TANDEM_OK)
+        status = tandem_kit_validate_kv(desc, error);
+    if (status == TANDEM_OK)
+        status = TANDEM_KIT_TAKE(tandem_kv_desc, &taken, desc, error);
+    if (status != TANDEM_OK)
+        return status;
+    if (!result)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "kv_create: the place for the handle is NULL");
+    if (taken.layout == TANDEM_KV_LAYOUT_V_ONLY)
+        return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
+                               "The Vulkan plugin has no kernels for V-only caches yet");
+    tandem_kv *kv = vk_alloc(sizeof *kv);
+    if (!kv)
+        return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a cache");
+    context->n_object++;
+    kv->context = context;
+    kv->n_layer = taken.n_layer;
+    kv->max_chunk = taken.max_chunk;
+    kv->n_slot = taken.n_slot;
+    kv->layers = vk_alloc(kv->n_layer * sizeof *kv->layers);
+    kv->length = vk_alloc(kv->n_slot * sizeof *kv->length);
+    kv->highest = vk_alloc(kv->n_slot * sizeof *kv->highest);
+    if (!kv->layers || !kv->length || !kv->highest)
+        status =
+            tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY,
+                            "No host memory for a cache of %u layers and %u slots", kv->n_layer, kv->n_slot);
+    vk_memory_collect(context, 0);
+    for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++)
+        status = take_layer(kv, &taken, i, error);
+    if (status == TANDEM_OK)
+        kv->max_position = find_max_position(kv);
+    for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++)
+        status = create_layer(kv, i, error);
+    if (status != TANDEM_OK) {
+        vk_kv_destroy(kv);
+        return status;
+    }
+    *result = kv;
+    return TANDEM_OK;
+}
+
+void vk_kv_destroy(tandem_kv *kv) {
+    if (!kv)
+        return;
+    tandem_context *context = kv->context;
+    if (!vk_is_done(context, context->serial))
+        vk_drain(context);
+    for (uint32_t i = 0; kv->layers && i < kv->n_layer; i++) {
+        vk_memory_free(context, &kv->layers[i].k);
+        vk_memory_free(context, &kv->layers[i].v);
+    }
+    vk_free(kv->layers);
+    vk_free(kv->length);
+    vk_free(kv->highest);
+    vk_free(kv);
+    context->n_object--;
+}
+
+/* ---- queries ---- */
+
+tandem_status vk_kv_check(const tandem_kv *kv, uint32_t slot, tandem_error *error) {
+    if (!kv)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "The cache is NULL");
+    tandem_status status = vk_context_check(kv->context, error);
+    if (status == TANDEM_OK && slot >= kv->n_slot)
+        status = tandem_kit_fail(error, TANDEM_E_INVALID, "Slot %u of a cache with %u", slot, kv->n_slot);
+    return status;
+}
+
+tandem_status vk_kv_info(const tandem_kv *kv, tandem_kv_info *info, tandem_error *error) {
+    tandem_status status = vk_kv_check(kv, 0, error);
+    if (status != TANDEM_OK)
+        return status;
+    tandem_kv_info filled = {.n_layer = kv->n_layer,
+                             .max_chunk = kv->max_chunk,
+                             .n_slot = kv->n_slot,
+                             .layout = TANDEM_KV_LAYOUT_KV,
+                             .bytes = kv->bytes};
+    return TANDEM_KIT_GIVE(tandem_kv_info, info, &filled, error);
+}
+
+tandem_status vk_kv_layer_info(const tandem_kv *kv, uint32_t layer, tandem_kv_layer *info,
+                               tandem_error *error) {
+    tandem_status status = vk_kv_check(kv, 0, error);
+    if (status == TANDEM_OK && layer >= kv->n_layer)
+        status = tandem_kit_fail(error, TANDEM_E_INVALID, "Layer %u of a cache with %u", layer, kv->n_layer);
+    if (status != TANDEM_OK)
+        return status;
+    return TANDEM_KIT_GIVE(tandem_kv_layer, info, &kv->layers[layer].info, error);
+}
+
+tandem_status vk_kv_length(const tandem_kv *kv, uint32_t slot, uint32_t *length, tandem_error *error) {
+    tandem_status status = vk_kv_check(kv, slot, error);
+    if (status == TANDEM_OK && !length)
+        status = tandem_kit_fail(error, TANDEM_E_INVALID, "kv_length: the place for the length is NULL");
+    if (status == TANDEM_OK)
+        *length = kv->length[slot];
+    return status;
+}
+
+/* ---- edits ---- */
+
+tandem_status vk_kv_truncate(tandem_kv *kv, uint32_t slot, uint32_t length, tandem_error *error) {
+    tandem_status status = vk_kv_check(kv, slot, error);
+    if (status != TANDEM_OK)
+        return status;
+    if (length > kv->length[slot])
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "Slot %u holds %u positions and cannot be cut to %u",
+                               slot, kv->length[slot], length);
+    uint32_t highest = kv->highest[slot];
+    for (uint32_t i = 0; i < kv->n_layer && length > 0; i++) {
+        /* note: a ring that never wrapped has forgotten nothing. */
+        if (highest > kv->layers[i].ring && highest - length > kv->max_chunk)
+            return tandem_kit_fail(
+                error, TANDEM_E_UNSUPPORTED,
+                "Slot %u reached %u positions; layer %u keeps a ring and can go back by %u at most, "
+                "not to %u",
+                slot, highest, i, kv->max_chunk, length);
+    }
+    kv->length[slot] = length;
+    if (length == 0)
+        kv->highest[slot] = 0;
+    return TANDEM_OK;
+}
+
+tandem_status vk_kv_copy_slot(tandem_kv *kv, uint32_t from, uint32_t to, tandem_error *error) {
+    tandem_status status = vk_kv_check(kv, from, error);
+    if (status == TANDEM_OK)
+        status = vk_kv_check(kv, to, error);
+    if (status != TANDEM_OK || from == to)
+        return status;
+    VkCommandBuffer commands;
+    status = vk_commands_begin(kv->context, &commands, error);
+    if (status != TANDEM_OK)
+        return status;
+    for (uint32_t i = 0; i < kv->n_layer; i++) {
+        const vk_kv_layer *layer = &kv->layers[i];
+        if (layer->owner != i)
+            continue;
+        uint64_t bytes = (uint64_t)layer->info.n_kv_head * layer->region_bytes;
+        const vk_memory *planes[2] = {&layer->k, &layer->v};
+        for (uint32_t which = 0; which < 2; which++) {
+            VkBufferCopy region = {planes[which]->offset + from * bytes, planes[which]->offset + to * bytes,
+                                   bytes};
+            kv->context->vk.CmdCopyBuffer(commands, planes[which]->buffer, planes[which]->buffer, 1, &region);
+        }
+    }
+    status = vk_commands_end(kv->context, error);
+    if (status == TANDEM_OK) {
+        kv->length[to] = kv->length[from];
+        kv->highest[to] = kv->highest[from];
+    }
+    return status;
+}
+
+/* Binds kv_fill or kv_read for a layer. */
+static tandem_status find_kernel(tandem_kv *kv, const vk_kv_layer *layer, const char *shader,
+                                 uint32_t *pipeline, tandem_error *error) {
+    tandem_context *context = kv->context;
+    uint32_t local = context->subgroup_size > 32 ? context->subgroup_size : 32;
+    uint32_t spec[6] = {local, layer->info.head_dim, 0, layer->info.n_kv_head, 0, layer->info.type};
+    return vk_pipeline_find(context, shader, spec, 6, pipeline, error);
+}
+
+static void dispatch_rows(tandem_kv *kv, VkCommandBuffer commands, uint32_t pipeline, const kv_push *push,
+                          uint32_t n_row, uint32_t n_kv_head) {
+    const tandem_context *context = kv->context;
+    context->vk.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE,
+                                context->pipelines->items[pipeline].handle);
+    context->vk.CmdPushConstants(commands, context->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                                 sizeof *push, push);
+    context->vk.CmdDispatch(commands, n_row, n_kv_head, 1);
+}
+
+/* Records the fill of one layer's K and V; distinct memory, so no barriers. */
+static void fill_layer(tandem_kv *kv, uint32_t i, uint32_t slot, uint32_t seed, uint32_t length,
+                       uint32_t pipeline, VkCommandBuffer commands) {
+    const vk_kv_layer *layer = &kv->layers[i];
+    for (uint32_t which = TANDEM_KV_K; which <= TANDEM_KV_V; which++) {
+        uint32_t position = length > layer->ring ? length - layer->ring : 0;
+        while (position < length) {
+            uint32_t n = length - position < MAX_GRID_ROWS ? length - position : MAX_GRID_ROWS;
+            kv_push push = {.cache = which == TANDEM_KV_K ? layer->k.address : layer->v.address,
+                            .first_position = position,
+                            .slot = slot,
+                            .ring = layer->ring,
+                            .region_bytes = layer->region_bytes,
+                            .seed = seed,
+                            .layer = i,
+                            .which = which};
+            dispatch_rows(kv, commands, pipeline, &push, n, layer->info.n_kv_head);
+            position += n;
+        }
+    }
+}
+
+tandem_status vk_kv_fill(tandem_kv *kv, uint32_t slot, uint32_t seed, uint32_t length, tandem_error *error) {
+    VkCommandBuffer commands;
+    uint32_t pipeline;
+    tandem_status status = vk_kv_check(kv, slot, error);
+    if (status != TANDEM_OK)
+        return status;
+    if (length > kv->max_position)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "%u positions are beyond the cache's capacity of %u",
+                               length, kv->max_position);
+    for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++)
+        status = find_kernel(kv, &kv->layers[i], "kv_fill", &pipeline, error);
+    if (status == TANDEM_OK)
+        status = vk_pipelines_build(kv->context, error);
+    if (status == TANDEM_OK)
+        status = vk_commands_begin(kv->context, &commands, error);
+    for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++) {
+        if (kv->layers[i].owner != i)
+            continue;
+        status = find_kernel(kv, &kv->layers[i], "kv_fill", &pipeline, error);
+        if (status == TANDEM_OK)
+            fill_layer(kv, i, slot, seed, length, pipeline, commands);
+    }
+    if (status == TANDEM_OK)
+        status = vk_commands_end(kv->context, error);
+    if (status == TANDEM_OK)
+        kv->length[slot] = kv->highest[slot] = length;
+    return status;
+}
+
+/* Reads up to a staging buffer full of rows. */
+static tandem_status read_rows(tandem_kv *kv, uint32_t pipeline, kv_push *push, uint32_t n,
+                               uint64_t row_bytes, uint32_t n_kv_head, float *target, tandem_error *error) {
+    const vk_memory *staging;
+    VkCommandBuffer commands;
+    tandem_status status = vk_stage_begin(kv->context, &staging, error);
+    if (status == TANDEM_OK)
+        status = vk_commands_begin(kv->context, &commands, error);
+    if (status != TANDEM_OK)
+        return status;
+    push->rows = staging->address;
+    dispatch_rows(kv, commands, pipeline, push, n, n_kv_head);
+    status = vk_commands_end(kv->context, error);
+    if (status == TANDEM_OK)
+        status = vk_wait_all(kv->context, error);
+    if (status == TANDEM_OK)
+        memcpy(target, staging->mapped, (size_t)(n * row_bytes));
+    return status;
+}
+
+static tandem_status check_read(const tandem_kv *kv, uint32_t layer, uint32_t slot, uint32_t which,
+                                uint32_t first, uint32_t n_row, const float *target, tandem_error *error) {
+    tandem_status status = vk_kv_check(kv, slot, error);
+    if (status != TANDEM_OK)
+        return status;
+    if (layer >= kv->n_layer || which > TANDEM_KV_V || (!target && n_row > 0))
+        return tandem_kit_fail(
+            error, TANDEM_E_INVALID,
+            "kv_read needs a layer below %u, K or V and a target, got layer %u and plane %u", kv->n_layer,
+            layer, which);
+    if (first > kv->length[slot] || n_row > kv->length[slot] - first)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "Rows %u + %u are beyond the slot's length of %u",
+                               first, n_row, kv->length[slot]);
+    uint32_t ring = kv->layers[layer].ring, highest = kv->highest[slot];
+    if (n_row > 0 && highest > ring && first < highest - ring)
+        return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
+                               "The ring of layer %u has forgotten position %u: it keeps %u", layer, first,
+                               ring);
+    return TANDEM_OK;
+}
+
+tandem_status vk_kv_read(tandem_kv *kv, uint32_t layer, uint32_t slot, uint32_t which,
+                         uint32_t first_position, uint32_t n_row, float *target, tandem_error *error) {
+    uint32_t pipeline;
+    tandem_status status = check_read(kv, layer, slot, which, first_position, n_row, target, error);
+    if (status != TANDEM_OK)
+        return status;
+    const vk_kv_layer *owner = &kv->layers[kv->layers[layer].owner];
+    uint64_t row_floats = (uint64_t)owner->info.n_kv_head * owner->info.head_dim;
+    uint64_t room = VK_STAGING_BYTES / (row_floats * 4);
+    if (room == 0)
+        return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
+                               "A row of layer %u is longer than the staging buffer", layer);
+    if (room > MAX_GRID_ROWS)
+        room = MAX_GRID_ROWS;
+    status = find_kernel(kv, owner, "kv_read", &pipeline, error);
+    if (status == TANDEM_OK)
+        status = vk_pipelines_build(kv->context, error);
+    while (n_row > 0 && status == TANDEM_OK) {
+        uint32_t n = n_row < room ? n_row : (uint32_t)room;
+        kv_push push = {.cache = which == TANDEM_KV_K ? owner->k.address : owner->v.address,
+                        .first_position = first_position,
+                        .slot = slot,
+                        .ring = owner->ring,
+                        .region_bytes = owner->region_bytes,
+                        .which = which};
+        status = read_rows(kv, pipeline, &push, n, row_floats * 4, owner->info.n_kv_head, target, error);
+        target += n * row_floats;
+        first_position += n;
+        n_row -= n;
+    }
+    return status;
+}

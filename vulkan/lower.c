@@ -1,0 +1,283 @@
+/* lower.c: the small ops, and the two ends of a run, as dispatches. */
+#include "builder.h"
+
+#include <stdio.h>
+#include <string.h>
+
+tandem_status vk_lower(vk_builder *builder, const tandem_op *op) {
+    if (op->rows == TANDEM_ROWS_OUT && builder->program->limits.max_out == 0)
+        return TANDEM_OK; /* no run of this program has a row for it */
+    switch (op->kind) {
+    case TANDEM_OP_EMBED:
+        return vk_lower_embed(builder, (const tandem_op_embed *)op);
+    case TANDEM_OP_STREAM:
+        return vk_lower_stream(builder, (const tandem_op_stream *)op, NULL);
+    case TANDEM_OP_MATMUL:
+        return vk_lower_matmul(builder, (const tandem_op_matmul *)op);
+    case TANDEM_OP_ATTENTION:
+        return vk_lower_attention(builder, (const tandem_op_attention *)op);
+    case TANDEM_OP_TOPK:
+        return vk_lower_topk(builder, (const tandem_op_topk *)op);
+    case TANDEM_OP_GLU:
+    case TANDEM_OP_ADD:
+    case TANDEM_OP_SCALE:
+    case TANDEM_OP_COPY:
+        return vk_lower_elementwise(builder, (const tandem_op_elementwise *)op);
+    default:
+        return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
+                                  "The Vulkan plugin has no kernels for op kind %u", op->kind);
+    }
+}
+
+tandem_status vk_lower_prepare(vk_builder *builder) {
+    const tandem_program *program = builder->program;
+    const vk_layout *layout = &builder->layout;
+    prepare_push push = {.run = vk_builder_run(builder),
+                         .rules = builder->base + layout->rules,
+                         .indirect = builder->base + layout->indirect,
+                         .next = builder->context->next.address,
+                         .n_rule = builder->n_rule,
+                         .max_tokens = program->limits.max_tokens,
+                         .max_out = program->limits.max_out};
+    vk_dispatch *dispatch;
+    VK_DO(vk_dispatch_add(builder, "prepare", NULL, 0, NULL, &push, sizeof push, &dispatch));
+    dispatch->groups[0] = dispatch->groups[1] = dispatch->groups[2] = 1;
+    VK_DO(vk_reads(builder, push.rules, (uint64_t)push.n_rule * sizeof(launch_rule)));
+    VK_DO(vk_reads(builder, push.next, sizeof(next_block)));
+    VK_DO(vk_writes(builder, push.run,
+                    RUN_BLOCK_BYTES((uint64_t)program->limits.max_tokens, program->limits.max_out)));
+    return vk_writes(builder, push.indirect, (uint64_t)push.n_rule * INDIRECT_BYTES);
+}
+
+tandem_status vk_lower_finish(vk_builder *builder, const tandem_op_topk *op) {
+    uint32_t row_words = 2 * op->k + 2;
+    finish_push push = {.run = vk_builder_run(builder),
+                        .topk = vk_view_address(&op->out),
+                        .next = builder->context->next.address,
+                        .rows = op->head.rows,
+                        .stride = (uint32_t)op->out.stride,
+                        .row_words = row_words};
+    launch_rule rule = {.groups = {1, 1, 1}, .rows = op->head.rows, .rows_per_group = FINISH_ROWS};
+    vk_dispatch *dispatch;
+    VK_DO(vk_step_begin(builder, "finish"));
+    VK_DO(vk_dispatch_add(builder, "finish", NULL, 0, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (vk_traffic){.rows = op->head.rows, .row_bytes = row_words * 8u};
+    VK_DO(vk_reads(builder, push.run, sizeof(run_header)));
+    VK_DO(vk_reads_view(builder, &op->out, row_words * 4u));
+    return vk_writes(builder, push.next, sizeof(uint32_t));
+}
+
+tandem_status vk_lower_embed(vk_builder *builder, const tandem_op_embed *op) {
+    const tandem_weights *table = op->table;
+    const vk_pack *pack = &table->packs[op->matrix];
+    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+    uint64_t run = vk_builder_run(builder);
+    char shader[32];
+    if (!vk_embed_shader(shader, pack))
+        return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
+                                  "EMBED: no kernel for tables of type %u", pack->type);
+    embed_push push = {.table = vk_weights_table(table, 0, op->matrix),
+                       .y = vk_view_address(&op->out),
+                       .tokens = run + RUN_ROWS_OFFSET + offsetof(run_row, token),
+                       .rows = rows.index,
+                       .n_tok = rows.n_tok,
+                       .n_row = (uint32_t)pack->n_row,
+                       .n_col = pack->n_col,
+                       .y_stride = (uint32_t)op->out.stride,
+                       .token_stride = RUN_ROW_BYTES,
+                       .segment_shift = pack->segment_shift,
+                       .scale = op->scale};
+    launch_rule rule = {.groups = {((pack->n_col + 31) / 32 + EMBED_BLOCKS - 1) / EMBED_BLOCKS, 1, 1},
+                        .rows = op->head.rows,
+                        .row_axis = 1,
+                        .rows_per_group = 1};
+    vk_dispatch *dispatch;
+    VK_DO(vk_step_begin(builder, shader));
+    VK_DO(vk_dispatch_add(builder, shader, NULL, 0, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (vk_traffic){.rows = op->head.rows,
+                                     .weight_bytes = (pack->group_bytes + GROUP_ROWS - 1) / GROUP_ROWS,
+                                     .weight_bytes_min = pack->row_bytes,
+                                     .row_bytes = pack->n_col * 4ull,
+                                     .row_flops = pack->n_col,
+                                     .weights = table};
+    VK_DO(vk_uses_record(builder, table, 0));
+    VK_DO(vk_reads_matrix(builder, table, 0, op->matrix));
+    VK_DO(vk_reads(
+        builder, run,
+        RUN_BLOCK_BYTES((uint64_t)builder->program->limits.max_tokens, builder->program->limits.max_out)));
+    return vk_writes_view(builder, &op->out, pack->n_col * 4ull);
+}
+
+/* Fills the block of a STREAM that lies in constant memory. */
+static void fill_stream_block(stream_block *block, const tandem_op_stream *op, const vk_stream_extra *extra) {
+    for (uint32_t i = 0; i < 3; i++) {
+        block->w[i] = vk_view_address(&op->w[i]);
+        block->y_w[i] = vk_view_address(&op->out_w[i]);
+        block->y[i] = vk_view_address(&op->out[i]);
+        block->y_stride[i] = (uint32_t)op->out[i].stride;
+        block->y_scale[i] = op->out_scale[i];
+        if (extra && !block->y[i]) {
+            block->y[i] = extra->out[i];
+            block->y_stride[i] = (uint32_t)extra->out_stride[i];
+        }
+        if (extra)
+            block->y_q8[i] = extra->q8[i];
+        if (i >= op->n_out)
+            block->y[i] = block->y_q8[i] = 0;
+    }
+}
+
+/* What a STREAM reads and writes, and its traffic. */
+static tandem_status declare_stream(vk_builder *builder, const tandem_op_stream *op,
+                                    const vk_stream_extra *extra, uint64_t row_bytes, vk_traffic *traffic) {
+    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+    uint64_t vector_bytes = op->d * 4ull;
+    traffic->row_bytes += row_bytes;
+    VK_DO(vk_reads_view(builder, &op->h, row_bytes));
+    for (uint32_t i = 0; i < 2; i++) {
+        VK_DO(vk_reads_view(builder, &op->a[i], row_bytes));
+        traffic->row_bytes += op->a[i].buffer ? row_bytes : 0;
+    }
+    for (uint32_t i = 0; i < 3; i++)
+        VK_DO(vk_reads_view(builder, &op->w[i], vector_bytes));
+    VK_DO(vk_writes_view(builder, &op->out_h, row_bytes));
+    traffic->row_bytes += op->out_h.buffer ? row_bytes : 0;
+    for (uint32_t i = 0; i < op->n_out; i++) {
+        VK_DO(vk_reads_view(builder, &op->out_w[i], vector_bytes));
+        VK_DO(vk_writes_view(builder, &op->out[i], row_bytes));
+        traffic->row_bytes += op->out[i].buffer ? row_bytes : 0;
+        if (!extra)
+            continue;
+        if (!op->out[i].buffer && extra->out[i]) {
+            VK_DO(vk_touches(builder, extra->out[i], row_bytes, extra->out_stride[i], rows.max, 1));
+            traffic->row_bytes += row_bytes;
+        }
+        if (extra->q8[i]) {
+            uint64_t q8_bytes = Q8_ROW_BYTES((uint64_t)op->d);
+            VK_DO(vk_touches(builder, extra->q8[i], q8_bytes, q8_bytes, rows.max, 1));
+            traffic->row_bytes += q8_bytes;
+        }
+    }
+    return TANDEM_OK;
+}
+
+tandem_status vk_lower_stream(vk_builder *builder, const tandem_op_stream *op, const vk_stream_extra *extra) {
+    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+    uint32_t n_slice = op->n_slice ? op->n_slice : 1;
+    uint64_t row_bytes = (uint64_t)n_slice * op->d * 4;
+    uint32_t q8 = 0;
+    void *place;
+    stream_push push = {.index = rows.index,
+                        .h = vk_view_address(&op->h),
+                        .a0 = vk_view_address(&op->a[0]),
+                        .a1 = vk_view_address(&op->a[1]),
+                        .y_h = vk_view_address(&op->out_h),
+                        .h_stride = (uint32_t)op->h.stride,
+                        .a0_stride = (uint32_t)op->a[0].stride,
+                        .a1_stride = (uint32_t)op->a[1].stride,
+                        .y_h_stride = (uint32_t)op->out_h.stride,
+                        .d = op->d,
+                        .eps = op->eps,
+                        .scale = op->scale,
+                        .gather = (vk_view_gathered(op->head.rows, &op->h) ? STREAM_GATHER_H : 0) |
+                                  (vk_view_gathered(op->head.rows, &op->a[0]) ? STREAM_GATHER_A0 : 0) |
+                                  (vk_view_gathered(op->head.rows, &op->a[1]) ? STREAM_GATHER_A1 : 0)};
+    VK_DO(vk_constant(builder, sizeof(stream_block), &push.block, &place));
+    if (place)
+        fill_stream_block(place, op, extra);
+    for (uint32_t i = 0; extra && i < op->n_out; i++)
+        q8 |= extra->q8[i] ? 1u << i : 0;
+    uint32_t spec[4] = {vk_local_size(builder->context, 256, 32),
+                        !op->a[0].buffer   ? 0
+                        : !op->a[1].buffer ? 1
+                                           : 2,
+                        op->n_out, q8};
+    launch_rule rule = {.groups = {n_slice, 1, 1}, .rows = op->head.rows, .row_axis = 1, .rows_per_group = 1};
+    vk_dispatch *dispatch;
+    VK_DO(vk_step_begin(builder, q8 ? "stream_q8" : "stream"));
+    VK_DO(vk_dispatch_add(builder, "stream", spec, 4, &rule, &push, sizeof push, &dispatch));
+    /* note: the dispatch list does not grow while its ranges are declared, so the pointer stays good. */
+    dispatch->traffic = (vk_traffic){.rows = op->head.rows, .row_flops = row_bytes * (1 + op->n_out)};
+    VK_DO(vk_reads(builder, push.block, sizeof(stream_block)));
+    if (rows.index)
+        VK_DO(vk_reads(builder, rows.index, rows.max * 4ull));
+    return declare_stream(builder, op, extra, row_bytes, &dispatch->traffic);
+}
+
+tandem_status vk_lower_elementwise(vk_builder *builder, const tandem_op_elementwise *op) {
+    static const char *const names[4] = {"glu", "add", "scale", "copy"};
+    uint32_t kind = op->head.kind == TANDEM_OP_GLU     ? ELEMENTWISE_GLU
+                    : op->head.kind == TANDEM_OP_ADD   ? ELEMENTWISE_ADD
+                    : op->head.kind == TANDEM_OP_SCALE ? ELEMENTWISE_SCALE
+                                                       : ELEMENTWISE_COPY;
+    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+    uint64_t row_bytes = op->n * 4ull;
+    elementwise_push push = {.index = rows.index,
+                             .a = vk_view_address(&op->a),
+                             .b = vk_view_address(&op->b),
+                             .y = vk_view_address(&op->out),
+                             .a_stride = (uint32_t)op->a.stride,
+                             .b_stride = (uint32_t)op->b.stride,
+                             .y_stride = (uint32_t)op->out.stride,
+                             .n = op->n,
+                             .scale = op->scale,
+                             .gather = (vk_view_gathered(op->head.rows, &op->a) ? ELEMENTWISE_GATHER_A : 0) |
+                                       (vk_view_gathered(op->head.rows, &op->b) ? ELEMENTWISE_GATHER_B : 0)};
+    uint32_t spec[2] = {64, kind};
+    launch_rule rule = {.groups = {elementwise_groups(op->n, 64), 1, 1},
+                        .rows = op->head.rows,
+                        .row_axis = 1,
+                        .rows_per_group = 1};
+    vk_dispatch *dispatch;
+    VK_DO(vk_step_begin(builder, names[kind]));
+    VK_DO(vk_dispatch_add(builder, "elementwise", spec, 2, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (vk_traffic){
+        .rows = op->head.rows, .row_bytes = row_bytes * (op->b.buffer ? 3 : 2), .row_flops = op->n};
+    if (rows.index)
+        VK_DO(vk_reads(builder, rows.index, rows.max * 4ull));
+    VK_DO(vk_reads_view(builder, &op->a, row_bytes));
+    VK_DO(vk_reads_view(builder, &op->b, row_bytes));
+    return vk_writes_view(builder, &op->out, row_bytes);
+}
+
+tandem_status vk_lower_topk(vk_builder *builder, const tandem_op_topk *op) {
+    const tandem_program *program = builder->program;
+    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+    uint64_t run = vk_builder_run(builder);
+    uint64_t partial_bytes = (uint64_t)rows.max * topk_parts(op->n) * topk_part_bytes(op->k);
+    uint64_t row_bytes = op->n * 4ull, out_bytes = op->k * 8ull + 8;
+    vk_scratch partial;
+    vk_dispatch *dispatch;
+    VK_DO(vk_scratch_take(builder, partial_bytes, &partial));
+    topk_push push = {
+        .index = rows.index,
+        .target = run + RUN_OUT_TARGET_OFFSET((uint64_t)program->limits.max_tokens, program->limits.max_out),
+        .out_row = run + RUN_OUT_ROW_OFFSET((uint64_t)program->limits.max_tokens),
+        .n_out = run + offsetof(run_header, n_out),
+        .x = vk_view_address(&op->x),
+        .partial = partial.address,
+        .y = vk_view_address(&op->out),
+        .x_stride = (uint32_t)op->x.stride,
+        .y_stride = (uint32_t)op->out.stride,
+        .n = op->n,
+        .k = op->k,
+        .gather = vk_view_gathered(op->head.rows, &op->x) ? TOPK_GATHER_X : 0};
+    for (uint32_t stage = 0; stage < 2; stage++) {
+        uint32_t spec[2] = {vk_local_size(builder->context, 256, 64), stage};
+        launch_rule rule = {.groups = {stage == 0 ? topk_parts(op->n) : 1, 1, 1},
+                            .rows = op->head.rows,
+                            .row_axis = 1,
+                            .rows_per_group = 1};
+        VK_DO(vk_step_begin(builder, stage == 0 ? "topk_parts" : "topk_merge"));
+        VK_DO(vk_dispatch_add(builder, "topk", spec, 2, &rule, &push, sizeof push, &dispatch));
+        dispatch->traffic = (vk_traffic){.rows = op->head.rows, .row_flops = stage == 0 ? op->n * 4ull : 0};
+        dispatch->traffic.row_bytes = partial_bytes / rows.max + (stage == 0 ? row_bytes : out_bytes);
+        VK_DO(vk_reads_view(builder, &op->x, row_bytes)); /* the second stage reads the target's value */
+        VK_DO(vk_touches(builder, partial.address, partial_bytes, partial_bytes, 1, stage == 0));
+        VK_DO(vk_reads(builder, run,
+                       RUN_BLOCK_BYTES((uint64_t)program->limits.max_tokens, program->limits.max_out)));
+    }
+    VK_DO(vk_writes_view(builder, &op->out, out_bytes));
+    vk_scratch_give(builder, &partial);
+    return TANDEM_OK;
+}

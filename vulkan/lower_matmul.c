@@ -1,0 +1,319 @@
+/* lower_matmul.c: MATMUL, its prologue, and the rounding of its inputs.
+ *
+ * exact: [stream] -> products side by side.      q8: [stream, writing q8 rows | quantise] -> products side by
+ * side. The prologue is a step of its own; fusing it into the mat-vec means to give the products the STREAM's
+ * push block and to drop lower_prologue, nothing else.
+ */
+#include "builder.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_VEC_ROWS 8u /* up to this many rows a product is bound by the weights */
+
+/* Where the products find their rows. */
+typedef struct vk_input {
+    uint64_t address;
+    uint64_t stride;
+    uint64_t rows;      /* address of the gather list, 0: dense */
+    uint64_t row_bytes; /* read of a row */
+    uint64_t n_row;     /* rows that exist */
+    vk_scratch scratch; /* given back after the products; index TANDEM_NONE: a view */
+} vk_input;
+
+static const vk_pack *get_pack(const tandem_op_matmul *op, uint32_t i) {
+    return &op->weights->packs[op->first_matrix + i];
+}
+
+/* Rounds rows of a view (or of scratch) to q8 in scratch. Part of the step that was begun last. */
+static tandem_status quantise(vk_builder *builder, uint32_t op_rows, uint32_t n_col, const vk_input *from,
+                              vk_input *to) {
+    vk_rows rows = vk_builder_rows(builder, op_rows);
+    uint64_t q8_bytes = Q8_ROW_BYTES((uint64_t)n_col);
+    uint32_t n_block = (n_col + 31) / 32;
+    vk_dispatch *dispatch;
+    *to = (vk_input){.stride = q8_bytes, .row_bytes = q8_bytes, .n_row = rows.max};
+    VK_DO(vk_scratch_take(builder, rows.max * q8_bytes, &to->scratch));
+    to->address = to->scratch.address;
+    quantise_push push = {.x = from->address,
+                          .q8 = to->address,
+                          .rows = from->rows,
+                          .n_tok = rows.n_tok,
+                          .n_col = n_col,
+                          .x_stride = (uint32_t)from->stride};
+    launch_rule rule = {.groups = {(n_block + QUANTISE_GROUPS - 1) / QUANTISE_GROUPS, 1, 1},
+                        .rows = op_rows,
+                        .row_axis = 1,
+                        .rows_per_group = 1};
+    VK_DO(vk_dispatch_add(builder, "quantise_q8", NULL, 0, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic =
+        (vk_traffic){.rows = op_rows, .row_bytes = n_col * 4ull + q8_bytes, .row_flops = n_col * 2ull};
+    VK_DO(vk_reads(builder, rows.n_tok, 4));
+    if (from->rows)
+        VK_DO(vk_reads(builder, from->rows, rows.max * 4ull));
+    VK_DO(vk_touches(builder, from->address, from->row_bytes, from->stride, from->n_row, 0));
+    return vk_touches(builder, to->address, q8_bytes, q8_bytes, rows.max, 1);
+}
+
+static vk_input input_of_view(const vk_builder *builder, uint32_t op_rows, const tandem_view *view,
+                              uint32_t n_col) {
+    vk_rows rows = vk_builder_rows(builder, op_rows);
+    vk_input input = {.address = vk_view_address(view),
+                      .stride = view->stride,
+                      .row_bytes = n_col * 4ull,
+                      .scratch = {.index = TANDEM_NONE}};
+    input.rows = vk_view_gathered(op_rows, view) ? rows.index : 0;
+    input.n_row = view->rows == TANDEM_ROWS_ALL ? builder->program->limits.max_tokens
+                                                : builder->program->limits.max_out;
+    return input;
+}
+
+/* The prologue as a step: rows in scratch, rounded already where the precision asks for it. One input per
+ * output. */
+static tandem_status lower_prologue(vk_builder *builder, const tandem_op_matmul *op, vk_input inputs[3]) {
+    const tandem_op_stream *prologue = op->prologue;
+    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+    uint32_t n_slice = prologue->n_slice ? prologue->n_slice : 1;
+    uint32_t n_col = prologue->d * n_slice;
+    uint32_t fused_q8 = builder->program->precision == TANDEM_PRECISION_Q8 && n_slice == 1;
+    vk_stream_extra extra = {{0}, {0}, {0}};
+    for (uint32_t m = 0; m < op->n_matrix; m++) {
+        uint32_t i = op->x_output[m];
+        vk_input *input = &inputs[i];
+        if (input->address)
+            continue;
+        *input = (vk_input){.n_row = rows.max, .row_bytes = n_col * 4ull, .scratch = {.index = TANDEM_NONE}};
+        if (fused_q8)
+            input->row_bytes = Q8_ROW_BYTES((uint64_t)n_col);
+        input->stride = input->row_bytes;
+        if (!fused_q8 && prologue->out[i].buffer) {
+            input->address = vk_view_address(&prologue->out[i]);
+            input->stride = prologue->out[i].stride;
+            continue;
+        }
+        VK_DO(vk_scratch_take(builder, rows.max * input->row_bytes, &input->scratch));
+        input->address = input->scratch.address;
+        extra.out_stride[i] = input->stride;
+        *(fused_q8 ? &extra.q8[i] : &extra.out[i]) = input->address;
+    }
+    return vk_lower_stream(builder, prologue, &extra);
+}
+
+/* The inputs of the products, inputs[which[m]] for matrix m. */
+static tandem_status lower_inputs(vk_builder *builder, const tandem_op_matmul *op, vk_input inputs[3],
+                                  uint32_t which[3]) {
+    uint32_t q8 = builder->program->precision == TANDEM_PRECISION_Q8;
+    uint32_t n_view = 0;
+    uint32_t rounded = 0;
+    if (op->prologue) {
+        for (uint32_t m = 0; m < op->n_matrix; m++)
+            which[m] = op->x_output[m];
+        VK_DO(lower_prologue(builder, op, inputs));
+        n_view = 3;
+        rounded = q8 && (op->prologue->n_slice ? op->prologue->n_slice : 1) == 1;
+    }
+    uint32_t n_input = op->activation == TANDEM_ACT_GELU_GLU ? 1 : op->n_matrix;
+    for (uint32_t m = 0; m < n_input && !op->prologue; m++) {
+        vk_input input = input_of_view(builder, op->head.rows, &op->x[m], get_pack(op, m)->n_col);
+        for (which[m] = 0; which[m] < n_view; which[m]++)
+            if (inputs[which[m]].address == input.address && inputs[which[m]].stride == input.stride &&
+                inputs[which[m]].row_bytes == input.row_bytes && inputs[which[m]].rows == input.rows)
+                break;
+        if (which[m] == n_view)
+            inputs[n_view++] = input;
+    }
+    if (!q8 || rounded)
+        return TANDEM_OK;
+    VK_DO(vk_step_begin(builder, "quantise_q8"));
+    for (uint32_t i = 0; i < n_view; i++) {
+        vk_input from = inputs[i];
+        if (!from.address)
+            continue;
+        VK_DO(quantise(builder, op->head.rows, (uint32_t)(from.row_bytes / 4), &from, &inputs[i]));
+        vk_scratch_give(builder, &from.scratch);
+    }
+    return TANDEM_OK;
+}
+
+/* One product: rows of `pack` (and of `up` with it) times the input. */
+typedef struct vk_product {
+    uint32_t matrix; /* in the record */
+    uint32_t up;     /* the matrix of up rows; TANDEM_NONE: no GLU */
+    uint32_t up_row;
+    uint32_t n_row; /* outputs */
+    uint64_t y, y_stride, y_rows;
+    float softcap;
+} vk_product;
+
+static tandem_status plan_product(vk_builder *builder, const tandem_op_matmul *op, const vk_product *product,
+                                  vk_matmul_plan *plan) {
+    const tandem_context *context = builder->context;
+    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+    vk_matmul_request request = {.kind = rows.max <= MAX_VEC_ROWS ? VK_MATMUL_VEC : VK_MATMUL_MAT,
+                                 .precision = builder->program->precision,
+                                 .n_tok = rows.max,
+                                 .glu = product->up != TANDEM_NONE,
+                                 .n_row = product->n_row,
+                                 .subgroup_size = context->subgroup_size,
+                                 .software = context->device.info.kind == TANDEM_DEVICE_SOFTWARE,
+                                 .int64 = (uint32_t)context->device.int64,
+                                 .n_unit = context->device.info.n_units,
+                                 .max_local = 256};
+    if (vk_matmul_plan_make(plan, &op->weights->packs[product->matrix], &request))
+        return TANDEM_OK;
+    return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
+                              "MATMUL: no kernel for type %u at precision %u",
+                              op->weights->packs[product->matrix].type, builder->program->precision);
+}
+
+static tandem_status add_product(vk_builder *builder, const tandem_op_matmul *op, const vk_product *product,
+                                 const vk_matmul_plan *plan, const vk_input *input) {
+    const vk_pack *pack = &op->weights->packs[product->matrix];
+    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+    vk_dispatch *dispatch;
+    matmul_push push = {.table = vk_weights_table(op->weights, op->record, product->matrix),
+                        .x = input->address,
+                        .y = product->y,
+                        .rows = input->rows,
+                        .n_tok = rows.n_tok,
+                        .n_row = product->n_row,
+                        .n_col = pack->n_col,
+                        .x_stride = (uint32_t)input->stride,
+                        .y_stride = (uint32_t)product->y_stride,
+                        .segment_shift = pack->segment_shift,
+                        .up_row = product->up_row,
+                        .softcap = product->softcap};
+    if (product->up != TANDEM_NONE)
+        push.table_up = vk_weights_table(op->weights, op->record, product->up);
+    launch_rule rule = {.groups = {plan->grid_x, 1, 1},
+                        .rows = op->head.rows,
+                        .row_axis = 1,
+                        .rows_per_group = plan->cols_per_group};
+    VK_DO(vk_dispatch_add(builder, plan->shader, plan->spec, N_SPEC_MATMUL, &rule, &push, sizeof push,
+                          &dispatch));
+    uint64_t n_product = product->n_row * (product->up != TANDEM_NONE ? 2ull : 1ull);
+    dispatch->traffic = (vk_traffic){.rows = op->head.rows,
+                                     .rows_per_pass = plan->cols_per_group,
+                                     .weight_bytes = plan->weight_bytes,
+                                     .weight_bytes_min = plan->weight_bytes_min,
+                                     .row_bytes = input->row_bytes + product->n_row * 4ull,
+                                     .row_flops = 2 * n_product * pack->n_col,
+                                     .weights = op->weights,
+                                     .record = op->record};
+    VK_DO(vk_reads_matrix(builder, op->weights, op->record, product->matrix));
+    if (product->up != TANDEM_NONE && product->up != product->matrix)
+        VK_DO(vk_reads_matrix(builder, op->weights, op->record, product->up));
+    VK_DO(vk_reads(builder, rows.n_tok, 4));
+    if (input->rows)
+        VK_DO(vk_reads(builder, input->rows, rows.max * 4ull));
+    VK_DO(vk_touches(builder, input->address, input->row_bytes, input->stride, input->n_row, 0));
+    return vk_touches(builder, product->y, product->n_row * 4ull, product->y_stride, product->y_rows, 1);
+}
+
+/* 1: gate and up are read by one kernel. */
+static int glu_is_one_kernel(const tandem_op_matmul *op) {
+    const vk_pack *gate = get_pack(op, 0), *up = get_pack(op, op->n_matrix - 1);
+    return gate->type == up->type && gate->n_segment == 1 && up->n_segment == 1;
+}
+
+/* GLU of the two halves in scratch. */
+static tandem_status lower_halves(vk_builder *builder, const tandem_op_matmul *op, const uint64_t half[2],
+                                  uint32_t n_row, uint64_t stride) {
+    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+    vk_dispatch *dispatch;
+    elementwise_push push = {.a = half[0],
+                             .b = half[1],
+                             .y = vk_view_address(&op->y[0]),
+                             .a_stride = (uint32_t)stride,
+                             .b_stride = (uint32_t)stride,
+                             .y_stride = (uint32_t)op->y[0].stride,
+                             .n = n_row};
+    uint32_t spec[2] = {64, ELEMENTWISE_GLU};
+    launch_rule rule = {.groups = {elementwise_groups(n_row, 64), 1, 1},
+                        .rows = op->head.rows,
+                        .row_axis = 1,
+                        .rows_per_group = 1};
+    VK_DO(vk_step_begin(builder, "glu"));
+    VK_DO(vk_dispatch_add(builder, "elementwise", spec, 2, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (vk_traffic){.rows = op->head.rows, .row_bytes = n_row * 12ull, .row_flops = n_row};
+    for (uint32_t i = 0; i < 2; i++)
+        VK_DO(vk_touches(builder, half[i], n_row * 4ull, stride, rows.max, 0));
+    return vk_writes_view(builder, &op->y[0], n_row * 4ull);
+}
+
+/* Gate and up of different formats, or in several segments: plain products into scratch, then GLU. */
+static tandem_status lower_apart_glu(vk_builder *builder, const tandem_op_matmul *op, vk_input *input) {
+    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+    uint32_t n_product = op->n_matrix;
+    uint32_t n_row = (uint32_t)get_pack(op, 0)->n_row / (n_product == 1 ? 2 : 1);
+    uint64_t half_bytes = (n_row * 4ull + 15) / 16 * 16;
+    uint64_t stride = 2 * half_bytes;
+    vk_scratch scratch;
+    if (n_product == 1 && n_row % 4 != 0)
+        return tandem_kit_fail_op(
+            builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
+            "MATMUL: a GATE_UP matrix in several segments needs gate rows by fours, not %u", n_row);
+    VK_DO(vk_scratch_take(builder, rows.max * stride, &scratch));
+    for (uint32_t i = 0; i < n_product; i++) {
+        vk_matmul_plan plan;
+        vk_product product = {.matrix = op->first_matrix + i,
+                              .up = TANDEM_NONE,
+                              .n_row = (uint32_t)get_pack(op, i)->n_row,
+                              .y = scratch.address + i * half_bytes,
+                              .y_stride = stride,
+                              .y_rows = rows.max};
+        VK_DO(plan_product(builder, op, &product, &plan));
+        if (i == 0)
+            VK_DO(vk_step_begin(builder, plan.kernel));
+        VK_DO(add_product(builder, op, &product, &plan, input));
+    }
+    const uint64_t half[2] = {scratch.address, scratch.address + half_bytes};
+    VK_DO(lower_halves(builder, op, half, n_row, stride));
+    vk_scratch_give(builder, &scratch);
+    return TANDEM_OK;
+}
+
+static tandem_status lower_products(vk_builder *builder, const tandem_op_matmul *op, const vk_input inputs[3],
+                                    const uint32_t which[3]) {
+    int glu = op->activation == TANDEM_ACT_GELU_GLU;
+    uint32_t n = glu ? 1 : op->n_matrix;
+    for (uint32_t m = 0; m < n; m++) {
+        uint32_t n_row = (uint32_t)get_pack(op, m)->n_row;
+        vk_product product = {.matrix = op->first_matrix + m,
+                              .up = TANDEM_NONE,
+                              .n_row = glu && op->n_matrix == 1 ? n_row / 2 : n_row,
+                              .y = vk_view_address(&op->y[m]),
+                              .y_stride = op->y[m].stride,
+                              .softcap = op->softcap};
+        product.y_rows = op->y[m].rows == TANDEM_ROWS_ALL ? builder->program->limits.max_tokens
+                                                          : builder->program->limits.max_out;
+        if (glu) {
+            product.up = op->first_matrix + op->n_matrix - 1;
+            product.up_row = op->n_matrix == 1 ? product.n_row : 0;
+        }
+        vk_matmul_plan plan;
+        char kernel[64];
+        VK_DO(plan_product(builder, op, &product, &plan));
+        snprintf(kernel, sizeof kernel, "%s%s", plan.kernel, glu ? "_glu" : "");
+        if (m == 0)
+            VK_DO(vk_step_begin(builder, kernel));
+        VK_DO(add_product(builder, op, &product, &plan, &inputs[which[m]]));
+    }
+    return TANDEM_OK;
+}
+
+tandem_status vk_lower_matmul(vk_builder *builder, const tandem_op_matmul *op) {
+    vk_input inputs[3] = {{.scratch = {.index = TANDEM_NONE}},
+                          {.scratch = {.index = TANDEM_NONE}},
+                          {.scratch = {.index = TANDEM_NONE}}};
+    uint32_t which[3] = {0, 0, 0};
+    VK_DO(vk_uses_record(builder, op->weights, op->record));
+    VK_DO(lower_inputs(builder, op, inputs, which));
+    if (op->activation == TANDEM_ACT_GELU_GLU && !glu_is_one_kernel(op))
+        VK_DO(lower_apart_glu(builder, op, &inputs[which[0]]));
+    else
+        VK_DO(lower_products(builder, op, inputs, which));
+    for (uint32_t i = 0; i < 3; i++)
+        vk_scratch_give(builder, &inputs[i].scratch);
+    return TANDEM_OK;
+}

@@ -1,0 +1,183 @@
+/* program.h: a program: dispatches, the memory ranges that each of them touches, steps, and what is recorded
+ * of them.
+ *
+ * Ops are lowered to dispatches (lower*.c) by a builder that runs twice: once with made-up addresses to learn
+ * how much memory the program needs, once for real. Barriers then follow from the declared ranges (hazard.c).
+ */
+#ifndef VK_PROGRAM_H
+#define VK_PROGRAM_H
+
+#include "object.h"
+#include "pipeline.h"
+
+#include "../shaders/params_ops.h"
+
+#include <tandem/growth.h>
+#include <tandem/tandem.h>
+#include <tandem/validate.h>
+
+/* The plugin's own table (plugin.c): the shared validator reads handles through it. */
+extern const tandem_backend vk_backend;
+
+#define VK_MAX_ROWS 65535u /* of a program: rows are a grid axis, and Vulkan grants that many groups */
+
+/* Bytes that a dispatch reads or writes: n_row pieces of row_bytes, stride apart, from address on. */
+typedef struct vk_range {
+    uint64_t address;
+    uint64_t row_bytes;
+    uint64_t stride;
+    uint64_t n_row;
+    uint32_t write;
+    uint32_t indirect;             /* 1: read as launch arguments (written by prepare.comp alone) */
+    const tandem_weights *weights; /* not NULL: a segment of a record, which may move: address is looked up */
+    uint32_t record;
+    uint32_t segment;
+} vk_range;
+
+/* What a dispatch moves, for program_cost. Row terms count the live rows of `rows`. */
+typedef struct vk_traffic {
+    uint32_t rows; /* TANDEM_ROWS_ALL or _OUT */
+    uint32_t
+        rows_per_pass;     /* the weights are read once per this many rows; 0: rows are read singly (EMBED) */
+    uint64_t weight_bytes; /* of one pass, or of one row */
+    uint64_t weight_bytes_min;
+    uint64_t row_bytes; /* activations and scratch */
+    uint64_t row_flops;
+    const tandem_weights *weights;
+    uint32_t record;
+    const vk_kv_layer *attention; /* not NULL: the keys of this layer are read */
+    const vk_kv_layer *append;    /* not NULL: every row is appended to this layer */
+    uint32_t n_head;
+    uint32_t window;
+    uint32_t rows_per_tile; /* attention: rows that share a load, tiles_per_row times */
+    uint32_t tiles_per_row;
+    uint32_t keys_per_split, max_split;
+    uint64_t split_row_bytes; /* partial results of a row and split, where there is more than one split */
+} vk_traffic;
+
+typedef struct vk_dispatch {
+    uint32_t pipeline;
+    uint32_t step;
+    uint32_t rule; /* launch rule, or TANDEM_NONE: always `groups` */
+    uint32_t groups[3];
+    uint32_t first_range;
+    uint32_t n_range;
+    uint32_t push_bytes;
+    uint8_t push[VK_PUSH_BYTES];
+    vk_traffic traffic;
+} vk_dispatch;
+
+typedef struct vk_step {
+    uint32_t first_dispatch;
+    uint32_t n_dispatch;
+    uint32_t barrier_before;
+    uint32_t n_op;
+    uint32_t ops[8];
+    char kernel[64];
+    char label[64];
+} vk_step;
+
+/* Weights that a run reads and must find complete. */
+typedef struct vk_weight_use {
+    const tandem_weights *weights;
+    uint32_t record;
+} vk_weight_use;
+
+/* A growing array of plain structs. */
+typedef struct vk_list {
+    void *items;
+    uint32_t n;
+    uint32_t capacity;
+} vk_list;
+
+#define VK_AT(list, type, i) (&((type *)(list).items)[i])
+
+/* Adds a zeroed item; NULL: no memory. */
+void *vk_list_add(vk_list *list, size_t item_bytes);
+
+/* Offsets in the workspace. */
+typedef struct vk_layout {
+    uint64_t run, indirect, rules, constants, scratch, end;
+} vk_layout;
+
+struct tandem_program {
+    tandem_context *context;
+    tandem_kit_limits limits; /* what runs keep to */
+    uint32_t precision;
+    vk_list dispatches; /* vk_dispatch; number 0 is prepare.comp, outside the steps */
+    vk_list ranges;     /* vk_range */
+    vk_list steps;      /* vk_step */
+    vk_list rules;      /* launch_rule */
+    vk_list uses;       /* vk_weight_use */
+    tandem_kv *kv;      /* of its ATTENTION ops; NULL: none */
+
+    vk_memory workspace;
+    vk_layout layout;
+    vk_memory tables; /* host: a run block for each pending slot */
+    uint64_t table_bytes;
+
+    VkCommandBuffer prefix[VK_N_PENDING]; /* prepare.comp from the slot's table, first timestamp */
+    VkCommandBuffer main;
+    VkCommandBuffer suffix[VK_N_PENDING]; /* last timestamp */
+    VkCommandBuffer profile; /* main with a timestamp after each step; made by the first PROFILE run */
+    VkQueryPool profile_queries;
+    int profile_ready;
+};
+
+/* ---- program.c ---- */
+tandem_status vk_program_create(tandem_context *context, const tandem_program_desc *desc,
+                                tandem_program **program, tandem_error *error);
+void vk_program_destroy(tandem_program *program);
+tandem_status vk_program_step_count(const tandem_program *program, uint32_t *n, tandem_error *error);
+tandem_status vk_program_step(const tandem_program *program, uint32_t step, tandem_step *info,
+                              tandem_error *error);
+/* ---- supports.c ---- */
+
+/* Takes an op and, for a MATMUL that has one, its prologue. */
+tandem_status vk_take_op(tandem_kit_op *taken, tandem_op_stream *prologue, const tandem_op *op,
+                         uint32_t op_index, tandem_error *error);
+/* The predicate behind `supports` and program_create, for a valid op. */
+tandem_status vk_supports_op(tandem_context *context, const tandem_kit_op *op, uint32_t precision,
+                             uint32_t op_index, tandem_error *error);
+tandem_status vk_supports(tandem_context *context, const tandem_op *op, uint32_t precision,
+                          tandem_error *error);
+/* ---- cost.c ---- */
+tandem_status vk_program_cost(const tandem_program *program, const tandem_run *run, tandem_cost *const *costs,
+                              uint32_t n_step, tandem_error *error);
+/* ---- run.c ---- */
+tandem_status vk_run(tandem_program *program, const tandem_run *run, tandem_ticket *ticket,
+                     tandem_error *error);
+/* Writes a valid run into the slot's table; returns the bytes written. */
+uint64_t vk_run_fill_table(const tandem_program *program, const tandem_run *run, uint32_t slot);
+/* ---- ticket.c ---- */
+tandem_status vk_wait(tandem_context *context, tandem_ticket ticket, uint64_t timeout_ns,
+                      tandem_error *error);
+tandem_status vk_times(tandem_context *context, tandem_ticket ticket, tandem_times *times,
+                       tandem_error *error);
+tandem_status vk_step_times(tandem_context *context, tandem_ticket ticket, uint64_t *ns, uint32_t n_step,
+                            tandem_error *error);
+
+/* ---- hazard.c ---- */
+
+/* The bytes of a range now: a moving one is looked up. */
+vk_range vk_range_resolve(const vk_range *range);
+/* 1: some byte belongs to both. Exact. */
+int vk_ranges_overlap(const vk_range *a, const vk_range *b);
+/* 1: one of the two dispatches writes what the other touches. */
+int vk_dispatches_conflict(const tandem_program *program, uint32_t a, uint32_t b);
+/* Sets barrier_before of every step: exactly where a hazard with dispatches since the last barrier is.
+ * INTERNAL: two dispatches of one step conflict. */
+tandem_status vk_place_barriers(tandem_program *program, tandem_error *error);
+/* Checks a list of barriers (barrier[i]: before step i) by looking at every pair of dispatches: conflicting
+ * ones must have a barrier between, and every barrier must be the only one between some conflicting pair.
+ * Returns the number of faults; the first one as a sentence. */
+uint32_t vk_check_barriers(const tandem_program *program, const uint8_t *barrier, char *sentence,
+                           size_t room);
+
+/* ---- record.c ---- */
+tandem_status vk_program_record(tandem_program *program, tandem_error *error);
+/* One dispatch, for tests; number 0 (prepare.comp) reads the table of slot 0. */
+void vk_record_one(const tandem_program *program, VkCommandBuffer commands, uint32_t index);
+tandem_status vk_program_record_profile(tandem_program *program, tandem_error *error);
+
+#endif

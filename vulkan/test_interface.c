@@ -1,0 +1,106 @@
+/* test_interface.c: the inside of the plugin, for its tests. */
+#include "test_interface.h"
+#include "loops.h"
+#include "ticket.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static uint32_t n_messages(void) {
+    return atomic_load(&vk_the_plugin.n_messages);
+}
+
+static void inject(uint64_t n, int32_t result) {
+    vk_fault *fault = &vk_the_plugin.fault;
+    atomic_store(&fault->countdown, 0);
+    atomic_store(&fault->n_calls, 0);
+    atomic_store(&fault->result, result);
+    atomic_store(&fault->countdown, n);
+}
+
+static uint64_t n_calls(void) {
+    return atomic_load(&vk_the_plugin.fault.n_calls);
+}
+
+static uint32_t dispatch_count(const tandem_program *program) {
+    return program->dispatches.n;
+}
+
+static void get_dispatch(const tandem_program *program, uint32_t index, vk_test_dispatch *out) {
+    const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, index);
+    const vk_pipeline *pipeline = &program->context->pipelines->items[dispatch->pipeline];
+    memset(out, 0, sizeof *out);
+    snprintf(out->shader, sizeof out->shader, "%s", pipeline->shader->name);
+    out->n_spec = pipeline->n_spec;
+    memcpy(out->spec, pipeline->spec, sizeof pipeline->spec);
+    out->step = index == 0 ? TANDEM_NONE : dispatch->step;
+    out->n_range = dispatch->n_range;
+    out->loop_iterations = vk_loop_iterations(program, index);
+}
+
+static void get_range(const tandem_program *program, uint32_t dispatch, uint32_t index, vk_test_range *out) {
+    const vk_dispatch *d = VK_AT(program->dispatches, vk_dispatch, dispatch);
+    vk_range range = vk_range_resolve(VK_AT(program->ranges, vk_range, d->first_range + index));
+    *out = (vk_test_range){range.address, range.row_bytes, range.stride,
+                           range.n_row,   range.write,     range.weights != NULL};
+}
+
+static int ranges_overlap(const vk_test_range *a, const vk_test_range *b) {
+    const vk_range x = {
+        .address = a->address, .row_bytes = a->row_bytes, .stride = a->stride, .n_row = a->n_row};
+    const vk_range y = {
+        .address = b->address, .row_bytes = b->row_bytes, .stride = b->stride, .n_row = b->n_row};
+    return vk_ranges_overlap(&x, &y);
+}
+
+static uint32_t check_barriers(const tandem_program *program, uint32_t drop, uint32_t add, char *sentence,
+                               size_t room) {
+    uint8_t *barrier = vk_alloc(program->steps.n);
+    if (!barrier)
+        return UINT32_MAX;
+    for (uint32_t i = 0; i < program->steps.n; i++)
+        barrier[i] = (i != drop && VK_AT(program->steps, vk_step, i)->barrier_before) || i == add;
+    uint32_t n_fault = vk_check_barriers(program, barrier, sentence, room);
+    vk_free(barrier);
+    return n_fault;
+}
+
+static tandem_status begin_run(tandem_program *program, const tandem_run *run, tandem_error *error) {
+    tandem_status status = vk_wait_all(program->context, error);
+    if (status == TANDEM_OK)
+        vk_run_fill_table(program, run, 0);
+    return status;
+}
+
+static tandem_status run_dispatch(tandem_program *program, uint32_t index, tandem_error *error) {
+    VkCommandBuffer commands;
+    tandem_status status = vk_commands_begin(program->context, &commands, error);
+    if (status != TANDEM_OK)
+        return status;
+    vk_record_one(program, commands, index);
+    status = vk_commands_end(program->context, error);
+    if (status == TANDEM_OK)
+        status = vk_wait_all(program->context, error);
+    return status;
+}
+
+static int allocation(const tandem_context *context, uint32_t index, uint64_t *address, uint64_t *bytes,
+                      void **pointer) {
+    return vk_memory_block(context, index, address, bytes, pointer);
+}
+
+const vk_test_interface vk_the_test_interface = {
+    .struct_size = sizeof(vk_test_interface),
+    .n_pending = VK_N_PENDING,
+    .n_messages = n_messages,
+    .inject = inject,
+    .n_calls = n_calls,
+    .dispatch_count = dispatch_count,
+    .dispatch = get_dispatch,
+    .range = get_range,
+    .ranges_overlap = ranges_overlap,
+    .check_barriers = check_barriers,
+    .begin_run = begin_run,
+    .run_dispatch = run_dispatch,
+    .allocation = allocation,
+};

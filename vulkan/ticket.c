@@ -1,0 +1,141 @@
+/* ticket.c: waiting, and device times. */
+#include "ticket.h"
+
+#include <string.h>
+
+static vk_ticket *entry_of(tandem_context *context, tandem_ticket ticket) {
+    return &context->tickets[ticket % VK_N_TICKET];
+}
+
+uint64_t vk_ticks_to_ns(const tandem_context *context, uint64_t ticks) {
+    uint32_t bits = context->device.timestamp_bits;
+    if (bits < 64)
+        ticks &= ((uint64_t)1 << bits) - 1;
+    return (uint64_t)((double)ticks * (double)context->device.timestamp_period);
+}
+
+/* The device times of a run that has ended. A failed query leaves them unknown. */
+static void read_times(tandem_context *context, vk_ticket *entry) {
+    uint64_t ticks[2];
+    VkResult result =
+        context->vk.GetQueryPoolResults(context->handle, context->timestamps, 2 * entry->slot, 2,
+                                        sizeof ticks, ticks, sizeof ticks[0], VK_QUERY_RESULT_64_BIT);
+    if (result != VK_SUCCESS)
+        return;
+    entry->begin = vk_ticks_to_ns(context, ticks[0]);
+    entry->end = vk_ticks_to_ns(context, ticks[1]);
+    if (context->last_run_end != 0 && entry->begin > context->last_run_end)
+        entry->gap_ns = entry->begin - context->last_run_end;
+    context->last_run_end = entry->end;
+}
+
+void vk_tickets_collect(tandem_context *context) {
+    while (context->first_unfinished <= context->last_ticket) {
+        vk_ticket *entry = entry_of(context, context->first_unfinished);
+        if (!vk_is_done(context, entry->serial))
+            return;
+        if (entry->slot != TANDEM_NONE) {
+            read_times(context, entry);
+            context->slot_ticket[entry->slot] = 0;
+        }
+        entry->finished = 1;
+        context->first_unfinished++;
+    }
+}
+
+vk_ticket *vk_ticket_issue(tandem_context *context) {
+    tandem_ticket ticket = ++context->last_ticket;
+    vk_ticket *entry = entry_of(context, ticket);
+    if (ticket > VK_N_TICKET && !entry->finished) {
+        vk_drain(context);
+        context->last_ticket--; /* the new one is not in the ring yet */
+        vk_tickets_collect(context);
+        context->last_ticket++;
+    }
+    vk_free(entry->step_ns);
+    memset(entry, 0, sizeof *entry);
+    entry->ticket = ticket;
+    entry->slot = TANDEM_NONE;
+    return entry;
+}
+
+/* The entry of a ticket, or NULL with a status: never issued, or forgotten. */
+static vk_ticket *find(tandem_context *context, tandem_ticket ticket, tandem_status *status,
+                       tandem_error *error) {
+    if (ticket == 0 || ticket > context->last_ticket) {
+        *status = tandem_kit_fail(error, TANDEM_E_INVALID, "Ticket %llu was never issued",
+                                  (unsigned long long)ticket);
+        return NULL;
+    }
+    vk_ticket *entry = entry_of(context, ticket);
+    if (entry->ticket == ticket)
+        return entry;
+    *status = tandem_kit_fail(error, TANDEM_E_INVALID, "The times of ticket %llu are forgotten: %u are kept",
+                              (unsigned long long)ticket, VK_N_TICKET);
+    return NULL;
+}
+
+tandem_status vk_wait(tandem_context *context, tandem_ticket ticket, uint64_t timeout_ns,
+                      tandem_error *error) {
+    tandem_status status = vk_context_check(context, error);
+    if (status != TANDEM_OK)
+        return status;
+    uint64_t serial = context->serial;
+    if (ticket != TANDEM_TICKET_ALL) {
+        vk_ticket *entry = find(context, ticket, &status, NULL);
+        if (ticket == 0 || ticket > context->last_ticket)
+            return tandem_kit_fail(error, TANDEM_E_INVALID, "Ticket %llu was never issued",
+                                   (unsigned long long)ticket);
+        if (!entry)
+            return TANDEM_OK; /* replaced in the ring, hence ended */
+        serial = entry->serial;
+    }
+    status = vk_wait_serial(context, serial, timeout_ns, error);
+    if (status == TANDEM_OK)
+        vk_tickets_collect(context);
+    return status;
+}
+
+/* The entry of a run that has ended. */
+static vk_ticket *find_finished(tandem_context *context, tandem_ticket ticket, tandem_status *status,
+                                tandem_error *error) {
+    *status = vk_context_check(context, error);
+    if (*status != TANDEM_OK)
+        return NULL;
+    vk_tickets_collect(context);
+    vk_ticket *entry = find(context, ticket, status, error);
+    if (entry && !entry->finished) {
+        *status = tandem_kit_fail(error, TANDEM_E_TIMEOUT, "Ticket %llu has not ended yet",
+                                  (unsigned long long)ticket);
+        return NULL;
+    }
+    return entry;
+}
+
+tandem_status vk_times(tandem_context *context, tandem_ticket ticket, tandem_times *times,
+                       tandem_error *error) {
+    tandem_status status;
+    const vk_ticket *entry = find_finished(context, ticket, &status, error);
+    if (!entry)
+        return status;
+    tandem_times filled = {.n_step = entry->n_step,
+                           .device_ns = entry->end > entry->begin ? entry->end - entry->begin : 0,
+                           .gap_ns = entry->gap_ns,
+                           .host_ns = entry->host_ns,
+                           .upload_bytes = entry->upload_bytes};
+    return TANDEM_KIT_GIVE(tandem_times, times, &filled, error);
+}
+
+tandem_status vk_step_times(tandem_context *context, tandem_ticket ticket, uint64_t *ns, uint32_t n_step,
+                            tandem_error *error) {
+    tandem_status status;
+    const vk_ticket *entry = find_finished(context, ticket, &status, error);
+    if (!entry)
+        return status;
+    if (!entry->step_ns || !ns || n_step != entry->n_step)
+        return tandem_kit_fail(error, TANDEM_E_INVALID,
+                               "Ticket %llu has times of %u steps (profile runs have them), not of %u",
+                               (unsigned long long)ticket, entry->n_step, n_step);
+    memcpy(ns, entry->step_ns, n_step * sizeof *ns);
+    return TANDEM_OK;
+}

@@ -1,0 +1,16 @@
+/* ticket.h: the life of a ticket, from issue to its times. */
+#ifndef VK_TICKET_H
+#define VK_TICKET_H
+
+#include "program.h"
+
+/* The next ticket, zeroed but for its number. The one that it replaces has ended. */
+vk_ticket *vk_ticket_issue(tandem_context *context);
+
+/* Reads the times of the runs that have ended and frees their slots. */
+void vk_tickets_collect(tandem_context *context);
+
+/* Device ticks as nanoseconds. */
+uint64_t vk_ticks_to_ns(const tandem_context *context, uint64_t ticks);
+
+#endif

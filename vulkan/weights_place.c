@@ -1,0 +1,107 @@
+/* weights_place.c: moves a record between device and host while runs are pending.
+ *
+ * The copy and the new table entries are one submit, behind the runs before and before the runs after. Runs
+ * find the record through the table, so the pending ones read the old place, which is freed after them.
+ */
+#include "ticket.h"
+#include "weights.h"
+
+/* The table is edited inside the command buffer: at most this many bytes, by Vulkan's limit on such edits. */
+#define MAX_UPDATE_BYTES 65536u
+
+static void record_table(tandem_weights *weights, uint32_t record, VkCommandBuffer commands,
+                         const uint64_t *entries) {
+    uint64_t bytes = weights->n_segment * sizeof(uint64_t);
+    uint64_t offset = weights->table.offset + record * bytes;
+    for (uint64_t done = 0; done < bytes;) {
+        uint64_t n = bytes - done < MAX_UPDATE_BYTES ? bytes - done : MAX_UPDATE_BYTES;
+        weights->context->vk.CmdUpdateBuffer(commands, weights->table.buffer, offset + done, n,
+                                             (const char *)entries + done);
+        done += n;
+    }
+}
+
+static void record_copies(tandem_weights *weights, VkCommandBuffer commands, const vk_memory *from,
+                          const vk_memory *to) {
+    for (uint32_t i = 0; i < weights->n_part; i++) {
+        VkBufferCopy region = {from[i].offset, to[i].offset, weights->part_bytes[i]};
+        weights->context->vk.CmdCopyBuffer(commands, from[i].buffer, to[i].buffer, 1, &region);
+    }
+}
+
+/* Submits the move; `copy`: the bytes are not at the target yet. */
+static tandem_status submit_move(tandem_weights *weights, uint32_t record, uint32_t placement, int copy,
+                                 tandem_error *error) {
+    vk_record *r = &weights->records[record];
+    uint32_t old = r->placement;
+    VkCommandBuffer commands;
+    uint64_t *entries = vk_alloc(weights->n_segment * sizeof *entries);
+    if (!entries)
+        return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory to edit the table of weights");
+    tandem_status status = vk_commands_begin(weights->context, &commands, error);
+    if (status == TANDEM_OK) {
+        if (copy && placement == TANDEM_PLACE_DEVICE)
+            record_copies(weights, commands, r->host, r->device);
+        else if (copy)
+            record_copies(weights, commands, r->device, r->host);
+        r->placement = placement;
+        vk_table_entries(weights, record, entries);
+        record_table(weights, record, commands, entries);
+        status = vk_commands_end(weights->context, error);
+        if (status != TANDEM_OK)
+            r->placement = old;
+    }
+    vk_free(entries);
+    return status;
+}
+
+static tandem_status move_record(tandem_weights *weights, uint32_t record, uint32_t placement,
+                                 tandem_error *error) {
+    vk_record *r = &weights->records[record];
+    int to_device = placement == TANDEM_PLACE_DEVICE;
+    vk_memory **target = to_device ? &r->device : &r->host;
+    int copy = *target == NULL;
+    tandem_status status = TANDEM_OK;
+    vk_memory_collect(weights->context, 0);
+    if (copy)
+        status = vk_storage_create(weights, placement, target, error);
+    if (status != TANDEM_OK)
+        return status;
+    status = submit_move(weights, record, placement, copy, error);
+    if (status != TANDEM_OK) {
+        if (copy)
+            vk_storage_release(weights, target, 1);
+        return status;
+    }
+    *(to_device ? &weights->n_on_device : &weights->n_on_host) += (uint32_t)copy;
+    if (!to_device) {
+        vk_storage_release(weights, &r->device, 1);
+        weights->n_on_device--;
+    }
+    /* A record that lived on the host keeps its home copy there: going back costs a table entry. */
+    return TANDEM_OK;
+}
+
+tandem_status vk_weights_place(tandem_weights *weights, uint32_t record, uint32_t placement,
+                               tandem_ticket *ticket, tandem_error *error) {
+    if (!weights)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "The weights are NULL");
+    tandem_status status = vk_context_check(weights->context, error);
+    if (status != TANDEM_OK)
+        return status;
+    if (record >= weights->n_record || placement > TANDEM_PLACE_HOST)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "Record %u of %u to placement %u", record,
+                               weights->n_record, placement);
+    if (!weights->records[record].complete)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "Record %u has missing rows and cannot be moved",
+                               record);
+    if (weights->records[record].placement != placement)
+        status = move_record(weights, record, placement, error);
+    if (status != TANDEM_OK)
+        return status;
+    vk_ticket *issued = vk_ticket_issue(weights->context);
+    issued->serial = weights->context->serial;
+    if (ticket)
+        *ticket = issued->ticket;
+    return TANDEM_OK;
+}

@@ -11,6 +11,8 @@
 #define MAGIC "TANDEMKV"
 #define IMAGE_VERSION 1u
 
+#define PLUGIN "reference\0\0\0\0\0\0" /* 16 bytes */
+
 typedef struct image_header {
     char magic[8];
     char plugin[16];
@@ -104,7 +106,7 @@ tandem_status ref_kv_export(tandem_kv *kv, uint32_t slot, void *target, uint64_t
                                (unsigned long long)needed, (unsigned long long)(target ? bytes : 0));
     ref_drain(kv->context);
 
-    image_header header = {.plugin = "reference",
+    image_header header = {.plugin = PLUGIN,
                            .version = IMAGE_VERSION,
                            .layout = TANDEM_KV_LAYOUT_KV,
                            .n_layer = kv->n_layer,
@@ -148,13 +150,12 @@ static tandem_status check_image(const tandem_kv *kv, const unsigned char *sourc
     memcpy(header, source, sizeof *header);
     if (memcmp(header->magic, MAGIC, sizeof header->magic) != 0)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "the bytes are no image of a cache");
-    header->plugin[sizeof header->plugin - 1] = 0;
-    if (strcmp(header->plugin, "reference") != 0 || header->version != IMAGE_VERSION ||
+    if (memcmp(header->plugin, PLUGIN, sizeof header->plugin) != 0 || header->version != IMAGE_VERSION ||
         header->layout != TANDEM_KV_LAYOUT_KV)
-        return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
-                               "the image is of plugin '%s' version %u layout %u, not of 'reference' %u %u",
-                               header->plugin, header->version, header->layout, IMAGE_VERSION,
-                               TANDEM_KV_LAYOUT_KV);
+        return tandem_kit_fail(
+            error, TANDEM_E_UNSUPPORTED,
+            "the image is of plugin '%.16s' version %u layout %u, not of 'reference' %u %u", header->plugin,
+            header->version, header->layout, IMAGE_VERSION, TANDEM_KV_LAYOUT_KV);
     if (header->n_layer != kv->n_layer || header->max_chunk != kv->max_chunk ||
         bytes < sizeof *header + table_bytes)
         return tandem_kit_fail(error, TANDEM_E_INVALID,

@@ -215,8 +215,11 @@ static int run_sweep(const sweep_options *o) {
     int failed = run_columns(&run);
     catch_interrupts(SIG_DFL);
     progress_end(&run.progress);
-    int code = o->common.json ? sweep_print_json(&run) : sweep_print_table(&run, stdout);
-    fprintf(stderr, "tandem sweep: journal %s\n", o->journal);
+    int code = failed;
+    if (run.keys.n && j.n_row) {
+        code = o->common.json ? sweep_print_json(&run) : sweep_print_table(&run, stdout);
+        fprintf(stderr, "tandem sweep: the journal is %s.\n", o->journal);
+    }
     options_free_texts(&run.keys);
     journal_close(&j);
     if (sweep_interrupted) {

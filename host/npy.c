@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define NPY_HEADER_BYTES 128
@@ -38,6 +39,8 @@ bool npy_write_row(npy_writer *w, const float *row) {
 bool npy_close(npy_writer *w) {
     if (!w->file)
         return true;
+    struct stat info;
+    bool regular = fstat(fileno(w->file), &info) == 0 && S_ISREG(info.st_mode);
     errno = 0;
     bool good = fflush(w->file) == 0 && !ferror(w->file);
     int code = errno;
@@ -48,7 +51,7 @@ bool npy_close(npy_writer *w) {
     w->file = NULL;
     if (good && w->n_written != w->n_row)
         good = false;
-    if (!good)
+    if (!good && regular) /* never a device that was named as the file */
         unlink(w->path);
     errno = code;
     return good;

@@ -69,34 +69,6 @@ bool parse_float(const char *text, float *value) {
     return true;
 }
 
-bool parse_u32_list(const char *text, uint32_t **values, size_t *n) {
-    size_t room = 1;
-    *n = 0;
-    for (const char *c = text; *c; c++)
-        room += *c == ',';
-    uint32_t *list = malloc(room * sizeof *list);
-    if (!list)
-        return false;
-    for (size_t i = 0; i < room; i++) {
-        size_t length = strcspn(text, ",");
-        char digits[16];
-        if (length == 0 || length >= sizeof digits) {
-            free(list);
-            return false;
-        }
-        memcpy(digits, text, length);
-        digits[length] = 0;
-        if (!parse_u32(digits, &list[i])) {
-            free(list);
-            return false;
-        }
-        text += length + 1;
-    }
-    *values = list;
-    *n = room;
-    return true;
-}
-
 void options_common(common_options *c, uint32_t which, option *t) {
     if (which & COMMON_PLUGIN) {
         *t++ = (option){"plugin", 0, OPTION_TEXT, &c->plugin, "NAME|PATH",

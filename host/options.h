@@ -95,7 +95,4 @@ bool parse_u32(const char *text, uint32_t *value);
 bool parse_bytes(const char *text, uint64_t *value);
 bool parse_float(const char *text, float *value);
 
-/* "1,2,3" into a new array. False, with *n = 0, on anything else. */
-bool parse_u32_list(const char *text, uint32_t **values, size_t *n);
-
 #endif

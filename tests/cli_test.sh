@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# The program from outside: exit codes, one sentence for every refusal, journals that survive.
+# usage: tests/cli_test.sh PATH/TO/tandem     needs the plugins where the program finds them
+set -uo pipefail
+tandem=$(realpath "$1")
+library=$(dirname "$tandem")/../lib
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 3
+failed=0 passed=0
+
+fail() {
+    echo "FAILED: $1"
+    sed 's/^/    /' "$work/err" | head -n 5
+    failed=$((failed + 1))
+}
+
+# expect CODE PATTERN ARGUMENT...: the exit code, and for refusals exactly one line on standard error that matches.
+expect() {
+    local code=$1 pattern=$2 got=0
+    shift 2
+    timeout 120 "$tandem" "$@" >"$work/out" 2>"$work/err" </dev/null || got=$?
+    if [ $got -ne "$code" ]; then
+        fail "tandem $* : exit code $got, expected $code"
+    elif [ "$code" -ge 2 ] && [ "$(wc -l <"$work/err")" -ne 1 ]; then
+        fail "tandem $* : $(wc -l <"$work/err") lines on standard error, expected 1"
+    elif [ "$code" -ge 2 ] && ! grep -q '\.$' "$work/err"; then
+        fail "tandem $* : the sentence does not end"
+    elif [ -n "$pattern" ] && ! grep -Eq -- "$pattern" "$work/out" "$work/err"; then
+        fail "tandem $* : no '$pattern'"
+    else
+        passed=$((passed + 1))
+    fi
+}
+check() { # check WHAT COMMAND...
+    local what=$1
+    shift
+    if "$@" >"$work/err" 2>&1; then passed=$((passed + 1)); else fail "$what"; fi
+}
+rows() { # rows FILE STATUS: how many
+    grep -c "\"status\":\"$2\"" "$1" || true
+}
+
+# Six layers: the sixth is global.
+tiny=(-m gemma3-270m --layers 6 --vocab 512 --d-model 64 --d-ff 64 --heads 2 --head-dim 32 --window 32)
+cpu=(--plugin reference --threads 2)
+
+# ---- usage ----
+expect 2 "no command 'nosuchcommand'" nosuchcommand
+expect 0 'exit codes|Exit codes' --help
+expect 0 'tandem 0' --version
+for command in devices inspect generate eval tokenize perplexity synth sweep; do
+    expect 0 "usage: tandem $command" $command --help
+    expect 2 "no option '--nosuch'" $command --nosuch
+done
+expect 2 "'12x' is no value for --ctx" generate "${tiny[@]}" "${cpu[@]}" --tokens 1 --ctx 12x
+expect 2 "'0' is no value for --ctx" generate "${tiny[@]}" "${cpu[@]}" --tokens 1 --ctx 0
+expect 2 "'f64' is no value for --kv" generate "${tiny[@]}" "${cpu[@]}" --tokens 1 --kv f64
+expect 2 "'12Q' is no value for --memory-cap" generate "${tiny[@]}" "${cpu[@]}" --tokens 1 --memory-cap 12Q
+expect 2 -- '--n needs a value' generate "${tiny[@]}" -n
+expect 2 'one argument too many' generate extra
+expect 2 'either -p TEXT or --tokens' generate "${tiny[@]}"
+expect 2 "'512' is no token id" generate "${tiny[@]}" "${cpu[@]}" --tokens 512
+expect 2 "'x' is no token id" eval "${tiny[@]}" "${cpu[@]}" --tokens 1,x
+expect 2 'no vocabulary' generate "${tiny[@]}" "${cpu[@]}" -p hello
+expect 2 'do not fit a context of 4' generate "${tiny[@]}" "${cpu[@]}" --tokens 1,2,3,4,5 --ctx 4
+expect 2 'Cache types are' sweep "${tiny[@]}" --kv f64
+expect 2 'Depths are' sweep "${tiny[@]}" --depth 12x
+expect 2 '.' synth gemma3-270m -o x.gguf --quant NOSUCH
+expect 2 '.' synth nosuchpreset -o x.gguf
+
+# ---- environment ----
+expect 3 'nosuch.gguf' inspect nosuch.gguf
+echo 'this is no model at all, but it is long enough to have a header' >bad.gguf
+expect 3 'bad.gguf' inspect bad.gguf
+expect 3 'bad.gguf' generate -m bad.gguf -p hello "${cpu[@]}"
+expect 0 '' synth gemma3-270m --layers 6 --vocab 512 --d-model 64 --d-ff 64 --heads 2 --head-dim 32 --window 32 -o good.gguf
+head -c 40000 good.gguf >short.gguf
+expect 3 'short.gguf' eval -m short.gguf --tokens 1,2 "${cpu[@]}"
+expect 3 'vocabulary|tokenizer' generate -m good.gguf -p hello "${cpu[@]}"
+expect 3 'libnosuch.so' generate "${tiny[@]}" --tokens 1 --plugin ./libnosuch.so
+expect 3 'nosuchplugin' generate "${tiny[@]}" --tokens 1 --plugin nosuchplugin
+expect 3 'good.gguf|shared library' generate "${tiny[@]}" --tokens 1 --plugin ./good.gguf
+expect 3 'tandem_backend_query' generate "${tiny[@]}" --tokens 1 --plugin "$library/libtandem.so"
+expect 3 "none is '9'" generate "${tiny[@]}" --tokens 1 "${cpu[@]}" --device 9
+expect 3 'none is' generate "${tiny[@]}" --tokens 1 "${cpu[@]}" --device 00000000-0000-0000-0000-000000000001
+expect 3 '/nonexistent/l.npy' eval "${tiny[@]}" "${cpu[@]}" --tokens 1,2 --logits /nonexistent/l.npy
+expect 3 '/dev/full.*No space' eval "${tiny[@]}" "${cpu[@]}" --tokens 1,2 --logits /dev/full
+expect 3 '/dev/full.*No space' sweep "${tiny[@]}" "${cpu[@]}" --journal /dev/full --samples 1 --chunks 1 --batch 8
+expect 3 '/nonexistent' sweep "${tiny[@]}" "${cpu[@]}" --journal /nonexistent/j.jsonl
+expect 3 'nosuch.txt' eval "${tiny[@]}" "${cpu[@]}" --tokens @nosuch.txt
+check '/dev/full is still there' test -c /dev/full
+if "$tandem" --help >/dev/full 2>"$work/err"; then fail 'a full standard output was not noticed'; fi
+grep -q 'standard output cannot be written' "$work/err" || fail 'a full standard output was not named'
+if [ -e "$library/libtandem_vulkan.so" ]; then
+    export VK_DRIVER_FILES=/nonexistent.json VK_ICD_FILENAMES=/nonexistent.json
+    expect 3 '[Vv]ulkan' generate "${tiny[@]}" --tokens 1
+    unset VK_DRIVER_FILES VK_ICD_FILENAMES
+fi
+
+# ---- memory ----
+expect 4 'memory cap of 1.00 MiB' generate "${tiny[@]}" "${cpu[@]}" --tokens 1 --memory-cap 1M --ctx 262144
+expect 4 'positions needs' generate -m gemma3-270m --tokens 1 "${cpu[@]}" --ctx 1048576 --kv f32 --memory-cap 300M
+
+# ---- results ----
+expect 0 '"kind"' devices --plugin reference --json
+expect 0 '^[0-9,]+$' generate "${tiny[@]}" "${cpu[@]}" --tokens 2,5,7 -n 12
+cp out first
+expect 0 '^[0-9,]+$' generate -m good.gguf "${cpu[@]}" --tokens 2,5,7 -n 12
+check 'a preset and its file make the same tokens' cmp first out
+printf '2, 5\n7 9' >tokens.txt
+expect 0 '^3 9 ' eval "${tiny[@]}" "${cpu[@]}" --tokens @tokens.txt --logits l.npy
+check 'logits have 128 bytes of header and 4 rows' test "$(stat -c %s l.npy)" -eq $((128 + 4 * 512 * 4))
+check 'the header is NumPy'"'"'s' grep -q "'shape': (4, 512)" l.npy
+expect 0 'steps' inspect "${tiny[@]}" --steps "${cpu[@]}"
+expect 0 'n_layer' inspect "${tiny[@]}" --json
+
+# ---- sweep: journal, resume, memory, crash, interruption ----
+sweep=(sweep "${tiny[@]}" "${cpu[@]}" --samples 2 --chunks 1 --batch 16)
+expect 0 '4 cells measured' "${sweep[@]}" --depth 0,64 -j a.jsonl
+check 'four cells are in the journal' test "$(rows a.jsonl done)" -eq 4
+expect 0 '6 cells measured' "${sweep[@]}" --depth 0,64,96 -j a.jsonl
+check 'a rerun measured the two new ones only' test "$(rows a.jsonl done)" -eq 6
+printf '{"schema":"tandem-sweep","version":1,"row":"ce' >>a.jsonl
+expect 0 '6 cells measured' "${sweep[@]}" --depth 0,64,96 -j a.jsonl
+expect 0 'beyond memory' "${sweep[@]}" --depth 0,1000K --memory-cap 16M -j b.jsonl
+check 'what fits was measured' test "$(rows b.jsonl done)" -eq 2
+check 'what does not fit is a row' test "$(rows b.jsonl out_of_memory)" -eq 2
+expect 4 'beyond memory' "${sweep[@]}" --depth 1000K --memory-cap 16M -j c.jsonl
+expect 3 "none is '9'" sweep "${tiny[@]}" --plugin reference --device 9 -j d.jsonl
+expect 1 'no answer in 1 s' sweep -m gemma3-270m --layers 6 --vocab 4096 "${cpu[@]}" --depth 32K,64K --phase decode --timeout 1 -j e.jsonl --json
+check 'the deeper cell was skipped' test "$(rows e.jsonl skipped)" -eq 1
+
+# slow FILE: a sweep in the background whose second cell takes long
+slow() {
+    "$tandem" sweep -m gemma3-270m --layers 6 --vocab 4096 "${cpu[@]}" --samples 2 --chunks 1 --batch 32 --phase decode \
+        --depth 0,16K -j "$1" >"$work/out" 2>"$work/err" &
+    parent=$!
+    for _ in $(seq 300); do
+        [ "$(rows "$1" done 2>/dev/null)" = 1 ] && return
+        sleep 0.1
+    done
+    fail "no first cell in 30 s"
+}
+slow f.jsonl
+kill -SEGV "$(pgrep -P $parent)"
+wait $parent
+check 'a crash makes exit code 1' test $? -eq 1
+check 'a crashed child is a row' grep -q '"status":"crash".*signal 11' f.jsonl
+slow g.jsonl
+kill -INT $parent
+wait $parent
+check 'an interrupted sweep ends by the signal' test $? -eq 130
+check 'finished cells are kept' test "$(rows g.jsonl done)" -eq 1
+check 'no child is left' test -z "$(pgrep -P $parent)"
+
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]

@@ -78,7 +78,8 @@ typedef struct tandem_error {
 #define TANDEM_TYPE_BF16 30u
 #define TANDEM_TYPE_MXFP4 39u
 
-/* How activations are rounded before a matrix product; stated by the program, never mixed in a comparison. */
+/* How activations are rounded before a matrix product (to the bit: tandem/quants.h); stated by the program, never mixed
+ * in a comparison. */
 #define TANDEM_PRECISION_EXACT 0u /* f32 activations */
 #define TANDEM_PRECISION_F16 1u   /* each row scaled by a power of two, rounded to f16, unscaled */
 #define TANDEM_PRECISION_Q8 2u    /* groups of 32: d = max|x| / 127, q = rint(x / d), y = d q */

@@ -115,7 +115,7 @@ check 'the header is NumPy'"'"'s' grep -q "'shape': (4, 512)" l.npy
 expect 0 'steps' inspect "${tiny[@]}" --steps "${cpu[@]}"
 expect 0 'n_layer' inspect "${tiny[@]}" --json
 
-# ---- sweep: journal, resume, memory, crash, interruption ----
+# ---- sweep: journal, resume, memory ----
 sweep=(sweep "${tiny[@]}" "${cpu[@]}" --samples 2 --chunks 1 --batch 16)
 expect 0 '4 cells measured' "${sweep[@]}" --depth 0,64 -j a.jsonl
 check 'four cells are in the journal' test "$(rows a.jsonl done)" -eq 4
@@ -131,6 +131,26 @@ expect 3 "none is '9'" sweep "${tiny[@]}" --plugin reference --device 9 -j d.jso
 expect 1 'no answer in 1 s' sweep -m gemma3-270m --layers 6 --vocab 4096 "${cpu[@]}" --depth 32K,64K --phase decode --timeout 1 -j e.jsonl --json
 check 'the deeper cell was skipped' test "$(rows e.jsonl skipped)" -eq 1
 
+# ---- sweep: the stamp ----
+# The reference under another name is a plugin that must be checked, and is right.
+mkdir -p bin
+LC_ALL=C sed 's/reference/rEfErEncE/g' "$library/libtandem_reference.so" >libtandem_twin.so
+twin=(sweep "${tiny[@]}" --plugin ./libtandem_twin.so --threads 2 --samples 2 --chunks 1 --batch 16)
+expect 0 'all checked against the reference' "${twin[@]}" -j s.jsonl
+check 'the reference prefix is a row, once' test "$(grep -c '"row":"reference"' s.jsonl)" -eq 1
+check 'the stamp counts 16 equal tokens' grep -q '"top1_equal":16' s.jsonl
+expect 0 'all checked' "${twin[@]}" --depth 32 -j s.jsonl
+check 'the prefix was not computed again' test "$(grep -c '"row":"reference"' s.jsonl)" -eq 1
+LC_ALL=C sed -i 's/"logits":\[\[/&9/' s.jsonl
+expect 1 'WRONG' "${twin[@]}" --again -j s.jsonl
+check 'wrong rows say so' grep -q '"ok":false' s.jsonl
+cp "$tandem" bin/
+alone=$tandem
+tandem=$work/bin/tandem
+expect 1 'UNCHECKED' "${twin[@]}" -j u.jsonl
+tandem=$alone
+
+# ---- sweep: crash, interruption ----
 # slow FILE: a sweep in the background whose second cell takes long
 slow() {
     "$tandem" sweep -m gemma3-270m --layers 6 --vocab 4096 "${cpu[@]}" --samples 2 --chunks 1 --batch 32 --phase decode \

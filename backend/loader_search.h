@@ -5,8 +5,8 @@
 #include <limits.h>
 #include <stddef.h>
 
-/* Folder number `index` of the search order, without a slash at its end. Returns 0 past the last one. A folder that
- * cannot be named (too long, the program's path unknown) comes out as an empty string. */
+/* Folder number `index` of the search order, without a slash at its end. Returns 0 past the last one. A
+ * folder that cannot be named (too long, the program's path unknown) comes out as an empty string. */
 int loader_folder(unsigned index, char folder[PATH_MAX]);
 
 #endif

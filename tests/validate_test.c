@@ -10,6 +10,7 @@
 #include <tandem/growth.h>
 #include <tandem/validate.h>
 
+#include "kit_testing.h"
 #include "validate_world.h"
 
 /* ---- what a refusal must say ---- */
@@ -135,6 +136,70 @@ static void refuses_views_that_do_not_fit(void **state) {
     PROGRAM(VIEW_RANGE, "out", w.desc.max_tokens++);
     PROGRAM(VIEW_RANGE, "y[0]", w.desc.max_out++);
     PROGRAM(VIEW_RANGE, "q_norm", w.attend_op.q_norm.offset = D * 4 - HEAD_DIM * 4 + 4);
+}
+
+/* Random views: whatever the validator accepts lies inside its buffer, counted in arithmetic that cannot
+ * wrap. */
+static void accepts_no_view_beyond_its_buffer(void **state) {
+    (void)state;
+    static const uint64_t values[] = {0,
+                                      16,
+                                      48,
+                                      64,
+                                      256,
+                                      512,
+                                      1024,
+                                      1u << 31,
+                                      1ull << 32,
+                                      1ull << 60,
+                                      1ull << 63,
+                                      UINT64_MAX - 15,
+                                      UINT64_MAX / 7 / 16 * 16};
+    enum { N_VALUE = sizeof values / sizeof *values, N_ROUND = 200000 };
+    uint64_t seed = 1;
+    uint32_t n_accepted = 0;
+    for (uint32_t round = 0; round < N_ROUND; round++) {
+        world w;
+        world_build(&w);
+        const struct {
+            tandem_view *view;
+            uint32_t elements;
+        } views[] = {
+            {&w.output_op.x[0], N_HEAD * HEAD_DIM},
+            {&w.output_op.y[0], D},
+            {&w.attend_op.q, N_HEAD * HEAD_DIM},
+            {&w.attend_op.k, N_KV * HEAD_DIM},
+            {&w.add_op.a, D},
+            {&w.add_op.out, D},
+            {&w.head_op.y[0], N_VOCAB},
+            {&w.topk_op.x, N_VOCAB},
+            {&w.topk_op.out, 8},
+        };
+        enum { N_VIEW = sizeof views / sizeof *views };
+        tandem_view *view = views[test_random(&seed) % N_VIEW].view;
+        if (test_random(&seed) % 2)
+            view->offset = values[test_random(&seed) % N_VALUE];
+        if (test_random(&seed) % 2)
+            view->stride = values[test_random(&seed) % N_VALUE];
+        if (test_random(&seed) % 2)
+            w.desc.max_out = (uint32_t)(test_random(&seed) % (w.desc.max_tokens + 1));
+        if (test_random(&seed) % 2)
+            w.desc.max_tokens = 1 + (uint32_t)(test_random(&seed) % N_TOK);
+        view->buffer->bytes = view->buffer->bytes * (1 + test_random(&seed) % 3) / 2;
+        if (tandem_kit_validate_program(&world_table, &w.desc, NULL) != TANDEM_OK)
+            continue;
+        n_accepted++;
+        for (uint32_t i = 0; i < N_VIEW; i++) {
+            const tandem_view *v = views[i].view;
+            uint32_t n = v->rows == TANDEM_ROWS_OUT ? w.desc.max_out : w.desc.max_tokens;
+            if (n > 0)
+                assert_true((unsigned __int128)v->offset + (unsigned __int128)(n - 1) * v->stride +
+                                4 * views[i].elements <=
+                            v->buffer->bytes);
+        }
+    }
+    print_message("%u of %u accepted\n", n_accepted, (uint32_t)N_ROUND);
+    assert_in_range(n_accepted, N_ROUND / 100, N_ROUND / 2);
 }
 
 static void refuses_outputs_that_overlap(void **state) {
@@ -489,6 +554,7 @@ int main(void) {
         cmocka_unit_test(accepts_a_valid_program_and_states_its_limits),
         cmocka_unit_test(refuses_what_a_program_is_not),
         cmocka_unit_test(refuses_views_that_do_not_fit),
+        cmocka_unit_test(accepts_no_view_beyond_its_buffer),
         cmocka_unit_test(refuses_outputs_that_overlap),
         cmocka_unit_test(accepts_columns_side_by_side_and_an_update_in_place),
         cmocka_unit_test(refuses_bad_streams),

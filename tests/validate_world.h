@@ -1,5 +1,5 @@
-/* validate_world.h: a plugin that has objects and nothing else, and a valid program on it: two layers of a small model
- * and its head. The tests of the validator change one thing of it at a time. */
+/* validate_world.h: a plugin that has objects and nothing else, and a valid program on it: two layers of a
+ * small model and its head. The tests of the validator change one thing of it at a time. */
 #ifndef TANDEM_TESTS_VALIDATE_WORLD_H
 #define TANDEM_TESTS_VALIDATE_WORLD_H
 
@@ -50,8 +50,8 @@ extern const tandem_backend world_table;
 /* Makes everything anew. */
 void world_build(world *w);
 
-/* The same with a valid run of the program: 4 rows at positions 5.. of slot 0, the last two wanted. Returns the status of
- * tandem_kit_program_limits. */
+/* The same with a valid run of the program: 4 rows at positions 5.. of slot 0, the last two wanted. Returns
+ * the status of tandem_kit_program_limits. */
 tandem_status world_build_run(world *w, tandem_error *error);
 
 tandem_matrix_desc world_matrix(uint32_t role, uint64_t n_row, uint64_t n_col);

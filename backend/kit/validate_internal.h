@@ -1,7 +1,7 @@
 /* validate_internal.h: how the rules of one op are checked.
  *
- * A check collects the op's views while the op's own rules are looked at; check_views then applies the rules that all
- * views have in common, and looks for overlaps.
+ * A check collects the op's views while the op's own rules are looked at; check_views then applies the rules
+ * that all views have in common, and looks for overlaps.
  */
 #ifndef TANDEM_KIT_VALIDATE_INTERNAL_H
 #define TANDEM_KIT_VALIDATE_INTERNAL_H
@@ -44,8 +44,8 @@ typedef struct check {
 } check;
 
 /* Refuses by a rule: the sentence from the table, the member, and what was found there. */
-tandem_status check_fail(const check *c, enum tandem_kit_rule rule, const char *member, const char *found, ...)
-    TANDEM_KIT_PRINTF(4, 5);
+tandem_status check_fail(const check *c, enum tandem_kit_rule rule, const char *member, const char *found,
+                         ...) TANDEM_KIT_PRINTF(4, 5);
 
 #define CHECK_TRY(call)                                                                                      \
     do {                                                                                                     \
@@ -55,10 +55,11 @@ tandem_status check_fail(const check *c, enum tandem_kit_rule rule, const char *
     } while (0)
 
 /* Adds a view; index < 0: `name` is the whole member. row_bytes counts for present views only. */
-void check_add_view(check *c, const char *name, int index, const tandem_view *view, view_use use, view_need need,
-                    uint64_t row_bytes);
+void check_add_view(check *c, const char *name, int index, const tandem_view *view, view_use use,
+                    view_need need, uint64_t row_bytes);
 
-/* Presence, row sets, alignment, stride, range, overlaps. out_may_equal_first: view "out" may be exactly view 0. */
+/* Presence, row sets, alignment, stride, range, overlaps. out_may_equal_first: view "out" may be exactly view
+ * 0. */
 tandem_status check_views(check *c, int out_may_equal_first);
 
 /* n f32 in bytes, or UINT64_MAX, which no buffer has. */

@@ -1,4 +1,5 @@
-/* stub.h: a function table in which every slot is present and offers nothing, for plugins that tests make wrong. */
+/* stub.h: a function table in which every slot is present and offers nothing, for plugins that tests make
+ * wrong. */
 #ifndef TANDEM_TESTS_STUB_H
 #define TANDEM_TESTS_STUB_H
 

@@ -1,7 +1,7 @@
 /* tandem/growth.h: the growth rule of tandem/base.h, for both sides.
  *
- * Part of tandem-kit. A struct's `minimum` is the end of the last member that a caller of the first version had to
- * give; what lies behind it counts as zero where it is missing.
+ * Part of tandem-kit. A struct's `minimum` is the end of the last member that a caller of the first version
+ * had to give; what lies behind it counts as zero where it is missing.
  */
 #ifndef TANDEM_GROWTH_H
 #define TANDEM_GROWTH_H
@@ -15,15 +15,16 @@ extern "C" {
 /* No struct of any version is larger; a larger size is an uninitialised one, and is not read. */
 #define TANDEM_KIT_MAX_STRUCT 65536u
 
-/* Copies an input struct into `local` (local_bytes, at least minimum), zero-fills what the caller did not give, and sets
- * local's struct_size to local_bytes. `name` is for messages. `local` is all zero on error.
+/* Copies an input struct into `local` (local_bytes, at least minimum), zero-fills what the caller did not
+ * give, and sets local's struct_size to local_bytes. `name` is for messages. `local` is all zero on error.
  * INVALID: input is NULL, or its struct_size is below minimum or beyond TANDEM_KIT_MAX_STRUCT.
  * UNSUPPORTED: a byte beyond local_bytes is not zero; the message has its offset. */
 tandem_status tandem_kit_take(void *local, uint32_t local_bytes, uint32_t minimum, const void *input,
                               tandem_error *error, const char *name);
 
-/* Copies `local` into an output struct, as far as the caller's struct_size reaches, and stores the size filled there.
- * INVALID: output is NULL, or its struct_size is below minimum or beyond TANDEM_KIT_MAX_STRUCT. */
+/* Copies `local` into an output struct, as far as the caller's struct_size reaches, and stores the size
+ * filled there. INVALID: output is NULL, or its struct_size is below minimum or beyond TANDEM_KIT_MAX_STRUCT.
+ */
 tandem_status tandem_kit_give(void *output, const void *local, uint32_t local_bytes, uint32_t minimum,
                               tandem_error *error, const char *name);
 
@@ -58,9 +59,9 @@ tandem_status tandem_kit_give(void *output, const void *local, uint32_t local_by
 #define TANDEM_KIT_MIN_tandem_op_elementwise TANDEM_KIT_END(tandem_op_elementwise, out)
 
 /* TANDEM_KIT_TAKE(tandem_run, &local, run, error) */
-#define TANDEM_KIT_TAKE(type, local, input, error) \
+#define TANDEM_KIT_TAKE(type, local, input, error)                                                           \
     tandem_kit_take(local, (uint32_t)sizeof(type), TANDEM_KIT_MIN_##type, input, error, #type)
-#define TANDEM_KIT_GIVE(type, output, local, error) \
+#define TANDEM_KIT_GIVE(type, output, local, error)                                                          \
     tandem_kit_give(output, local, (uint32_t)sizeof(type), TANDEM_KIT_MIN_##type, error, #type)
 
 /* Any op. */
@@ -77,9 +78,10 @@ typedef union tandem_kit_op {
 /* "MATMUL", or "unknown". */
 const char *tandem_kit_op_name(uint32_t kind);
 
-/* Takes an op of any kind (a MATMUL's prologue stays a pointer to the caller's struct). op_index goes into the error.
- * Beyond the codes of tandem_kit_take, UNSUPPORTED: a kind without a struct in this version. */
-tandem_status tandem_kit_take_op(tandem_kit_op *local, const tandem_op *op, uint32_t op_index, tandem_error *error);
+/* Takes an op of any kind (a MATMUL's prologue stays a pointer to the caller's struct). op_index goes into
+ * the error. Beyond the codes of tandem_kit_take, UNSUPPORTED: a kind without a struct in this version. */
+tandem_status tandem_kit_take_op(tandem_kit_op *local, const tandem_op *op, uint32_t op_index,
+                                 tandem_error *error);
 
 #ifdef __cplusplus
 }

@@ -1,8 +1,8 @@
 /* tandem/message.h: filling a tandem_error, and words for the status codes.
  *
- * Part of tandem-kit. All functions are [any-thread]; `error` may be NULL. They honour error->struct_size: nothing is
- * written beyond it, and the size filled is stored. A message is one sentence without a full stop; what does not fit is
- * cut between two characters.
+ * Part of tandem-kit. All functions are [any-thread]; `error` may be NULL. They honour error->struct_size:
+ * nothing is written beyond it, and the size filled is stored. A message is one sentence without a full stop;
+ * what does not fit is cut between two characters.
  */
 #ifndef TANDEM_MESSAGE_H
 #define TANDEM_MESSAGE_H
@@ -24,8 +24,8 @@ tandem_status tandem_kit_fail(tandem_error *error, tandem_status status, const c
     TANDEM_KIT_PRINTF(3, 4);
 
 /* The same about op number op_index of a program. */
-tandem_status tandem_kit_fail_op(tandem_error *error, tandem_status status, uint32_t op_index, const char *format, ...)
-    TANDEM_KIT_PRINTF(4, 5);
+tandem_status tandem_kit_fail_op(tandem_error *error, tandem_status status, uint32_t op_index,
+                                 const char *format, ...) TANDEM_KIT_PRINTF(4, 5);
 
 /* The same with the code of a driver or of errno. */
 tandem_status tandem_kit_fail_driver(tandem_error *error, tandem_status status, int64_t driver_code,

@@ -38,8 +38,8 @@ typedef struct tandem_view {
 #define TANDEM_OP_ADD 7u
 #define TANDEM_OP_SCALE 8u
 #define TANDEM_OP_COPY 9u
-#define TANDEM_OP_MOE_ROUTE 10u /* number taken, struct to come */
-#define TANDEM_OP_MOE_FFN 11u   /* number taken, struct to come */
+#define TANDEM_OP_MOE_ROUTE 10u
+#define TANDEM_OP_MOE_FFN 11u
 
 /* First member of every op. */
 typedef struct tandem_op {
@@ -150,6 +150,34 @@ typedef struct tandem_op_elementwise {
     tandem_view b;
     tandem_view out;
 } tandem_op_elementwise;
+
+/* Picks the experts of each row: p = softmax(W x) over all n_expert rows of W, the n_used largest in descending order,
+ * ties to the lower index, weight = p / sum of the chosen p * expert_scale[id]. Row of `route`: uint32 id[n_used],
+ * f32 weight[n_used]. A row of `imposed` (uint32 id[n_used]) whose first id is not TANDEM_NONE gives the ids instead;
+ * their weights follow from this run's own p. */
+typedef struct tandem_op_moe_route {
+    tandem_op head;
+    tandem_weights *weights; /* record 0: the router */
+    uint32_t matrix;         /* index in the record; [n_expert][n_col] */
+    uint32_t n_used;         /* 1..n_expert */
+    tandem_view x;             /* [rows][n_col] f32 */
+    tandem_view expert_scale;  /* CONST [n_expert] f32, or absent: 1 */
+    tandem_view imposed;       /* [rows] uint32[n_used], or absent */
+    tandem_view route;         /* [rows], stride >= 8 n_used */
+    tandem_view probabilities; /* [rows][n_expert] f32, or absent */
+} tandem_op_moe_route;
+
+/* y = sum over j of weight_j * Wdown[id_j] (gelu_tanh(Wgate[id_j] x) * (Wup[id_j] x)), j ascending. One record an expert:
+ * matrices GATE_UP, DOWN, or GATE, UP, DOWN, in this order. Each expert that a run uses is read once per step. */
+typedef struct tandem_op_moe_ffn {
+    tandem_op head;
+    tandem_weights *weights; /* n_record experts */
+    uint32_t n_used;
+    uint32_t reserved;
+    tandem_view x;     /* [rows][n_col of gate] f32 */
+    tandem_view route; /* as written by MOE_ROUTE, or by the host */
+    tandem_view y;     /* [rows][n_row of down] f32 */
+} tandem_op_moe_ffn;
 
 #ifdef __cplusplus
 }

@@ -75,6 +75,7 @@ typedef struct tandem_cost {
     uint64_t activation_bytes; /* inputs, outputs and scratch */
     uint64_t host_bytes;       /* of these, over the bus from host-placed memory */
     uint64_t flops;
+    uint64_t n_expert; /* MOE_FFN: distinct experts that the weight bytes count: min(n_rows * n_used, n_expert) */
 } tandem_cost;
 
 /* Device time of a finished run, nanoseconds. */

@@ -4,6 +4,7 @@
 #include "../shaders/run_block.h"
 
 #include <tandem/growth.h>
+#include <tandem/validate.h>
 
 #include <string.h>
 
@@ -124,15 +125,15 @@ static uint64_t measure_free(const tandem_context *context) {
     return sum;
 }
 
-static tandem_status choose_device(tandem_context *context, uint32_t index, tandem_error *error) {
-    uint32_t n = 0;
+static tandem_status choose_device(tandem_context *context, const tandem_context_desc *desc,
+                                   tandem_error *error) {
+    uint32_t n = 0, index = desc->device;
     vk_device *list = vk_alloc(VK_MAX_DEVICES * sizeof *list);
     if (!list)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the list of devices");
     tandem_status status = vk_devices_find(context->instance, list, &n, error);
-    if (status == TANDEM_OK && index >= n)
-        status = tandem_kit_fail(error, TANDEM_E_NO_DEVICE,
-                                 "Device %u does not exist: Vulkan lists %u, counted from 0", index, n);
+    if (status == TANDEM_OK)
+        status = tandem_kit_validate_context(desc, n, error);
     if (status == TANDEM_OK && list[index].unusable[0])
         status = tandem_kit_fail(error, TANDEM_E_NO_DEVICE, "%s cannot be used: %s", list[index].info.name,
                                  list[index].unusable);
@@ -165,7 +166,7 @@ tandem_status vk_context_create(const tandem_context_desc *desc, tandem_context 
     status = vk_instance_acquire(&context->instance, error);
     if (status != TANDEM_OK)
         goto fail;
-    status = choose_device(context, taken.device, error);
+    status = choose_device(context, &taken, error);
     if (status != TANDEM_OK)
         goto fail;
     context->subgroup_size = choose_subgroup_size(&context->device);

@@ -1,0 +1,31 @@
+# Tests of the Vulkan plugin on whatever device there is, lavapipe in CI.
+
+if(TARGET tandem_vulkan)
+    foreach(part vulkan vulkan_run vulkan_fault)
+        tandem_test(${part}_test SOURCES ${part}_test.c vulkan_model.c cases/side.c LIBRARIES tandem_loader)
+        add_dependencies(${part}_test tandem_vulkan tandem_reference)
+    endforeach()
+    set(validated --option vulkan.validation=1)
+    tandem_run(vulkan 300 COMMAND vulkan_test LABELS quick sanitize)
+    tandem_run(vulkan_run 300 COMMAND vulkan_run_test LABELS quick sanitize)
+    tandem_run(vulkan_fault 300 COMMAND vulkan_fault_test --cache ${PROJECT_BINARY_DIR}/tests/pipelines
+        LABELS quick sanitize)
+    # As a card does it: device memory that the host cannot reach, and matrices in several allocations.
+    tandem_run(vulkan_staged 300 COMMAND vulkan_run_test --option vulkan.staged=1 --option vulkan.max_allocation=65536
+        LABELS quick)
+    tandem_run(vulkan_validated 600 COMMAND vulkan_test ${validated})
+    tandem_run(vulkan_run_validated 600 COMMAND vulkan_run_test ${validated} --option vulkan.staged=1)
+    tandem_run(vulkan_gpu_assisted 900 COMMAND vulkan_run_test ${validated} --option vulkan.gpu_assisted=1)
+
+    # ---- op cases ----
+    add_dependencies(op_test tandem_vulkan tandem_reference)
+    tandem_run(ops_vulkan 900 COMMAND op_test vulkan)
+    tandem_run(ops_vulkan_staged 600 COMMAND op_test vulkan --stride 7 --option vulkan.staged=1
+        --option vulkan.max_allocation=65536)
+    tandem_run(ops_vulkan_validated 900 COMMAND op_test vulkan --stride 3 ${validated})
+    # Subgroups of 4 and 16 lanes; 8 is the default of lavapipe.
+    foreach(width 128 512)
+        tandem_run(ops_vulkan_width_${width} 900 COMMAND op_test vulkan --stride 3
+            ENVIRONMENT LP_NATIVE_VECTOR_WIDTH=${width})
+    endforeach()
+endif()

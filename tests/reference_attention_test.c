@@ -198,17 +198,12 @@ static void attends_like_plain_loops(void **state) {
     const uint32_t k_is_v = TANDEM_ATTENTION_K_IS_V, v_norm = TANDEM_ATTENTION_V_NORM;
     (void)state;
     const shape shapes[] = {
-        {4, 1, 256, 128, 0, f32, 0, 1, 0, 0, 24},
-        {4, 2, 256, 128, 0, f16, 0, 1, 0, 70, 9},
-        {1, 1, 2, 1, 0, f32, 0, 0, 0, 0, 5},
-        {3, 3, 10, 0, 4, f32, v_norm, 0, 0, 100, 17},
-        {4, 2, 64, 16, 20, f32, k_is_v | v_norm, 1, 0, 130, 8},
-        {4, 4, 32, 16, 0, q8, 0, 1, 0, 63, 2},
-        {2, 1, 96, 48, 64, q8, v_norm, 1, 0, 1000, 3},
-        {4, 2, 18, 9, 0, f32, 0, 1, 1, 5, 11},
-        {2, 2, 16, 8, 6, f16, 0, 0, 1, 40, 13},
-        {2, 1, 128, 64, 32, f32, 0, 1, 0, 100003, 4},
-        {2, 1, 16, 8, 0, f16, 0, 1, 0, 100003, 1},
+        {4, 1, 256, 128, 0, f32, 0, 1, 0, 0, 24},      {4, 2, 256, 128, 0, f16, 0, 1, 0, 70, 9},
+        {1, 1, 2, 1, 0, f32, 0, 0, 0, 0, 5},           {3, 3, 10, 0, 4, f32, v_norm, 0, 0, 100, 17},
+        {2, 1, 16, 8, 5, f32, 0, 0, 0, 0, 17},         {4, 2, 64, 16, 20, f32, k_is_v | v_norm, 1, 0, 130, 8},
+        {4, 4, 32, 16, 0, q8, 0, 1, 0, 63, 2},         {2, 1, 96, 48, 64, q8, v_norm, 1, 0, 1000, 3},
+        {4, 2, 18, 9, 0, f32, 0, 1, 1, 5, 11},         {2, 2, 16, 8, 6, f16, 0, 0, 1, 40, 13},
+        {2, 1, 128, 64, 32, f32, 0, 1, 0, 100003, 4},  {2, 1, 16, 8, 0, f16, 0, 1, 0, 100003, 1},
         {2, 1, 128, 64, 512, f32, 0, 1, 0, 199970, 1},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
@@ -385,12 +380,44 @@ static void f16_storage_clamps(void **state) {
     fx.api.kv_destroy(a.kv);
 }
 
+/* The option for comparing with engines that multiply position and frequency in f32. */
+static void rope_f32_rounds_the_angle(void **state) {
+    (void)state;
+    const shape s = {1, 1, 4, 2, 8, TANDEM_TYPE_F32, 0, 0, 0, 100003, 1};
+    static attention a;
+    static const char *const options[] = {"rope=f32"};
+    tandem_host host = plain_host();
+    const uint32_t token = 0;
+    float row[4];
+    host.n_options = 1;
+    host.options = options;
+    clear();
+    OK(fx.query(&host, &fx.api));
+    open_context(1, 0);
+    make_attention(&a, &s, 1);
+    OK(fx.api.kv_fill(a.kv, 0, 1, s.start, &fx.error));
+    const tandem_op *ops[] = {&a.op.head};
+    run_once(ops, 1, &token, 1, s.start, TANDEM_PRECISION_EXACT);
+    OK(fx.api.kv_read(a.kv, 0, 0, TANDEM_KV_K, s.start, 1, row, &fx.error));
+    for (int i = 0; i < 2; i++) {
+        double angle = 100003.0f * (float)a.omega[i];
+        assert_true(fabs(row[i] - (a.k[i] * cos(angle) - a.k[i + 2] * sin(angle))) < 1e-6);
+    }
+    /* omega[1] = 0.01 has no exact f32: the exact angle is another one. */
+    assert_true(fabs(row[1] - (a.k[1] * cos(1000.03) - a.k[3] * sin(1000.03))) > 1e-6);
+    fx.api.kv_destroy(a.kv);
+    clear();
+    host = plain_host();
+    OK(fx.query(&host, &fx.api));
+    open_context(1, 0);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, context_setup, context_teardown)
     const struct CMUnitTest tests[] = {
         TEST(attends_like_plain_loops),    cmocka_unit_test(chunks_rings_and_threads_change_no_bit),
         TEST(slots_do_not_see_each_other), TEST(shared_layers_read_their_owner),
-        TEST(f16_storage_clamps),
+        TEST(f16_storage_clamps),          TEST(rope_f32_rounds_the_angle),
     };
     return cmocka_run_group_tests_name("attention of the reference", tests, fixture_open, fixture_close);
 }

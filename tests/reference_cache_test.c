@@ -27,6 +27,7 @@ static void borrows_what_lies_together_and_copies_the_rest(void **state) {
     OK(write_rows(m.weights, 0, 0, &m.table, 10, 10, TANDEM_WRITE_BORROW));
     OK(fx.api.weights_info(m.weights, &info, &fx.error));
     assert_int_equal(info.device_bytes, 0);
+    memset(m.table.bytes + 20 * N_COL * 2, 0, 20 * N_COL * 2);           /* not lent: nobody may look here */
     OK(write_rows(m.weights, 0, 0, &copy, 20, 15, TANDEM_WRITE_BORROW)); /* elsewhere: a copy of all */
     OK(write_rows(m.weights, 0, 0, &copy, 35, 5, 0));
     memset(copy.bytes, 0xff, N_VOCAB * N_COL * 2);
@@ -70,6 +71,9 @@ static void truncation_goes_back_one_chunk_on_a_ring(void **state) {
     OK(fx.api.kv_truncate(m.kv, 0, 16, &fx.error));
     /* Rows 16..23 have taken the places of 2..9: going back further from 16 would miss them. */
     REFUSED(fx.api.kv_truncate(m.kv, 0, 15, &fx.error), TANDEM_E_UNSUPPORTED, "held 24");
+    next_token(&m, &tokens[16], 1, 16); /* nor does appending less bring them back */
+    REFUSED(fx.api.kv_truncate(m.kv, 0, 15, &fx.error), TANDEM_E_UNSUPPORTED, "held 24");
+    OK(fx.api.kv_truncate(m.kv, 0, 16, &fx.error));
     for (uint32_t i = 16; i < 24; i++)
         assert_int_equal(next_token(&m, &tokens[i], 1, i), expected[i]);
     OK(fx.api.kv_truncate(m.kv, 0, 0, &fx.error));
@@ -135,6 +139,9 @@ static void fill_copy_and_images_carry_every_row(void **state) {
         assert_true(fx.api.kv_import(other, 0, image, bytes + 1, &fx.error) != TANDEM_OK);
         read_all(other, 0, 40 - 14, 32, b[0]);
         assert_memory_equal(a, b, sizeof a);
+        const uint32_t high = 60; /* more than a chunk beyond the length: a ring would have lost rows */
+        memcpy(image + 44, &high, sizeof high);
+        REFUSED(fx.api.kv_import(other, 0, image, bytes, &fx.error), TANDEM_E_INVALID, "35 positions of 60");
         free(image);
         fx.api.kv_destroy(kv);
         fx.api.kv_destroy(other);

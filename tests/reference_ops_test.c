@@ -193,6 +193,43 @@ static void multiplies_odd_shapes(void **state) {
     check_product(TANDEM_TYPE_F32, 40, 64, 3, TANDEM_PRECISION_EXACT, 30, 30);
 }
 
+/* q, k and v of one record, of different formats and heights, the first and last from one input. */
+static void multiplies_three_matrices_by_two_inputs(void **state) {
+    enum { N_COL = 96, ROWS = 5 };
+    (void)state;
+    const uint32_t tokens[ROWS] = {0}, n_row[] = {3, 20, 9, 8}, input[] = {0, 1, 0};
+    made_matrix m[4];
+    float x[2][ROWS * N_COL], y[20];
+    make_matrix(&m[0], TANDEM_ROLE_SINGLE, TANDEM_TYPE_F32, n_row[0], N_COL);
+    make_matrix(&m[1], TANDEM_ROLE_Q, TANDEM_TYPE_Q5_1, n_row[1], N_COL);
+    make_matrix(&m[2], TANDEM_ROLE_K, TANDEM_TYPE_F32, n_row[2], N_COL);
+    make_matrix(&m[3], TANDEM_ROLE_V, TANDEM_TYPE_Q8_0, n_row[3], N_COL);
+    tandem_op_matmul op = {.head = head_of(sizeof op, TANDEM_OP_MATMUL, TANDEM_ROWS_ALL, "qkv"),
+                           .weights = borrowed_weights(m, 4),
+                           .first_matrix = 1,
+                           .n_matrix = 3};
+    for (int i = 0; i < 2; i++) {
+        fill_normal(x[i], ROWS * N_COL, 1);
+        op.x[i] = rows_view(x[i], ROWS, N_COL, TANDEM_ROWS_ALL);
+    }
+    op.x[2] = op.x[0];
+    for (int i = 0; i < 3; i++)
+        op.y[i] = rows_view(NULL, ROWS, n_row[i + 1], TANDEM_ROWS_ALL);
+    const tandem_op *ops[] = {&op.head};
+    run_once(ops, 1, tokens, ROWS, 0, TANDEM_PRECISION_EXACT);
+    for (uint32_t n = 0; n < 3; n++)
+        for (uint32_t i = 0; i < ROWS; i++) {
+            read_row(op.y[n], i, y, n_row[n + 1]);
+            for (uint32_t r = 0; r < n_row[n + 1]; r++) {
+                double terms,
+                    expected = naive_dot(m[n + 1].values + r * N_COL, x[input[n]] + i * N_COL, N_COL, &terms);
+                close_to(y[r], expected, terms, "one of three products", i, r);
+            }
+        }
+    for (int i = 0; i < 4; i++)
+        free_matrix(&m[i]);
+}
+
 /* GLU as a pair of matrices and as one, with a prologue; all rows equal what STREAM and plain products give.
  */
 static void glu_and_prologue_are_their_parts(void **state) {
@@ -441,6 +478,7 @@ int main(void) {
         TEST(streams_in_every_form),
         TEST(multiplies_every_format_at_every_precision),
         TEST(multiplies_odd_shapes),
+        TEST(multiplies_three_matrices_by_two_inputs),
         TEST(glu_and_prologue_are_their_parts),
         TEST(dot_kernels_agree_to_the_bit),
         TEST(small_ops_match_and_work_in_place),

@@ -363,6 +363,29 @@ static void calls_take_effect_in_order(void **state) {
     fx.api.program_destroy(a);
 }
 
+static void weights_change_behind_the_runs_before(void **state) {
+    (void)state;
+    model m;
+    pthread_t thread;
+    uint32_t token = 5, id;
+    make_model(&m);
+    uint32_t expected = next_token(&m, &token, 1, 0);
+    made_matrix zero = m.table;
+    zero.bytes = calloc(N_VOCAB, N_COL * 2);
+    assert_int_not_equal(expected, 0); /* what zeros give */
+    tandem_run run = run_of(&token, 1, 1);
+    set_gate(1);
+    OK(fx.api.run(m.program, &run, NULL, &fx.error));
+    pthread_create(&thread, NULL, open_gate_later, NULL);
+    OK(write_rows(m.weights, 0, 0, &zero, 0, N_VOCAB, TANDEM_WRITE_BORROW));
+    pthread_join(thread, NULL);
+    OK(fx.api.buffer_read(m.top.out.buffer, 0, &id, sizeof id, 0, &fx.error));
+    assert_int_not_equal(id, 0);
+    assert_int_equal(next_token(&m, &token, 1, 2), 0);
+    free_model(&m);
+    free(zero.bytes);
+}
+
 static void device_next_continues_on_its_own(void **state) {
     enum { N = 20 };
     (void)state;
@@ -504,6 +527,7 @@ int main(void) {
         TEST(every_allocation_may_fail),
         GATED(pending_runs_are_busy_and_finish_in_order),
         GATED(calls_take_effect_in_order),
+        GATED(weights_change_behind_the_runs_before),
         TEST(device_next_continues_on_its_own),
         TEST(bad_runs_leave_no_trace),
         TEST(steps_costs_and_times_add_up),

@@ -19,7 +19,7 @@ typedef struct image_header {
     uint32_t version, layout, n_layer, max_chunk;
     uint32_t length, high;
     uint64_t bytes;    /* of the whole image */
-    uint64_t checksum; /* of everything behind the header */
+    uint64_t checksum; /* of all other bytes */
 } image_header;
 
 typedef struct image_layer {
@@ -54,15 +54,19 @@ static void describe(const tandem_kv *kv, uint32_t l, image_layer *image) {
                            .capacity = k->capacity};
 }
 
-/* FNV-1a over 64-bit words, a last short one padded with zeros. */
-static uint64_t checksum(const unsigned char *bytes, uint64_t n) {
-    uint64_t h = 0xcbf29ce484222325u;
+/* FNV-1a over 64-bit words, a last short one padded with zeros. h: the result of the bytes before. */
+static uint64_t fnv(uint64_t h, const void *bytes, uint64_t n) {
     for (uint64_t i = 0; i < n; i += 8) {
         uint64_t word = 0;
-        memcpy(&word, bytes + i, n - i < 8 ? n - i : 8);
+        memcpy(&word, (const unsigned char *)bytes + i, n - i < 8 ? n - i : 8);
         h = (h ^ word) * 0x100000001b3u;
     }
     return h;
+}
+
+/* Of a header and the bytes behind it. */
+static uint64_t checksum(const image_header *header, const unsigned char *rest, uint64_t n) {
+    return fnv(fnv(0xcbf29ce484222325u, header, offsetof(image_header, checksum)), rest, n);
 }
 
 /* Moves the rows of a slot out of the cache, or into it. */
@@ -122,7 +126,8 @@ tandem_status ref_kv_export(tandem_kv *kv, uint32_t slot, void *target, uint64_t
         memcpy(at, &layer, sizeof layer);
     }
     move_rows(kv, slot, at, NULL);
-    header.checksum = checksum((unsigned char *)target + sizeof header, needed - sizeof header);
+    header.checksum =
+        checksum(&header, (const unsigned char *)target + sizeof header, needed - sizeof header);
     memcpy(target, &header, sizeof header);
     return TANDEM_OK;
 }
@@ -174,7 +179,7 @@ static tandem_status check_image(const tandem_kv *kv, const unsigned char *sourc
     if (header->bytes != bytes || needed != bytes)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "an image of %u positions has %llu bytes, not %llu",
                                header->length, (unsigned long long)needed, (unsigned long long)bytes);
-    if (checksum(source + sizeof *header, bytes - sizeof *header) != header->checksum)
+    if (checksum(header, source + sizeof *header, bytes - sizeof *header) != header->checksum)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "the image is damaged: its checksum does not fit");
     return TANDEM_OK;
 }

@@ -243,20 +243,22 @@ static inline uint64_t attention_partial_bytes(const attention_plan *plan, uint3
 /* ---- stream: the residual stream between two phases ----
  *
  * Grid: (n_slice, rows, 1). Specialisation: 0 LOCAL_SIZE (256 on a GPU, 32 on a CPU), 1 N_A (0..2), 2 N_OUT (0..3),
- * 3 Q8 (bit i: output i is also, or only, written as q8 activations).
+ * 3 Q8 (bit i: output i is also, or only, written as q8 activations; n_slice is then 1), 4 D, at most STREAM_MAX_D.
  * note: what a row needs first is in the push block, what it needs later in a block in memory. */
 #define SPEC_N_A 1
 #define SPEC_N_OUT 2
 #define SPEC_STREAM_Q8 3
+#define SPEC_D 4
+#define STREAM_MAX_D 7680u /* a slice and its sums fit in 32 KiB of shared memory */
 #define STREAM_GATHER_H 1u
 #define STREAM_GATHER_A0 2u
 #define STREAM_GATHER_A1 4u
 
 TANDEM_STRUCT_BEGIN(stream_block)
-    TANDEM_ADDRESS w[3];      /* [d] f32, or 0; a multiple of 4 */
-    TANDEM_ADDRESS y[3];      /* [rows][n_slice * d] f32, or 0 */
-    TANDEM_ADDRESS y_w[3];    /* [d] f32, or 0; a multiple of 4 */
-    TANDEM_ADDRESS y_q8[3];   /* rows of Q8_ROW_BYTES(d) per slice row; where Q8 has the bit; n_slice is then 1 */
+    TANDEM_ADDRESS w[3];      /* [D] f32, or 0; a multiple of 4 */
+    TANDEM_ADDRESS y[3];      /* [rows][n_slice * D] f32, or 0 */
+    TANDEM_ADDRESS y_w[3];    /* [D] f32, or 0; a multiple of 4 */
+    TANDEM_ADDRESS y_q8[3];   /* dense rows of Q8_ROW_BYTES(D), where Q8 has the bit */
     TANDEM_U32 y_stride[3];
     TANDEM_F32 y_scale[3];
 TANDEM_STRUCT_END(stream_block)
@@ -264,7 +266,7 @@ TANDEM_STRUCT_END(stream_block)
 TANDEM_STRUCT_BEGIN(stream_push)
     TANDEM_ADDRESS index; /* u32, or 0; a multiple of 4 */
     TANDEM_ADDRESS block; /* -> stream_block; a multiple of 8 */
-    TANDEM_ADDRESS h;     /* [rows][n_slice * d] f32 */
+    TANDEM_ADDRESS h;     /* [rows][n_slice * D] f32 */
     TANDEM_ADDRESS a0;    /* likewise, where N_A > 0 */
     TANDEM_ADDRESS a1;    /* likewise, where N_A > 1 */
     TANDEM_ADDRESS y_h;   /* likewise, or 0 */
@@ -272,10 +274,10 @@ TANDEM_STRUCT_BEGIN(stream_push)
     TANDEM_U32 a0_stride;
     TANDEM_U32 a1_stride;
     TANDEM_U32 y_h_stride;
-    TANDEM_U32 d;
     TANDEM_F32 eps;
     TANDEM_F32 scale;
     TANDEM_U32 gather; /* STREAM_GATHER_* */
+    TANDEM_U32 reserved;
 TANDEM_STRUCT_END(stream_push)
 
 /* ---- topk ----

@@ -176,7 +176,6 @@ tandem_status vk_lower_stream(vk_builder *builder, const tandem_op_stream *op, c
                         .a0_stride = (uint32_t)op->a[0].stride,
                         .a1_stride = (uint32_t)op->a[1].stride,
                         .y_h_stride = (uint32_t)op->out_h.stride,
-                        .d = op->d,
                         .eps = op->eps,
                         .scale = op->scale,
                         .gather = (vk_view_gathered(op->head.rows, &op->h) ? STREAM_GATHER_H : 0) |
@@ -187,15 +186,15 @@ tandem_status vk_lower_stream(vk_builder *builder, const tandem_op_stream *op, c
         fill_stream_block(place, op, extra);
     for (uint32_t i = 0; extra && i < op->n_out; i++)
         q8 |= extra->q8[i] ? 1u << i : 0;
-    uint32_t spec[4] = {vk_local_size(builder->context, 256, 32),
+    uint32_t spec[5] = {vk_local_size(builder->context, 256, 32),
                         !op->a[0].buffer   ? 0
                         : !op->a[1].buffer ? 1
                                            : 2,
-                        op->n_out, q8};
+                        op->n_out, q8, op->d};
     launch_rule rule = {.groups = {n_slice, 1, 1}, .rows = op->head.rows, .row_axis = 1, .rows_per_group = 1};
     vk_dispatch *dispatch;
     VK_DO(vk_step_begin(builder, q8 ? "stream_q8" : "stream"));
-    VK_DO(vk_dispatch_add(builder, "stream", spec, 4, &rule, &push, sizeof push, &dispatch));
+    VK_DO(vk_dispatch_add(builder, "stream", spec, 5, &rule, &push, sizeof push, &dispatch));
     /* note: the dispatch list does not grow while its ranges are declared, so the pointer stays good. */
     dispatch->traffic = (vk_traffic){.rows = op->head.rows, .row_flops = row_bytes * (1 + op->n_out)};
     VK_DO(vk_reads(builder, push.block, sizeof(stream_block)));

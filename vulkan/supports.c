@@ -44,6 +44,10 @@ static tandem_status check_stream(const tandem_op_stream *op, uint32_t op_index,
     if (op->n_slice > MAX_SLICES)
         return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index, "STREAM: at most %u slices, not %u",
                                   MAX_SLICES, op->n_slice);
+    if (op->d > STREAM_MAX_D)
+        return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
+                                  "STREAM: kernels take slices of up to %u elements, not %u", STREAM_MAX_D,
+                                  op->d);
     return check_strides(views, 7, "STREAM", op_index, error);
 }
 

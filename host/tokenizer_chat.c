@@ -109,19 +109,20 @@ static void put_gemma3(chat_sink *sink, const chat_message *messages, size_t n) 
     put_frame(sink, "<start_of_turn>model\n");
 }
 
-/* An earlier model turn without its thoughts: "<|channel>...<channel|>" is left out. */
+/* An earlier model turn without its thoughts, as the template cuts them: of every part that ends at
+ * "<channel|>" or with the text, what stands before "<|channel>". */
 static void put_without_thoughts(chat_sink *sink, gguf_string text) {
     static const char OPEN[] = "<|channel>", CLOSE[] = "<channel|>";
     const char *at = text.data, *end = text.data + text.len;
     text_buffer kept = {0};
-    while (sink->status == TANDEM_OK && at < end) {
-        const char *open = memmem(at, (size_t)(end - at), OPEN, sizeof OPEN - 1);
-        const char *close = open ? memmem(open, (size_t)(end - open), CLOSE, sizeof CLOSE - 1) : NULL;
-        size_t len = (size_t)((close ? open : end) - at);
-        sink->status = text_append(&kept, at, len, sink->message);
-        at = close ? close + sizeof CLOSE - 1 : end;
+    while (sink->status == TANDEM_OK && at) {
+        const char *close = memmem(at, (size_t)(end - at), CLOSE, sizeof CLOSE - 1);
+        size_t part = (size_t)((close ? close : end) - at);
+        const char *open = memmem(at, part, OPEN, sizeof OPEN - 1);
+        sink->status = text_append(&kept, at, open ? (size_t)(open - at) : part, sink->message);
+        at = close ? close + sizeof CLOSE - 1 : NULL;
     }
-    if (kept.data && sink->status == TANDEM_OK) {
+    if (sink->status == TANDEM_OK) {
         gguf_string rest = trimmed(kept.data);
         put(sink, rest.data, rest.len, 0);
     }

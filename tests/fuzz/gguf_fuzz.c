@@ -170,10 +170,9 @@ static void require(int status, const tandem_message *message) {
 
 /* A small vocabulary, by scores or by merges, in a file that also has the metadata of a shape. */
 static void write_vocabulary(const char *path, const char *model) {
-    static const gguf_string TOKENS[] = {{"<pad>", 5}, {"<eos>", 5},   {"<bos>", 5},       {"<unk>", 5},
-                                         {"a", 1},     {"b", 1},       {"ab", 2},          {"\n", 1},
-                                         {"\n\n", 2},  {"<|turn>", 7}, {"</s>", 4},        {"<b>", 3},
-                                         {"aba", 3},   {"<0xC3>", 6},  {"\xe2\x96\x81", 3}};
+    gguf_string tokens[] = {{"<pad>", 5}, {"<eos>", 5}, {"<bos>", 5}, {"<unk>", 5},  {"a", 1},
+                            {"b", 1},     {"ab", 2},    {"\n", 1},    {"\n\n", 2},   {"<|turn>", 7},
+                            {"</s>", 4},  {"<b>", 3},   {"aba", 3},   {"<0xC3>", 6}, {"\xe2\x96\x81", 3}};
     static const gguf_string MERGES[] = {{"a b", 3}, {"ab a", 4}, {"\n \n", 3}};
     static const int32_t TYPES[] = {3, 3, 3, 2, 1, 1, 1, 4, 4, 3, 4, 4, 1, 6, 1};
     float scores[15];
@@ -181,11 +180,13 @@ static void write_vocabulary(const char *path, const char *model) {
     tandem_message message;
     for (int i = 0; i < 15; i++)
         scores[i] = (float)-i;
+    if (strcmp(model, "llama") == 0) /* the other chat frame, and "</s>" as llama.cpp treats it */
+        tokens[9] = (gguf_string){"<start_of_turn>", 15};
     require(gguf_write_begin(&w, path, &message), &message);
     gguf_write_string(w, "general.architecture", "gemma4", 6);
     gguf_write_u32(w, "gemma4.block_count", 48);
     gguf_write_string(w, "tokenizer.ggml.model", model, strlen(model));
-    gguf_write_strings(w, "tokenizer.ggml.tokens", TOKENS, 15);
+    gguf_write_strings(w, "tokenizer.ggml.tokens", tokens, 15);
     gguf_write_array(w, "tokenizer.ggml.scores", GGUF_F32, scores, 15);
     gguf_write_array(w, "tokenizer.ggml.token_type", GGUF_I32, TYPES, 15);
     gguf_write_strings(w, "tokenizer.ggml.merges", MERGES, 3);

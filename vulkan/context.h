@@ -21,6 +21,7 @@ typedef struct vk_transfer {
     VkCommandBuffer commands;
     vk_memory staging; /* VK_STAGING_BYTES, made at first use */
     uint64_t serial;   /* of its last submit */
+    int open;          /* begun and not yet submitted */
 } vk_transfer;
 
 /* What is known of a ticket. */

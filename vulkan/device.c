@@ -83,6 +83,13 @@ static void find_memory(const vk_instance *vk, vk_device *device) {
                                                 .pNext = device->memory_budget ? &budget : NULL};
     vk->GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
     device->memory = memory.memoryProperties;
+    for (uint32_t i = 0; i < device->memory.memoryTypeCount; i++) {
+        const VkMemoryType *type = &device->memory.memoryTypes[i];
+        uint64_t bytes = device->memory.memoryHeaps[type->heapIndex].size;
+        if ((type->propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) &&
+            (type->propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) && bytes > device->host_window)
+            device->host_window = bytes;
+    }
     if (device->info.kind == TANDEM_DEVICE_SOFTWARE) {
         /* note: lavapipe reports one heap of 2 GiB whatever the machine has, and allocates beyond it. */
         device->info.memory_total = read_meminfo("MemTotal");
@@ -261,7 +268,7 @@ static void describe_abilities(vk_device *device) {
     snprintf(info->abilities, sizeof info->abilities,
              "%s%s%ssubgroups of %u (%u to %u%s); integer dot %s; storage 8-bit %s, 16-bit %s; f16 %s; "
              "cooperative "
-             "matrix %s%s; memory budget %s; %s memory",
+             "matrix %s%s; memory budget %s; %s memory, the host maps %llu MiB of it",
              device->unusable[0] ? "unusable: " : "", device->unusable, device->unusable[0] ? " " : "",
              info->subgroup_size, device->subgroup_min, device->subgroup_max,
              device->subgroup_control ? ", selectable" : "",
@@ -270,7 +277,8 @@ static void describe_abilities(vk_device *device) {
                                        : "yes, not accelerated",
              device->storage8 ? "yes" : "no", device->storage16 ? "yes" : "no", device->f16 ? "yes" : "no",
              coopmat, info->matrix_paths & TANDEM_MATRIX_COOPMAT ? " (no kernels yet)" : "",
-             device->memory_budget ? "yes" : "no", device->unified ? "unified" : "discrete");
+             device->memory_budget ? "yes" : "no", device->unified ? "unified" : "discrete",
+             (unsigned long long)(device->host_window >> 20));
 }
 
 static tandem_status inspect(const vk_instance *vk, vk_device *device, tandem_error *error) {
@@ -303,26 +311,23 @@ static tandem_status inspect(const vk_instance *vk, vk_device *device, tandem_er
     return status;
 }
 
+static vk_device_key key_of(const vk_device *device) {
+    vk_device_key key = {.vendor_id = device->info.vendor_id, .device_id = device->info.device_id};
+    memcpy(key.uuid, device->info.uuid, sizeof key.uuid);
+    return key;
+}
+
 /* Loaders may list devices in another order after a hot plug: the first listing of this process decides. */
 static void keep_order(vk_device *devices, uint32_t n) {
-    static struct {
-        uint8_t uuid[VK_UUID_SIZE];
-        uint32_t vendor_id, device_id;
-    } first[VK_MAX_DEVICES];
-    static uint32_t n_first;
-    pthread_mutex_lock(&vk_the_plugin.lock);
-    if (n_first == 0) {
-        for (n_first = 0; n_first < n; n_first++) {
-            memcpy(first[n_first].uuid, devices[n_first].info.uuid, VK_UUID_SIZE);
-            first[n_first].vendor_id = devices[n_first].info.vendor_id;
-            first[n_first].device_id = devices[n_first].info.device_id;
-        }
-    }
-    for (uint32_t i = 0; i < n_first && i < n; i++) {
+    vk_plugin *plugin = &vk_the_plugin;
+    pthread_mutex_lock(&plugin->lock);
+    if (plugin->n_order == 0)
+        for (; plugin->n_order < n; plugin->n_order++)
+            plugin->order[plugin->n_order] = key_of(&devices[plugin->n_order]);
+    for (uint32_t i = 0; i < plugin->n_order && i < n; i++) {
         for (uint32_t j = i; j < n; j++) {
-            if (memcmp(first[i].uuid, devices[j].info.uuid, VK_UUID_SIZE) != 0 ||
-                first[i].vendor_id != devices[j].info.vendor_id ||
-                first[i].device_id != devices[j].info.device_id)
+            vk_device_key key = key_of(&devices[j]);
+            if (memcmp(&plugin->order[i], &key, sizeof key) != 0)
                 continue;
             vk_device swap = devices[i];
             devices[i] = devices[j];
@@ -330,7 +335,7 @@ static void keep_order(vk_device *devices, uint32_t n) {
             break;
         }
     }
-    pthread_mutex_unlock(&vk_the_plugin.lock);
+    pthread_mutex_unlock(&plugin->lock);
 }
 
 tandem_status vk_devices_find(const vk_instance *vk, vk_device *devices, uint32_t *n, tandem_error *error) {

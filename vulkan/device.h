@@ -9,8 +9,6 @@
 
 #include "driver.h"
 
-#define VK_MAX_DEVICES 32u
-
 typedef struct vk_device {
     VkPhysicalDevice physical;
     tandem_device_info info;
@@ -25,7 +23,8 @@ typedef struct vk_device {
     VkPhysicalDeviceMemoryProperties memory;
     uint8_t driver_uuid[VK_UUID_SIZE];
     uint8_t cache_uuid[VK_UUID_SIZE];
-    int unified; /* device memory is host memory: write it directly */
+    uint64_t host_window; /* bytes of device memory that the host can map */
+    int unified;          /* device memory is host memory: write it directly */
     int subgroup_control;
     int subgroup_control_core; /* in Vulkan 1.3, else by the extension */
     int dot;

@@ -47,6 +47,7 @@
     X(DestroyCommandPool)                                                                                    \
     X(AllocateCommandBuffers)                                                                                \
     X(FreeCommandBuffers)                                                                                    \
+    X(ResetCommandBuffer)                                                                                    \
     X(BeginCommandBuffer)                                                                                    \
     X(EndCommandBuffer)                                                                                      \
     X(QueueSubmit)                                                                                           \
@@ -102,6 +103,14 @@ typedef struct vk_fault {
     atomic_uint_fast64_t n_calls; /* fallible calls since the last arming */
 } vk_fault;
 
+#define VK_MAX_DEVICES 32u
+
+/* What tells physical devices apart. */
+typedef struct vk_device_key {
+    uint8_t uuid[VK_UUID_SIZE];
+    uint32_t vendor_id, device_id;
+} vk_device_key;
+
 #define VK_MIN_ALLOCATION 65536u /* least value of option vulkan.max_allocation */
 
 /* What the plugin keeps from load to unload: the host's services and options, and the shared instance. */
@@ -115,6 +124,8 @@ typedef struct vk_plugin {
     pthread_mutex_t lock;    /* guards what follows */
     vk_instance instance;
     uint32_t n_users;
+    vk_device_key order[VK_MAX_DEVICES]; /* devices as listed first in this process */
+    uint32_t n_order;
     atomic_uint n_messages; /* validation warnings and errors so far */
     vk_fault fault;
 } vk_plugin;

@@ -128,6 +128,7 @@ bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_mat
     plan->spec[SPEC_GLU] = request->glu;
     plan->spec[SPEC_COL_SUBGROUPS] = t.col_subgroups;
     plan->spec[SPEC_BLOCKS_IN_FLIGHT] = t.blocks_in_flight;
+    plan->spec[SPEC_UNROLL] = 4;
     plan->grid_x = (request->n_row + rows - 1) / rows;
     return true;
 }

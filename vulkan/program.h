@@ -121,7 +121,6 @@ struct tandem_program {
     VkCommandBuffer suffix[VK_N_PENDING]; /* last timestamp */
     VkCommandBuffer profile; /* main with a timestamp after each step; made by the first PROFILE run */
     VkQueryPool profile_queries;
-    int profile_ready;
 };
 
 /* ---- program.c ---- */

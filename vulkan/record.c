@@ -142,19 +142,20 @@ tandem_status vk_program_record_profile(tandem_program *program, tandem_error *e
     VkQueryPoolCreateInfo queries = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
                                      .queryType = VK_QUERY_TYPE_TIMESTAMP,
                                      .queryCount = program->steps.n + 1};
-    if (program->profile_ready)
+    if (program->profile)
         return TANDEM_OK;
     if (!program->profile_queries)
         VK_TRY(context, CreateQueryPool, context->handle, &queries, NULL, &program->profile_queries);
-    if (!program->profile)
-        status = allocate(program, &program->profile, 1, error);
+    status = allocate(program, &program->profile, 1, error);
     if (status != TANDEM_OK)
         return status;
     VK_TRY(context, BeginCommandBuffer, program->profile, &begin);
     context->vk.CmdResetQueryPool(program->profile, program->profile_queries, 0, program->steps.n + 1);
     record_steps(program, program->profile, program->profile_queries);
     VK_TRY(context, EndCommandBuffer, program->profile);
-    program->profile_ready = 1;
+    return TANDEM_OK;
 fail:
+    context->vk.FreeCommandBuffers(context->handle, context->command_pool, 1, &program->profile);
+    program->profile = VK_NULL_HANDLE;
     return status;
 }

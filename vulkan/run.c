@@ -87,48 +87,70 @@ static void note_run(tandem_program *program, const tandem_run *run) {
     context->next_slot = last.slot;
 }
 
-/* Waits for a profile run and keeps its step times. */
-static tandem_status finish_profile(tandem_program *program, vk_ticket *entry, tandem_error *error) {
-    tandem_status status = TANDEM_OK;
-    tandem_context *context = program->context;
-    uint32_t n = program->steps.n + 1;
-    uint64_t *ticks = vk_alloc(n * sizeof *ticks);
-    if (!ticks)
-        return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the times of %u steps",
-                               n - 1);
-    status = vk_wait_serial(context, entry->serial, UINT64_MAX, error);
+/* What a profile run needs beforehand: its command buffer, an idle device, room for times. */
+static tandem_status prepare_profile(tandem_program *program, uint64_t **ticks, tandem_error *error) {
+    tandem_status status = vk_program_record_profile(program, error);
+    if (status == TANDEM_OK)
+        status = vk_wait_all(program->context, error);
     if (status != TANDEM_OK)
-        goto fail;
+        return status;
+    *ticks = vk_alloc((program->steps.n + 1ull) * sizeof **ticks);
+    if (!*ticks)
+        return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the times of %u steps",
+                               program->steps.n);
+    return TANDEM_OK;
+}
+
+/* Waits for a profile run and turns the timestamps into times of steps. */
+static tandem_status finish_profile(tandem_program *program, vk_ticket *entry, tandem_error *error) {
+    tandem_context *context = program->context;
+    uint64_t *ticks = entry->step_ns;
+    uint32_t n = program->steps.n + 1;
+    tandem_status status = vk_wait_serial(context, entry->serial, UINT64_MAX, error);
+    if (status != TANDEM_OK)
+        return status;
     VK_TRY(context, GetQueryPoolResults, context->handle, program->profile_queries, 0, n, n * sizeof *ticks,
            ticks, sizeof *ticks, VK_QUERY_RESULT_64_BIT);
     for (uint32_t i = 0; i + 1 < n; i++)
         ticks[i] = vk_ticks_to_ns(context, ticks[i + 1]) - vk_ticks_to_ns(context, ticks[i]);
     entry->n_step = n - 1;
-    entry->step_ns = ticks;
-    return TANDEM_OK;
 fail:
-    vk_free(ticks);
     return status;
 }
 
-static tandem_status submit_run(tandem_program *program, const tandem_run *run, uint32_t slot,
-                                uint64_t *serial, tandem_error *error) {
+/* Submits a checked run and issues its ticket. */
+static tandem_status queue_run(tandem_program *program, const tandem_run *run, uint32_t slot,
+                               vk_ticket **result, tandem_error *error) {
+    tandem_context *context = program->context;
     VkCommandBuffer commands[3] = {program->prefix[slot], program->main, program->suffix[slot]};
+    uint64_t serial, *ticks = NULL;
+    tandem_status status = TANDEM_OK;
     if (run->flags & TANDEM_RUN_PROFILE) {
-        tandem_status status = vk_program_record_profile(program, error);
-        if (status == TANDEM_OK)
-            status = vk_wait_all(program->context, error);
-        if (status != TANDEM_OK)
-            return status;
+        status = prepare_profile(program, &ticks, error);
         commands[1] = program->profile;
     }
-    return vk_submit(program->context, commands, 3, serial, error);
+    uint64_t upload_bytes = vk_run_fill_table(program, run, slot);
+    if (status == TANDEM_OK)
+        status = vk_submit(context, commands, 3, &serial, error);
+    if (status != TANDEM_OK) {
+        vk_free(ticks);
+        return status;
+    }
+    note_run(program, run);
+    vk_ticket *entry = vk_ticket_issue(context);
+    entry->serial = serial;
+    entry->slot = slot;
+    entry->upload_bytes = upload_bytes;
+    entry->step_ns = ticks;
+    context->slot_ticket[slot] = entry->ticket;
+    *result = entry;
+    return TANDEM_OK;
 }
 
 tandem_status vk_run(tandem_program *program, const tandem_run *desc, tandem_ticket *ticket,
                      tandem_error *error) {
     tandem_run run;
-    uint64_t serial, begin = vk_clock_ns();
+    uint64_t begin = vk_clock_ns();
     if (!program)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The program is NULL");
     tandem_context *context = program->context;
@@ -146,16 +168,10 @@ tandem_status vk_run(tandem_program *program, const tandem_run *desc, tandem_tic
     if (slot == TANDEM_NONE)
         return tandem_kit_fail(error, TANDEM_E_BUSY, "%u runs are pending, as many as a context takes",
                                VK_N_PENDING);
-    uint64_t upload_bytes = vk_run_fill_table(program, &run, slot);
-    status = submit_run(program, &run, slot, &serial, error);
+    vk_ticket *entry;
+    status = queue_run(program, &run, slot, &entry, error);
     if (status != TANDEM_OK)
         return status;
-    note_run(program, &run);
-    vk_ticket *entry = vk_ticket_issue(context);
-    entry->serial = serial;
-    entry->slot = slot;
-    entry->upload_bytes = upload_bytes;
-    context->slot_ticket[slot] = entry->ticket;
     if (run.flags & TANDEM_RUN_PROFILE)
         status = finish_profile(program, entry, error);
     entry->host_ns = vk_clock_ns() - begin;

@@ -132,7 +132,7 @@ tandem_status vk_step_times(tandem_context *context, tandem_ticket ticket, uint6
     const vk_ticket *entry = find_finished(context, ticket, &status, error);
     if (!entry)
         return status;
-    if (!entry->step_ns || !ns || n_step != entry->n_step)
+    if (entry->n_step == 0 || !ns || n_step != entry->n_step)
         return tandem_kit_fail(error, TANDEM_E_INVALID,
                                "Ticket %llu has times of %u steps (profile runs have them), not of %u",
                                (unsigned long long)ticket, entry->n_step, n_step);

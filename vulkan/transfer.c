@@ -19,7 +19,10 @@ tandem_status vk_commands_begin(tandem_context *context, VkCommandBuffer *comman
         return status;
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                       .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
+    if (transfer->open) /* a failure left it half recorded */
+        VK_TRY(context, ResetCommandBuffer, transfer->commands, 0);
     VK_TRY(context, BeginCommandBuffer, transfer->commands, &begin);
+    transfer->open = 1;
     vk_barrier(context, transfer->commands, WORK_STAGES, WRITE_ACCESS, WORK_STAGES,
                READ_ACCESS | WRITE_ACCESS);
     *commands = transfer->commands;
@@ -35,8 +38,10 @@ tandem_status vk_commands_end(tandem_context *context, tandem_error *error) {
                READ_ACCESS | WRITE_ACCESS | VK_ACCESS_HOST_READ_BIT);
     VK_TRY(context, EndCommandBuffer, transfer->commands);
     status = vk_submit(context, &transfer->commands, 1, &transfer->serial, error);
-    if (status == TANDEM_OK)
-        context->next_transfer = (context->next_transfer + 1) % VK_N_TRANSFER;
+    if (status != TANDEM_OK)
+        return status;
+    transfer->open = 0;
+    context->next_transfer = (context->next_transfer + 1) % VK_N_TRANSFER;
 fail:
     return status;
 }

@@ -33,7 +33,7 @@ int cli_refuse(tandem_status status, const char *command, const tandem_message *
 static void log_to_stderr(void *user, uint32_t level, const char *text) {
     (void)user;
     const char *wanted = getenv("TANDEM_LOG"); /* error, warning, info, debug */
-    uint32_t most = !wanted                       ? TANDEM_LOG_WARNING
+    uint32_t most = !wanted                      ? TANDEM_LOG_WARNING
                     : !strcmp(wanted, "debug")   ? TANDEM_LOG_DEBUG
                     : !strcmp(wanted, "info")    ? TANDEM_LOG_INFO
                     : !strcmp(wanted, "warning") ? TANDEM_LOG_WARNING
@@ -120,15 +120,17 @@ static int choose_device(const char *wanted, const char *command, cli_device *d)
         }
     }
     if (!found)
-        return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s has %u device%s and none is '%s' (see tandem devices)",
-                        name, n, n == 1 ? "" : "s", wanted);
+        return cli_fail(TANDEM_EXIT_ENVIRONMENT, command,
+                        "%s has %u device%s and none is '%s' (see tandem devices)", name, n,
+                        n == 1 ? "" : "s", wanted);
     return OPTIONS_GO_ON;
 }
 
 int cli_open_device(const common_options *common, const char *command, cli_device *d) {
     *d = (cli_device){0};
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = tandem_plugin_open(common->plugin ? common->plugin : "vulkan", cli_host(), &d->plugin, &error);
+    tandem_status status =
+        tandem_plugin_open(common->plugin ? common->plugin : "vulkan", cli_host(), &d->plugin, &error);
     if (status)
         return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s%s", error.message,
                         common->plugin ? "" : "; --plugin reference runs on the CPU");
@@ -139,8 +141,8 @@ int cli_open_device(const common_options *common, const char *command, cli_devic
         return code;
     }
     if (!common->plugin && d->info.kind >= TANDEM_DEVICE_SOFTWARE)
-        fprintf(stderr, "tandem %s: no GPU found; %s runs on the %s device %s.\n", command, d->backend->descriptor->name,
-                device_kind_name(d->info.kind), d->info.name);
+        fprintf(stderr, "tandem %s: no GPU found; %s runs on the %s device %s.\n", command,
+                d->backend->descriptor->name, device_kind_name(d->info.kind), d->info.name);
     return OPTIONS_GO_ON;
 }
 
@@ -152,7 +154,9 @@ void cli_close_device(cli_device *d) {
 /* ---- sessions ---- */
 
 uint32_t kv_type_by_name(const char *name) {
-    return !strcmp(name, "f32") ? TANDEM_TYPE_F32 : !strcmp(name, "q8_0") ? TANDEM_TYPE_Q8_0 : TANDEM_TYPE_F16;
+    return !strcmp(name, "f32")    ? TANDEM_TYPE_F32
+           : !strcmp(name, "q8_0") ? TANDEM_TYPE_Q8_0
+                                   : TANDEM_TYPE_F16;
 }
 
 uint32_t precision_by_name(const char *name) {
@@ -178,8 +182,12 @@ static void show_loading(void *user, uint64_t done, uint64_t total) {
 void cli_describe_session(const common_options *common, const session_request *request, session_desc *desc) {
     *desc = (session_desc){
         .n_ctx = common->n_ctx ? common->n_ctx : request->n_ctx,
-        .batch = common->batch ? common->batch : request->batch ? request->batch : 256,
-        .kv_type = kv_type_by_name(common->kv ? common->kv : request->kv ? request->kv : "f16"),
+        .batch = common->batch    ? common->batch
+                 : request->batch ? request->batch
+                                  : 256,
+        .kv_type = kv_type_by_name(common->kv    ? common->kv
+                                   : request->kv ? request->kv
+                                                 : "f16"),
         .precision = precision_by_name(common->precision ? common->precision : "exact"),
         .n_threads = common->n_threads,
         .memory_cap = common->memory_cap,

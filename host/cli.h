@@ -29,8 +29,8 @@ typedef struct cli_device {
 /* Host services of every plugin: log to standard error, a cache folder. */
 const tandem_host *cli_host(void);
 
-/* Opens what --plugin and --device name. Without --plugin: Vulkan, on a GPU if there is one, else on a software device,
- * which is said. Nothing is replaced silently. */
+/* Opens what --plugin and --device name. Without --plugin: Vulkan, on a GPU if there is one, else on a
+ * software device, which is said. Nothing is replaced silently. */
 int cli_open_device(const common_options *common, const char *command, cli_device *device);
 void cli_close_device(cli_device *device);
 

@@ -10,22 +10,16 @@
 
 void options_model(model_options *m, option *t) {
     model_overrides *o = &m->overrides;
-    *t++ = (option){"model", 'm', OPTION_TEXT, &m->model, "FILE|PRESET", "GGUF file, or synthetic weights of a preset",
-                    NULL, 0, 0};
-    *t++ = (option){"quant", 0, OPTION_TEXT, &m->quant, "MIX", "preset: formats of its tensors (default Q4_0)", NULL, 0,
-                    0};
-    *t++ = (option){"layers", 0, OPTION_U32, &o->n_layer, "N", "preset: number of layers", NULL, 1, MODEL_MAX_LAYERS};
-    *t++ = (option){"vocab", 0, OPTION_U32, &o->n_vocab, "N", "preset: size of the vocabulary", NULL, 1, 1u << 24};
-    *t++ = (option){"d-model", 0, OPTION_U32, &o->d_model, "N", "preset: width of the residual stream", NULL, 1,
-                    1u << 20};
-    *t++ = (option){"d-ff", 0, OPTION_U32, &o->d_ff, "N", "preset: width of the feed-forward part", NULL, 1, 1u << 20};
-    *t++ = (option){"heads", 0, OPTION_U32, &o->n_head, "N", "preset: query heads", NULL, 1, 4096};
-    *t++ = (option){"kv-heads", 0, OPTION_U32, &o->n_kv_head, "N", "preset: key/value heads", NULL, 1, 4096};
-    *t++ = (option){"head-dim", 0, OPTION_U32, &o->head_dim, "N", "preset: size of a head", NULL, 1, 4096};
-    *t++ = (option){"window", 0, OPTION_U32, &o->window, "N", "preset: window of the sliding layers", NULL, 1, 1u << 24};
-    *t++ = (option){"experts", 0, OPTION_U32, &o->n_expert, "N", "preset: experts of a layer", NULL, 1, 65536};
-    *t++ = (option){"experts-used", 0, OPTION_U32, &o->n_used, "N", "preset: experts a token uses", NULL, 1, 65536};
-    *t++ = (option){"d-expert", 0, OPTION_U32, &o->d_expert, "N", "preset: width of an expert", NULL, 1, 1u << 20};
+    *t++ = option_text("model", 'm', &m->model, "FILE|PRESET", "GGUF file, or synthetic weights of a preset");
+    *t++ = option_text("quant", 0, &m->quant, "MIX", "preset: formats of its tensors (default Q4_0)");
+    *t++ = option_u32("layers", 0, &o->n_layer, 1, MODEL_MAX_LAYERS, "preset: number of layers");
+    *t++ = option_u32("vocab", 0, &o->n_vocab, 1, 1u << 24, "preset: size of the vocabulary");
+    *t++ = option_u32("d-model", 0, &o->d_model, 1, 1u << 20, "preset: width of the residual stream");
+    *t++ = option_u32("d-ff", 0, &o->d_ff, 1, 1u << 20, "preset: width of the feed-forward part");
+    *t++ = option_u32("heads", 0, &o->n_head, 1, 4096, "preset: query heads");
+    *t++ = option_u32("kv-heads", 0, &o->n_kv_head, 1, 4096, "preset: key/value heads");
+    *t++ = option_u32("head-dim", 0, &o->head_dim, 1, 4096, "preset: size of a head");
+    *t++ = option_u32("window", 0, &o->window, 1, 1u << 24, "preset: window of the sliding layers");
     *t = (option){0};
 }
 
@@ -38,8 +32,8 @@ static bool is_preset(const char *name) {
 
 int cli_open_model(const model_options *m, uint64_t seed, const char *command, model_source **source) {
     if (!m->model)
-        return cli_fail(TANDEM_EXIT_USAGE, command, "-m MODEL is needed: a GGUF file or a preset (see tandem %s --help)",
-                        command);
+        return cli_fail(TANDEM_EXIT_USAGE, command,
+                        "-m MODEL is needed: a GGUF file or a preset (see tandem %s --help)", command);
     model_source_desc desc = {.model = m->model, .quant = m->quant, .seed = seed, .overrides = m->overrides};
     tandem_message message;
     int status = model_source_open(source, &desc, &message);
@@ -47,8 +41,10 @@ int cli_open_model(const model_options *m, uint64_t seed, const char *command, m
         return OPTIONS_GO_ON;
     if (status == TANDEM_E_OUT_OF_MEMORY)
         return cli_refuse(status, command, &message);
-    /* A file that is no model is the environment's fault; a preset with impossible dimensions the caller's. */
-    bool usage = is_preset(m->model) || (m->quant && status == TANDEM_E_INVALID && access(m->model, F_OK) == 0);
+    /* A file that is no model is the environment's fault; a preset with impossible dimensions the
+     * caller's. */
+    bool usage =
+        is_preset(m->model) || (m->quant && status == TANDEM_E_INVALID && access(m->model, F_OK) == 0);
     return cli_fail(usage ? TANDEM_EXIT_USAGE : TANDEM_EXIT_ENVIRONMENT, command, "%s", message.text);
 }
 
@@ -58,9 +54,10 @@ int cli_open_tokenizer(const model_source *source, const char *command, tokenize
         return cli_fail(TANDEM_EXIT_USAGE, command, "A synthetic model has no vocabulary; give --tokens");
     tandem_message message;
     int status = tokenizer_create(tok, file, &message);
-    return status ? cli_fail(status == TANDEM_E_OUT_OF_MEMORY ? TANDEM_EXIT_NO_MEMORY : TANDEM_EXIT_ENVIRONMENT, command,
-                             "%s", message.text)
-                  : OPTIONS_GO_ON;
+    return status
+               ? cli_fail(status == TANDEM_E_OUT_OF_MEMORY ? TANDEM_EXIT_NO_MEMORY : TANDEM_EXIT_ENVIRONMENT,
+                          command, "%s", message.text)
+               : OPTIONS_GO_ON;
 }
 
 int cli_read_file(const char *path, const char *command, char **text, size_t *n) {
@@ -99,7 +96,8 @@ static int parse_tokens(char *text, const model_config *config, const char *comm
     for (char *word = strtok_r(text, ", \t\r\n", &rest); word; word = strtok_r(NULL, ", \t\r\n", &rest)) {
         uint32_t id;
         if (!parse_u32(word, &id) || id >= config->n_vocab)
-            return cli_fail(TANDEM_EXIT_USAGE, command, "'%.40s' is no token id below %u", word, config->n_vocab);
+            return cli_fail(TANDEM_EXIT_USAGE, command, "'%.40s' is no token id below %u", word,
+                            config->n_vocab);
         tandem_message message;
         int status = token_list_push(tokens, id, &message);
         if (status)

@@ -19,7 +19,8 @@ typedef struct device_list {
     uint32_t n;
 } device_list;
 
-static bool add_device(device_list *list, const char *plugin, uint32_t index, const tandem_device_info *info) {
+static bool add_device(device_list *list, const char *plugin, uint32_t index,
+                       const tandem_device_info *info) {
     found_device *more = realloc(list->device, (list->n + 1) * sizeof *more);
     if (!more)
         return false;
@@ -50,7 +51,9 @@ static void matrix_paths(uint32_t set, char text[64]) {
     static const struct {
         uint32_t bit;
         const char *name;
-    } paths[] = {{TANDEM_MATRIX_FMA, "fma"}, {TANDEM_MATRIX_DOT, "dot"}, {TANDEM_MATRIX_COOPMAT, "coopmat"},
+    } paths[] = {{TANDEM_MATRIX_FMA, "fma"},
+                 {TANDEM_MATRIX_DOT, "dot"},
+                 {TANDEM_MATRIX_COOPMAT, "coopmat"},
                  {TANDEM_MATRIX_MMA, "mma"}};
     text[0] = 0;
     for (uint32_t i = 0; i < 4; i++)
@@ -68,7 +71,8 @@ static bool is_null_uuid(const uint8_t uuid[16]) {
 }
 
 static bool same_card(const found_device *a, const found_device *b) {
-    return strcmp(a->plugin, b->plugin) && !is_null_uuid(a->info.uuid) && !memcmp(a->info.uuid, b->info.uuid, 16);
+    return strcmp(a->plugin, b->plugin) && !is_null_uuid(a->info.uuid) &&
+           !memcmp(a->info.uuid, b->info.uuid, 16);
 }
 
 static void print_device(const device_list *list, const found_device *d) {
@@ -84,9 +88,10 @@ static void print_device(const device_list *list, const found_device *d) {
     printf("    matrices   %s; kernels use %s\n", has, used);
     printf("    lanes      %u, units %u\n", d->info.subgroup_size, d->info.n_units);
     if (d->info.pci_domain != TANDEM_NONE)
-        printf("    PCI        %04x:%02x:%02x.%x (%04x:%04x)\n", d->info.pci_domain, d->info.pci_bus, d->info.pci_device,
-               d->info.pci_function, d->info.vendor_id, d->info.device_id);
-    printf("    UUID       %s\n    driver     %s\n", is_null_uuid(d->info.uuid) ? "none" : uuid, d->info.driver);
+        printf("    PCI        %04x:%02x:%02x.%x (%04x:%04x)\n", d->info.pci_domain, d->info.pci_bus,
+               d->info.pci_device, d->info.pci_function, d->info.vendor_id, d->info.device_id);
+    printf("    UUID       %s\n    driver     %s\n", is_null_uuid(d->info.uuid) ? "none" : uuid,
+           d->info.driver);
     if (d->info.abilities[0])
         printf("    abilities  %s\n", d->info.abilities);
     for (uint32_t i = 0; i < list->n; i++)
@@ -155,11 +160,12 @@ int cmd_devices(int argc, char **argv) {
     common_options common = {0};
     option shared[COMMON_MAX_OPTIONS];
     options_common(&common, COMMON_JSON, shared);
-    const option own[] = {{"plugin", 0, OPTION_TEXT, &common.plugin, "NAME|PATH", "only this plugin", NULL, 0, 0}, {0}};
-    const command_usage usage = {"devices", "[options]",
-                                 "Lists the devices of every plugin, which of them are one card, and why a plugin has "
-                                 "none.\nExit code 3 if no device was found.",
-                                 NULL};
+    const option own[] = {option_text("plugin", 0, &common.plugin, "NAME|PATH", "only this plugin"), {0}};
+    const command_usage usage = {
+        "devices", "[options]",
+        "Lists the devices of every plugin, which of them are one card, and why a plugin has "
+        "none.\nExit code 3 if no device was found.",
+        NULL};
     uint32_t n_free, n_file = 0;
     int code = options_parse(&usage, (const option *const[]){own, shared}, 2, argc, argv, NULL, 0, &n_free);
     if (code != OPTIONS_GO_ON)

@@ -13,7 +13,8 @@ static const command_usage usage = {
     "eval", "-m MODEL (--tokens IDS|@FILE | --prompt TEXT) [--logits FILE.npy] [options]",
     "Runs a token list and prints, for every position, the likeliest next token. --logits writes all logits\n"
     "(NumPy, f32 [tokens, vocabulary]) as they come.",
-    "The cache is f32 unless --kv says otherwise. Columns: position, token, likeliest next token, its logit, logsumexp of\n"
+    "The cache is f32 unless --kv says otherwise. Columns: position, token, likeliest next token, its logit, "
+    "logsumexp of\n"
     "the row."};
 
 typedef struct eval_command {
@@ -38,7 +39,8 @@ static int take_row(void *user, uint32_t index, const topk_row *row, const float
         return TANDEM_E_INTERNAL;
     }
     if (!sink->rows) {
-        printf("%u %u %u %.9g %.9g\n", index, sink->tokens->ids[index], row->id[0], row->logit[0], row->logsumexp);
+        printf("%u %u %u %.9g %.9g\n", index, sink->tokens->ids[index], row->id[0], row->logit[0],
+               row->logsumexp);
         return TANDEM_OK;
     }
     cJSON *j = cJSON_CreateObject();
@@ -70,8 +72,8 @@ static int score(const eval_command *e, session *s, eval_sink *sink) {
     tandem_message message;
     errno = 0;
     progress_start(&sink->p, "eval", (double)sink->tokens->n);
-    int status = session_score(s, sink->tokens->ids, NULL, (uint32_t)sink->tokens->n, e->logits != NULL, take_row, sink,
-                               &message);
+    int status = session_score(s, sink->tokens->ids, NULL, (uint32_t)sink->tokens->n, e->logits != NULL,
+                               take_row, sink, &message);
     progress_end(&sink->p);
     bool written = npy_close(&sink->npy);
     if (sink->code || (!status && !written))
@@ -80,7 +82,8 @@ static int score(const eval_command *e, session *s, eval_sink *sink) {
     return status ? cli_refuse(status, usage.name, &message) : TANDEM_EXIT_GOOD;
 }
 
-static int run(const eval_command *e, const model_source *source, const token_list *tokens, const cli_device *device) {
+static int run(const eval_command *e, const model_source *source, const token_list *tokens,
+               const cli_device *device) {
     session_request request = {
         .command = usage.name, .n_ctx = (uint32_t)tokens->n, .kv = "f32", .n_score = SESSION_RESULT_ROWS};
     session *s = NULL;
@@ -89,7 +92,8 @@ static int run(const eval_command *e, const model_source *source, const token_li
         return code;
     eval_sink sink = {.tokens = tokens, .rows = e->common.json ? cJSON_CreateArray() : NULL};
     if (e->logits && !npy_open(&sink.npy, e->logits, tokens->n, model_source_config(source)->n_vocab))
-        code = cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s cannot be written: %s", e->logits, strerror(errno));
+        code = cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s cannot be written: %s", e->logits,
+                        strerror(errno));
     else
         code = score(e, s, &sink);
     if (sink.rows && code == TANDEM_EXIT_GOOD) {
@@ -108,12 +112,14 @@ int cmd_eval(int argc, char **argv) {
     options_common(&e.common, COMMON_PLUGIN | COMMON_SESSION | COMMON_SEED | COMMON_JSON, shared);
     options_model(&e.model, model);
     const option own[] = {
-        {"tokens", 0, OPTION_TEXT, &e.tokens, "IDS|@FILE", "token ids, begin token included", NULL, 0, 0},
-        {"prompt", 'p', OPTION_TEXT, &e.prompt, "TEXT", "text to tokenise instead", NULL, 0, 0},
-        {"logits", 0, OPTION_TEXT, &e.logits, "FILE.npy", "write the logits of every position", NULL, 0, 0},
-        {0}};
+        option_text("tokens", 0, &e.tokens, "IDS|@FILE", "token ids, begin token included"),
+        option_text("prompt", 'p', &e.prompt, "TEXT", "text to tokenise instead"),
+        option_text("logits", 0, &e.logits, "FILE.npy", "write the logits of every position"),
+        {0},
+    };
     uint32_t n_free;
-    int code = options_parse(&usage, (const option *const[]){model, own, shared}, 3, argc, argv, NULL, 0, &n_free);
+    int code =
+        options_parse(&usage, (const option *const[]){model, own, shared}, 3, argc, argv, NULL, 0, &n_free);
     if (code == OPTIONS_GO_ON && !e.tokens == !e.prompt)
         code = cli_fail(TANDEM_EXIT_USAGE, usage.name, "Give either --tokens or --prompt");
     if (code != OPTIONS_GO_ON)

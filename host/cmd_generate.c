@@ -11,8 +11,10 @@
 static const command_usage usage = {
     "generate", "-m MODEL -p TEXT [options]",
     "Continues a prompt. The text goes to standard output as it is made, the figures to standard error.",
-    "--temp 0 (the default) takes the likeliest token. Otherwise: temperature, then top-k, then top-p. With top-k up to 64\n"
-    "the candidates come from the device, and top-p acts within them; --top-k 0 considers the whole vocabulary.\n"
+    "--temp 0 (the default) takes the likeliest token. Otherwise: temperature, then top-k, then top-p. With "
+    "top-k up to 64\n"
+    "the candidates come from the device, and top-p acts within them; --top-k 0 considers the whole "
+    "vocabulary.\n"
     "--tokens gives the prompt as ids (1,2,3 or @FILE); without a vocabulary in the model, ids are printed."};
 
 typedef struct generate_command {
@@ -73,14 +75,16 @@ static int finish_text(writer *w) {
     return TANDEM_OK;
 }
 
-static int read_prompt(const generate_command *g, const model_source *source, tokenizer *tok, token_list *prompt) {
+static int read_prompt(const generate_command *g, const model_source *source, tokenizer *tok,
+                       token_list *prompt) {
     if (g->tokens)
         return cli_read_tokens(g->tokens, model_source_config(source), usage.name, prompt);
     tandem_message message;
     chat_message turn = {.role = "user", .text = g->prompt};
-    int status = g->chat ? tokenizer_encode_chat(tok, &turn, 1, prompt, &message)
-                         : tokenizer_encode(tok, g->prompt, strlen(g->prompt),
-                                            TOKENIZE_BOS | (g->special ? TOKENIZE_SPECIAL : 0), prompt, &message);
+    int status = g->chat
+                     ? tokenizer_encode_chat(tok, &turn, 1, prompt, &message)
+                     : tokenizer_encode(tok, g->prompt, strlen(g->prompt),
+                                        TOKENIZE_BOS | (g->special ? TOKENIZE_SPECIAL : 0), prompt, &message);
     if (status)
         return cli_refuse(status, usage.name, &message);
     if (!prompt->n)
@@ -100,19 +104,23 @@ static const char *stop_reason(uint32_t stop) {
 static void print_stats(const generate_stats *s, const cli_device *device) {
     const char *name = device->backend->descriptor->name, *kind = device_kind_name(device->info.kind);
     if (device->info.kind == TANDEM_DEVICE_SIMULATED) {
-        fprintf(stderr, "tandem generate: %u prompt tokens, %u made, stopped by %s, on %s [simulated]: no throughput.\n",
-                s->n_prompt, s->n_made, stop_reason(s->stop), name);
+        fprintf(
+            stderr,
+            "tandem generate: %u prompt tokens, %u made, stopped by %s, on %s [simulated]: no throughput.\n",
+            s->n_prompt, s->n_made, stop_reason(s->stop), name);
         return;
     }
     uint32_t n_run = s->n_made ? s->n_made - 1 : 0;
     fprintf(stderr,
-            "tandem generate: prompt %u tokens, %.1f tokens/s; made %u, %.1f tokens/s (device alone %.1f); stopped by %s; "
+            "tandem generate: prompt %u tokens, %.1f tokens/s; made %u, %.1f tokens/s (device alone %.1f); "
+            "stopped by %s; "
             "%s [%s].\n",
             s->n_prompt, rate(s->n_prompt, s->prompt.wall_ns), s->n_made, rate(n_run, s->decode.wall_ns),
             rate(n_run, s->decode.device_ns), stop_reason(s->stop), name, kind);
 }
 
-static void print_json(const writer *w, const token_list *prompt, const generate_stats *s, const cli_device *device) {
+static void print_json(const writer *w, const token_list *prompt, const generate_stats *s,
+                       const cli_device *device) {
     cJSON *j = cJSON_CreateObject();
     cJSON_AddStringToObject(j, "plugin", device->backend->descriptor->name);
     cJSON_AddStringToObject(j, "device", device->info.name);
@@ -138,10 +146,11 @@ static void print_json(const writer *w, const token_list *prompt, const generate
     cJSON_Delete(j);
 }
 
-static int run(const generate_command *g, const model_source *source, tokenizer *tok, const token_list *prompt,
-               const cli_device *device) {
+static int run(const generate_command *g, const model_source *source, tokenizer *tok,
+               const token_list *prompt, const cli_device *device) {
     uint64_t needed = (prompt->n + g->n + 255) / 256 * 256;
-    session_request request = {.command = usage.name, .n_ctx = needed > 1u << 20 ? 1u << 20 : (uint32_t)needed};
+    session_request request = {.command = usage.name,
+                               .n_ctx = needed > 1u << 20 ? 1u << 20 : (uint32_t)needed};
     session *s = NULL;
     int code = cli_open_session(&g->common, &request, device, source, &s);
     if (code != OPTIONS_GO_ON)
@@ -152,8 +161,8 @@ static int run(const generate_command *g, const model_source *source, tokenizer 
     w.bytes = malloc(tok ? tokenizer_max_decode_bytes(tok) : 16);
     generate_stats stats;
     tandem_message message;
-    int status = w.bytes ? session_generate(s, prompt->ids, (uint32_t)prompt->n, &options, write_token, &w, &stats,
-                                            &message)
+    int status = w.bytes ? session_generate(s, prompt->ids, (uint32_t)prompt->n, &options, write_token, &w,
+                                            &stats, &message)
                          : message_out_of_memory(&message, "text", 0);
     if (!status)
         status = finish_text(&w);
@@ -178,19 +187,21 @@ static int parse(generate_command *g, int argc, char **argv) {
     options_common(&g->common, COMMON_PLUGIN | COMMON_SESSION | COMMON_SEED | COMMON_JSON, shared);
     options_model(&g->model, model);
     const option own[] = {
-        {"prompt", 'p', OPTION_TEXT, &g->prompt, "TEXT", "the prompt", NULL, 0, 0},
-        {"tokens", 0, OPTION_TEXT, &g->tokens, "IDS|@FILE", "the prompt as token ids, begin token included", NULL, 0, 0},
-        {"n", 'n', OPTION_U32, &g->n, "N", "most tokens to make (default 64)", NULL, 1, 1u << 20},
-        {"temp", 0, OPTION_FLOAT, &g->temperature, "T", "temperature (default 0: greedy)", NULL, 0, 100},
-        {"top-k", 0, OPTION_U32, &g->top_k, "N", "likeliest tokens to sample from (default 64; 0: all)", NULL, 0,
-         1u << 24},
-        {"top-p", 0, OPTION_FLOAT, &g->top_p, "P", "their probability mass (default 0.95)", NULL, 1e-9, 1},
-        {"chat", 0, OPTION_FLAG, &g->chat, NULL, "the prompt is a user's turn of a chat", NULL, 0, 0},
-        {"special", 0, OPTION_FLAG, &g->special, NULL, "control tokens are read from and written as text", NULL, 0, 0},
-        {"ignore-end", 0, OPTION_FLAG, &g->ignore_end, NULL, "go on after the model's end token", NULL, 0, 0},
-        {0}};
+        option_text("prompt", 'p', &g->prompt, "TEXT", "the prompt"),
+        option_text("tokens", 0, &g->tokens, "IDS|@FILE", "the prompt as token ids, begin token included"),
+        option_u32("n", 'n', &g->n, 1, 1u << 20, "most tokens to make (default 64)"),
+        option_float("temp", &g->temperature, 0, 100, "temperature (default 0: greedy)"),
+        option_u32("top-k", 0, &g->top_k, 0, 1u << 24,
+                   "likeliest tokens to sample from (default 64; 0: all)"),
+        option_float("top-p", &g->top_p, 1e-9, 1, "their probability mass (default 0.95)"),
+        option_flag("chat", 0, &g->chat, "the prompt is a user's turn of a chat"),
+        option_flag("special", 0, &g->special, "control tokens are read from and written as text"),
+        option_flag("ignore-end", 0, &g->ignore_end, "go on after the model's end token"),
+        {0},
+    };
     uint32_t n_free;
-    int code = options_parse(&usage, (const option *const[]){model, own, shared}, 3, argc, argv, NULL, 0, &n_free);
+    int code =
+        options_parse(&usage, (const option *const[]){model, own, shared}, 3, argc, argv, NULL, 0, &n_free);
     if (code == OPTIONS_GO_ON && !g->prompt == !g->tokens)
         return cli_fail(TANDEM_EXIT_USAGE, usage.name, "Give either -p TEXT or --tokens");
     return code;

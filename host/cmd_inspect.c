@@ -11,8 +11,10 @@
 static const command_usage usage = {
     "inspect", "MODEL [options]",
     "Shape, formats and memory of a model (GGUF file or preset), and whether it fits common cards.",
-    "--steps compiles the model for --plugin and lists the steps of one decoded token: kernel, launches, barriers, bytes.\n"
-    "Throughput lines are predictions from bandwidth alone, an upper bound: bytes a token / bandwidth of the card."};
+    "--steps compiles the model for --plugin and lists the steps of one decoded token: kernel, launches, "
+    "barriers, bytes.\n"
+    "Throughput lines are predictions from bandwidth alone, an upper bound: bytes a token / bandwidth of the "
+    "card."};
 
 /* Cards that people ask about: memory that a process gets, and bandwidth by their data sheets. */
 static const struct {
@@ -53,16 +55,17 @@ static void print_shape(const model_source *source, const model_figures *f) {
         n_global += c->layers[l].window == 0;
     char bytes[32], token[32];
     printf("%s\n", model_source_label(source));
-    printf("  family       gemma%u, %u layers (%u global), %.1f million parameters\n", c->family, c->n_layer, n_global,
-           (double)f->n_element * 1e-6);
+    printf("  family       gemma%u, %u layers (%u global), %.1f million parameters\n", c->family, c->n_layer,
+           n_global, (double)f->n_element * 1e-6);
     printf("  width        %u, feed-forward %u, vocabulary %u\n", c->d_model, last->d_ff, c->n_vocab);
-    printf("  heads        %u query, %u KV, size %u (last layer: %u, %u, %u)\n", first->n_head, first->n_kv_head,
-           first->head_dim, last->n_head, last->n_kv_head, last->head_dim);
+    printf("  heads        %u query, %u KV, size %u (last layer: %u, %u, %u)\n", first->n_head,
+           first->n_kv_head, first->head_dim, last->n_head, last->n_kv_head, last->head_dim);
     printf("  window       %u, trained context %u\n", c->window, c->n_ctx);
     if (c->n_expert)
         printf("  experts      %u, %u used, width %u\n", c->n_expert, c->n_used, c->d_expert);
-    printf("  weights      %s in %u tensors; %s read for one token\n", format_bytes(f->bytes, bytes, sizeof bytes),
-           f->n_tensor, format_bytes(f->bytes_per_token, token, sizeof token));
+    printf("  weights      %s in %u tensors; %s read for one token\n",
+           format_bytes(f->bytes, bytes, sizeof bytes), f->n_tensor,
+           format_bytes(f->bytes_per_token, token, sizeof token));
     for (uint32_t i = 0; i < f->n_type; i++)
         printf("    %-10s %4u tensors  %10s  %5.2f bits a weight\n", gguf_tensor_type_name(f->types[i].type),
                f->types[i].n_tensor, format_bytes(f->types[i].bytes, bytes, sizeof bytes),
@@ -77,12 +80,13 @@ static void print_tokenizer(const model_source *source) {
     else if (tokenizer_create(&tok, model_source_gguf(source), &message))
         printf("  tokenizer    none: %s\n", message.text);
     else
-        printf("  tokenizer    %u tokens, begin %d, end %d\n", tokenizer_n_vocab(tok), (int)tokenizer_bos(tok),
-               (int)tokenizer_eos(tok));
+        printf("  tokenizer    %u tokens, begin %d, end %d\n", tokenizer_n_vocab(tok),
+               (int)tokenizer_bos(tok), (int)tokenizer_eos(tok));
     tokenizer_destroy(tok);
 }
 
-static double bound(const model_source *source, const model_figures *f, uint32_t n_ctx, uint32_t kv, double bandwidth) {
+static double bound(const model_source *source, const model_figures *f, uint32_t n_ctx, uint32_t kv,
+                    double bandwidth) {
     const plan_request request = {.n_ctx = n_ctx, .batch = 1, .kv_type = kv};
     return bandwidth / (double)(f->bytes_per_token + plan_kv_bytes(model_source_config(source), &request));
 }
@@ -97,7 +101,8 @@ static void print_memory(const model_source *source, const model_figures *f) {
             plan_request request = {.n_ctx = contexts[i], .batch = 256, .kv_type = kv_types[t]};
             uint64_t bytes = model_memory(source, &request);
             char text[32];
-            printf("  %7u  %-5s  %10s", contexts[i], kv_type_name(kv_types[t]), format_bytes(bytes, text, sizeof text));
+            printf("  %7u  %-5s  %10s", contexts[i], kv_type_name(kv_types[t]),
+                   format_bytes(bytes, text, sizeof text));
             for (uint32_t k = 0; k < N_CARD; k++) {
                 char note[32] = "does not fit";
                 if ((double)bytes <= (cards[k].gib - CARD_RESERVE_GIB) * 0x1p30)
@@ -149,15 +154,18 @@ static void print_json(const model_source *source, const model_figures *f) {
 
 static void print_step(uint32_t index, const step_cost *s) {
     char weights[32], kv[32], rest[32];
-    printf("%4u  %-7s %3u  %-32s %-22s %11s %11s %11s\n", index, s->step.barrier_before ? "barrier" : "", s->step.n_dispatch,
-           s->step.kernel, s->step.label, format_bytes(s->cost.weight_bytes, weights, sizeof weights),
-           format_bytes(s->cost.kv_bytes, kv, sizeof kv), format_bytes(s->cost.activation_bytes, rest, sizeof rest));
+    printf("%4u  %-7s %3u  %-32s %-22s %11s %11s %11s\n", index, s->step.barrier_before ? "barrier" : "",
+           s->step.n_dispatch, s->step.kernel, s->step.label,
+           format_bytes(s->cost.weight_bytes, weights, sizeof weights),
+           format_bytes(s->cost.kv_bytes, kv, sizeof kv),
+           format_bytes(s->cost.activation_bytes, rest, sizeof rest));
 }
 
 static void print_steps(const step_cost *steps, uint32_t n, uint32_t n_layer) {
     tandem_cost sum = {0};
     uint32_t n_barrier = 0, n_dispatch = 0;
-    printf("step  waits    launches, kernel                     main op                    weights       cache        rest\n");
+    printf("step  waits    launches, kernel                     main op                    weights       "
+           "cache        rest\n");
     for (uint32_t i = 0; i < n; i++) {
         print_step(i, &steps[i]);
         n_barrier += steps[i].step.barrier_before;
@@ -169,7 +177,8 @@ static void print_steps(const step_cost *steps, uint32_t n, uint32_t n_layer) {
         sum.flops += steps[i].cost.flops;
     }
     char weights[32], least[32], kv[32], rest[32];
-    printf("\n%u steps (%.1f a layer), %u launches, %u barriers\n", n, (double)n / n_layer, n_dispatch, n_barrier);
+    printf("\n%u steps (%.1f a layer), %u launches, %u barriers\n", n, (double)n / n_layer, n_dispatch,
+           n_barrier);
     printf("one token: weights %s (at least %s, ratio %.3f), cache %s, activations %s, %.1f Mflop\n",
            format_bytes(sum.weight_bytes, weights, sizeof weights),
            format_bytes(sum.weight_bytes_min, least, sizeof least),
@@ -225,11 +234,13 @@ int cmd_inspect(int argc, char **argv) {
     options_common(&c.common, COMMON_PLUGIN | COMMON_SESSION | COMMON_SEED | COMMON_JSON, shared);
     options_model(&c.model, model);
     const option own[] = {
-        {"tensors", 0, OPTION_FLAG, &c.tensors, NULL, "list every tensor", NULL, 0, 0},
-        {"steps", 0, OPTION_FLAG, &c.steps, NULL, "list the steps of one decoded token (needs a plugin)", NULL, 0, 0},
-        {0}};
+        option_flag("tensors", 0, &c.tensors, "list every tensor"),
+        option_flag("steps", 0, &c.steps, "list the steps of one decoded token (needs a plugin)"),
+        {0},
+    };
     uint32_t n_free;
-    int code = options_parse(&usage, (const option *const[]){model, own, shared}, 3, argc, argv, &name, 1, &n_free);
+    int code =
+        options_parse(&usage, (const option *const[]){model, own, shared}, 3, argc, argv, &name, 1, &n_free);
     if (code == OPTIONS_GO_ON && n_free && c.model.model)
         code = cli_fail(TANDEM_EXIT_USAGE, usage.name, "One model at a time");
     if (code != OPTIONS_GO_ON)

@@ -11,9 +11,12 @@
 static const command_usage usage = {
     "perplexity", "-m MODEL -f FILE [options]",
     "Perplexity of a text: exp of the mean negative log-likelihood of every token after the begin token.",
-    "The text runs in one context of up to --ctx positions (default: all of it, at most the trained length); a longer text\n"
-    "is cut into windows, each beginning with the begin token, its first token not counted twice. With an --against\n"
-    "option the same tokens also run there, and the Kullback-Leibler divergence of the next-token distributions and the\n"
+    "The text runs in one context of up to --ctx positions (default: all of it, at most the trained length); "
+    "a longer text\n"
+    "is cut into windows, each beginning with the begin token, its first token not counted twice. With an "
+    "--against\n"
+    "option the same tokens also run there, and the Kullback-Leibler divergence of the next-token "
+    "distributions and the\n"
     "share of equal likeliest tokens are printed. The cache is f32 unless --kv says otherwise."};
 
 #define COMPARE_ROWS 16u /* rows whose logits are held at a time */
@@ -80,8 +83,8 @@ static void add_divergence(const arm *a, const arm *b, uint32_t n, divergence *d
 }
 
 /* One window: tokens [n], each but the last predicting its successor. */
-static int run_window(arm *a, arm *b, const uint32_t *tokens, uint32_t n, divergence *d, progress *p, uint32_t done,
-                      tandem_message *message) {
+static int run_window(arm *a, arm *b, const uint32_t *tokens, uint32_t n, divergence *d, progress *p,
+                      uint32_t done, tandem_message *message) {
     uint32_t targets[512];
     int status = session_truncate(a->s, 0, message);
     if (b && !status)
@@ -126,8 +129,8 @@ static int run_text(arm *a, arm *b, const token_list *tokens, divergence *d, tan
     return status;
 }
 
-static int open_arm(const perplexity_command *p, const common_options *common, const char *model, uint32_t n_ctx,
-                    bool compare, arm *a) {
+static int open_arm(const perplexity_command *p, const common_options *common, const char *model,
+                    uint32_t n_ctx, bool compare, arm *a) {
     model_options options = p->model;
     options.model = model;
     int code = cli_open_model(&options, common->seed, usage.name, &a->source);
@@ -169,8 +172,10 @@ static void print_results(const perplexity_command *p, const arm *a, const arm *
     if (!p->common.json) {
         printf("perplexity %.4f +- %.4f over %llu tokens\n", value, error, (unsigned long long)a->n);
         if (b)
-            printf("against    %.4f +- %.4f, KL divergence mean %.3e, worst %.3e, same likeliest token %.3f %%\n", value_b,
-                   error_b, d->kl / (double)d->n, d->worst_kl, 100.0 * (double)d->n_same_top / (double)d->n);
+            printf("against    %.4f +- %.4f, KL divergence mean %.3e, worst %.3e, same likeliest token %.3f "
+                   "%%\n",
+                   value_b, error_b, d->kl / (double)d->n, d->worst_kl,
+                   100.0 * (double)d->n_same_top / (double)d->n);
         return;
     }
     cJSON *j = cJSON_CreateObject();
@@ -229,7 +234,8 @@ static int run(const perplexity_command *p, const token_list *tokens, uint32_t n
     if (code == OPTIONS_GO_ON && compare)
         code = open_arm(p, &other, p->against_model ? p->against_model : p->model.model, n_ctx, true, &b);
     if (code == OPTIONS_GO_ON && compare && a.n_vocab != b.n_vocab)
-        code = cli_fail(TANDEM_EXIT_USAGE, usage.name, "The vocabularies differ: %u and %u tokens", a.n_vocab, b.n_vocab);
+        code = cli_fail(TANDEM_EXIT_USAGE, usage.name, "The vocabularies differ: %u and %u tokens", a.n_vocab,
+                        b.n_vocab);
     if (code == OPTIONS_GO_ON) {
         tandem_message message;
         int status = run_text(&a, compare ? &b : NULL, tokens, &d, &message);
@@ -247,14 +253,15 @@ int cmd_perplexity(int argc, char **argv) {
     option shared[COMMON_MAX_OPTIONS];
     options_common(&p.common, COMMON_PLUGIN | COMMON_SESSION | COMMON_JSON, shared);
     const option own[] = {
-        {"model", 'm', OPTION_TEXT, &p.model.model, "FILE", "GGUF file", NULL, 0, 0},
-        {"file", 'f', OPTION_TEXT, &p.file, "FILE", "the text; - is standard input", NULL, 0, 0},
-        {"against-model", 0, OPTION_TEXT, &p.against_model, "FILE", "compare with this file", NULL, 0, 0},
-        {"against-plugin", 0, OPTION_TEXT, &p.against_plugin, "NAME|PATH", "compare with this plugin", NULL, 0, 0},
-        {"against-kv", 0, OPTION_CHOICE, &p.against_kv, NULL, "compare with this cache", "f32|f16|q8_0", 0, 0},
-        {"against-precision", 0, OPTION_CHOICE, &p.against_precision, NULL, "compare with this precision",
-         "exact|f16|q8", 0, 0},
-        {0}};
+        option_text("model", 'm', &p.model.model, "FILE", "GGUF file"),
+        option_text("file", 'f', &p.file, "FILE", "the text; - is standard input"),
+        option_text("against-model", 0, &p.against_model, "FILE", "compare with this file"),
+        option_text("against-plugin", 0, &p.against_plugin, "NAME|PATH", "compare with this plugin"),
+        option_choice("against-kv", &p.against_kv, "f32|f16|q8_0", "compare with this cache"),
+        option_choice("against-precision", &p.against_precision, "exact|f16|q8",
+                      "compare with this precision"),
+        {0},
+    };
     uint32_t n_free;
     int code = options_parse(&usage, (const option *const[]){own, shared}, 2, argc, argv, NULL, 0, &n_free);
     if (code == OPTIONS_GO_ON && (!p.model.model || !p.file))

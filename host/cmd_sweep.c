@@ -10,9 +10,12 @@ const char sweep_command[] = "sweep";
 
 static const command_usage usage = {
     "sweep", "-m MODEL [options]",
-    "Measures decode and prefill at growing depths, for every combination of the lists given, and checks each\n"
-    "combination against the reference plugin. Results go to a journal as they come; a rerun goes on where it stopped.",
-    "Lists have commas: --depth 0,1024,4096 --kv f16,q8_0. Every combination of model, plugin, cache type and precision\n"
+    "Measures decode and prefill at growing depths, for every combination of the lists given, and checks "
+    "each\n"
+    "combination against the reference plugin. Results go to a journal as they come; a rerun goes on where "
+    "it stopped.",
+    "Lists have commas: --depth 0,1024,4096 --kv f16,q8_0. Every combination of model, plugin, cache type "
+    "and precision\n"
     "runs in a process of its own; a crash or a cell out of memory is a row, and the sweep goes on.\n"
     "decode runs the head for every token, prefill never; decode-no-head is for comparing the two.\n"
     "Exit code 1: a result was wrong or unchecked, or a cell failed."};
@@ -105,8 +108,8 @@ static int check_lists(sweep_options *o) {
     if (!o->n_depth)
         o->depth[o->n_depth++] = 0;
     if (o->plugins.n > 1 && o->common.device)
-        return cli_fail(TANDEM_EXIT_USAGE, usage.name, "--device names a device of one plugin, and there are %u",
-                        o->plugins.n);
+        return cli_fail(TANDEM_EXIT_USAGE, usage.name,
+                        "--device names a device of one plugin, and there are %u", o->plugins.n);
     return OPTIONS_GO_ON;
 }
 
@@ -121,27 +124,28 @@ static int parse(sweep_options *o, int argc, char **argv) {
     options_common(&o->common, COMMON_SEED | COMMON_JSON, shared);
     options_model(&o->shape, model);
     const option own[] = {
-        {"model", 'm', OPTION_TEXTS, &o->models, "LIST", "GGUF files or presets", NULL, 0, 0},
-        {"plugin", 0, OPTION_TEXTS, &o->plugins, "LIST", "plugins (default vulkan)", NULL, 0, 0},
-        {"depth", 'd', OPTION_TEXTS, &o->depth_texts, "LIST", "positions before the measured ones, K for 1024 (default 0)",
-         NULL, 0, 0},
-        {"kv", 0, OPTION_TEXTS, &o->kvs, "LIST", "cache types: f32, f16, q8_0 (default f16)", NULL, 0, 0},
-        {"precision", 0, OPTION_TEXTS, &o->precisions, "LIST", "exact, f16, q8 (default exact)", NULL, 0, 0},
-        {"phase", 0, OPTION_TEXTS, &o->phase_texts, "LIST", "decode, prefill, decode-no-head (default the first two)",
-         NULL, 0, 0},
-        {"device", 0, OPTION_TEXT, &o->common.device, "N|UUID", "device of the plugin (default: its best)", NULL, 0, 0},
-        {"threads", 0, OPTION_U32, &o->common.n_threads, "N", "threads of a CPU plugin", NULL, 1, 1024},
-        {"memory-cap", 0, OPTION_BYTES, &o->common.memory_cap, "BYTES", "most memory to allocate", NULL, 0, 0},
-        {"batch", 0, OPTION_U32, &o->common.batch, "N", "tokens of a prefill chunk (default 256)", NULL, 1, 4096},
-        {"samples", 0, OPTION_U32, &o->n_sample, "N", "decoded tokens measured (default 16)", NULL, 1, 4096},
-        {"chunks", 0, OPTION_U32, &o->n_chunk, "N", "prefill chunks measured (default 3)", NULL, 1, 4096},
-        {"fill", 0, OPTION_CHOICE, &o->fill, NULL, "how the cache gets to a depth (default real)", "real|synthetic", 0, 0},
-        {"timeout", 0, OPTION_U32, &o->timeout_s, "SECONDS", "most for one cell (default 3600)", NULL, 1, 1u << 24},
-        {"journal", 'j', OPTION_TEXT, &o->journal, "FILE", "the journal (default sweep.jsonl)", NULL, 0, 0},
-        {"again", 0, OPTION_FLAG, &o->again, NULL, "measure finished cells again", NULL, 0, 0},
-        {0}};
+        option_list("model", 'm', &o->models, "LIST", "GGUF files or presets"),
+        option_list("plugin", 0, &o->plugins, "LIST", "plugins (default vulkan)"),
+        option_list("depth", 'd', &o->depth_texts, "LIST",
+                    "positions before the measured ones, K for 1024 (default 0)"),
+        option_list("kv", 0, &o->kvs, "LIST", "cache types: f32, f16, q8_0 (default f16)"),
+        option_list("precision", 0, &o->precisions, "LIST", "exact, f16, q8 (default exact)"),
+        option_list("phase", 0, &o->phase_texts, "LIST",
+                    "decode, prefill, decode-no-head (default the first two)"),
+        option_text("device", 0, &o->common.device, "N|UUID", "device of the plugin (default: its best)"),
+        option_u32("threads", 0, &o->common.n_threads, 1, 1024, "threads of a CPU plugin"),
+        option_bytes("memory-cap", &o->common.memory_cap, "most memory to allocate"),
+        option_u32("batch", 0, &o->common.batch, 1, 4096, "tokens of a prefill chunk (default 256)"),
+        option_u32("samples", 0, &o->n_sample, 1, 4096, "decoded tokens measured (default 16)"),
+        option_u32("chunks", 0, &o->n_chunk, 1, 4096, "prefill chunks measured (default 3)"),
+        option_choice("fill", &o->fill, "real|synthetic", "how the cache gets to a depth (default real)"),
+        option_u32("timeout", 0, &o->timeout_s, 1, 1u << 24, "seconds that one cell may take (default 3600)"),
+        option_text("journal", 'j', &o->journal, "FILE", "the journal (default sweep.jsonl)"),
+        option_flag("again", 0, &o->again, "measure finished cells again"),
+        {0},
+    };
     /* Not in the help: this process is a child of a sweep. */
-    const option hidden[] = {{"column", 0, OPTION_CHOICE, &o->column, NULL, NULL, "cells|reference", 0, 0}, {0}};
+    const option hidden[] = {option_choice("column", &o->column, "cells|reference", NULL), {0}};
     bool is_child = argc > 1 && !strcmp(argv[1], "--column");
     uint32_t n_free;
     const option *const tables[] = {own, model + 1, shared, hidden};
@@ -208,7 +212,8 @@ static int run_sweep(const sweep_options *o) {
     if (status)
         return cli_refuse(status, usage.name, &message);
     if (j.n_broken)
-        fprintf(stderr, "tandem sweep: %s has %u lines that are no rows; they are left alone.\n", o->journal, j.n_broken);
+        fprintf(stderr, "tandem sweep: %s has %u lines that are no rows; they are left alone.\n", o->journal,
+                j.n_broken);
     sweep_run run = {.options = o, .journal = &j};
     progress_start(&run.progress, "sweep", all_units(o));
     catch_interrupts(interrupt);

@@ -40,8 +40,8 @@ static int write_model(const model_options *m, uint64_t seed, const char *path) 
     if (!status)
         status = model_mix_by_name(&mix, m->quant ? m->quant : "Q4_0", &message);
     if (status)
-        return cli_fail(status == TANDEM_E_OUT_OF_MEMORY ? TANDEM_EXIT_NO_MEMORY : TANDEM_EXIT_USAGE, "synth", "%s",
-                        message.text);
+        return cli_fail(status == TANDEM_E_OUT_OF_MEMORY ? TANDEM_EXIT_NO_MEMORY : TANDEM_EXIT_USAGE, "synth",
+                        "%s", message.text);
     status = synth_create(&weights, &config, &mix, seed, &message);
     if (status)
         return cli_refuse(status, "synth", &message);
@@ -52,8 +52,8 @@ static int write_model(const model_options *m, uint64_t seed, const char *path) 
     synth_destroy(weights);
     if (!status)
         return TANDEM_EXIT_GOOD;
-    return cli_fail(status == TANDEM_E_OUT_OF_MEMORY ? TANDEM_EXIT_NO_MEMORY : TANDEM_EXIT_ENVIRONMENT, "synth", "%s",
-                    message.text);
+    return cli_fail(status == TANDEM_E_OUT_OF_MEMORY ? TANDEM_EXIT_NO_MEMORY : TANDEM_EXIT_ENVIRONMENT,
+                    "synth", "%s", message.text);
 }
 
 int cmd_synth(int argc, char **argv) {
@@ -64,17 +64,20 @@ int cmd_synth(int argc, char **argv) {
     option shared[COMMON_MAX_OPTIONS], shape[MODEL_MAX_OPTIONS];
     options_common(&common, COMMON_SEED, shared);
     options_model(&model, shape);
-    const option own[] = {{"output", 'o', OPTION_TEXT, &path, "FILE.gguf", "the file to write", NULL, 0, 0}, {0}};
-    const command_usage usage = {"synth", "PRESET -o FILE.gguf [options]",
-                                 "Writes seeded synthetic weights in the shape of a preset; same seed, same bytes.",
-                                 list_names(names, sizeof names)};
+    const option own[] = {option_text("output", 'o', &path, "FILE.gguf", "the file to write"), {0}};
+    const command_usage usage = {
+        "synth", "PRESET -o FILE.gguf [options]",
+        "Writes seeded synthetic weights in the shape of a preset; same seed, same bytes.",
+        list_names(names, sizeof names)};
     uint32_t n_free;
     /* The preset is an argument of its own here: leave out -m. */
-    int code = options_parse(&usage, (const option *const[]){own, shape + 1, shared}, 3, argc, argv, &preset, 1, &n_free);
+    int code = options_parse(&usage, (const option *const[]){own, shape + 1, shared}, 3, argc, argv, &preset,
+                             1, &n_free);
     if (code != OPTIONS_GO_ON)
         return code;
     if (!n_free || !path)
-        return cli_fail(TANDEM_EXIT_USAGE, usage.name, "A preset and -o FILE.gguf are needed (see tandem synth --help)");
+        return cli_fail(TANDEM_EXIT_USAGE, usage.name,
+                        "A preset and -o FILE.gguf are needed (see tandem synth --help)");
     model.model = preset;
     return write_model(&model, common.seed, path);
 }

@@ -8,7 +8,8 @@
 static const command_usage usage = {
     "tokenize", "-m MODEL [options] < TEXT",
     "Token ids of standard input, one line of ids for each line of text (without its newline).",
-    "--whole takes all of standard input as one text, newlines included. --decode goes back: ids in, text out."};
+    "--whole takes all of standard input as one text, newlines included. --decode goes back: ids in, text "
+    "out."};
 
 typedef struct tokenize_command {
     common_options common;
@@ -84,12 +85,13 @@ int cmd_tokenize(int argc, char **argv) {
     option shared[COMMON_MAX_OPTIONS];
     options_common(&t.common, 0, shared);
     const option own[] = {
-        {"model", 'm', OPTION_TEXT, &t.model, "FILE", "GGUF file with the vocabulary", NULL, 0, 0},
-        {"decode", 0, OPTION_FLAG, &t.decode, NULL, "from ids to text", NULL, 0, 0},
-        {"whole", 0, OPTION_FLAG, &t.whole, NULL, "all of standard input is one text", NULL, 0, 0},
-        {"no-bos", 0, OPTION_FLAG, &t.no_bos, NULL, "no begin-of-sequence token", NULL, 0, 0},
-        {"special", 0, OPTION_FLAG, &t.special, NULL, "control tokens are read from and written as text", NULL, 0, 0},
-        {0}};
+        option_text("model", 'm', &t.model, "FILE", "GGUF file with the vocabulary"),
+        option_flag("decode", 0, &t.decode, "from ids to text"),
+        option_flag("whole", 0, &t.whole, "all of standard input is one text"),
+        option_flag("no-bos", 0, &t.no_bos, "no begin-of-sequence token"),
+        option_flag("special", 0, &t.special, "control tokens are read from and written as text"),
+        {0},
+    };
     uint32_t n_free;
     int code = options_parse(&usage, (const option *const[]){own, shared}, 2, argc, argv, NULL, 0, &n_free);
     if (code == OPTIONS_GO_ON && !t.model)
@@ -105,8 +107,8 @@ int cmd_tokenize(int argc, char **argv) {
     if (!status)
         status = tokenizer_create(&tok, file, &message);
     if (status)
-        code = cli_fail(status == TANDEM_E_OUT_OF_MEMORY ? TANDEM_EXIT_NO_MEMORY : TANDEM_EXIT_ENVIRONMENT, usage.name,
-                        "%s", message.text);
+        code = cli_fail(status == TANDEM_E_OUT_OF_MEMORY ? TANDEM_EXIT_NO_MEMORY : TANDEM_EXIT_ENVIRONMENT,
+                        usage.name, "%s", message.text);
     if (code == OPTIONS_GO_ON)
         code = cli_read_file("-", usage.name, &text, &n);
     if (code == OPTIONS_GO_ON)

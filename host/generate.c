@@ -25,8 +25,8 @@ static bool is_suppressed(const generation *g, uint32_t id) {
     return g->options->tokenizer && tokenizer_is_suppressed(g->options->tokenizer, id);
 }
 
-/* The next token from the head's result. The session's last run must be the one that made `row` if all logits are
- * looked at. */
+/* The next token from the head's result. The session's last run must be the one that made `row` if all logits
+ * are looked at. */
 static int choose(generation *g, const topk_row *row, uint32_t *token) {
     uint32_t n = 0;
     if (reads_all(g)) {
@@ -43,7 +43,8 @@ static int choose(generation *g, const topk_row *row, uint32_t *token) {
                 g->candidates[n++] = (candidate){.id = row->id[i], .logit = row->logit[i]};
     }
     if (!n)
-        return message_fail(g->message, TANDEM_E_UNSUPPORTED, "Every likely token is one that must not be made.");
+        return message_fail(g->message, TANDEM_E_UNSUPPORTED,
+                            "Every likely token is one that must not be made.");
     *token = sampler_pick(&g->sampler, g->candidates, n);
     return TANDEM_OK;
 }
@@ -64,12 +65,14 @@ static void add_run_times(run_times *sum, const run_times *t) {
     sum->wall_ns += t->wall_ns;
 }
 
-/* Runs `token`, whose successor goes to *next. A greedy generation queues up to `n_ahead` runs whose tokens the device
- * takes from the run before; the first of a chain carries its token. */
+/* Runs `token`, whose successor goes to *next. A greedy generation queues up to `n_ahead` runs whose tokens
+ * the device takes from the run before; the first of a chain carries its token. */
 static int step(generation *g, uint32_t token, uint32_t n_ahead, run_times *times, uint32_t *next) {
     const uint32_t n_ctx = session_description(g->s)->n_ctx;
     uint32_t length = session_length(g->s) - session_pending(g->s);
-    uint32_t depth = is_greedy(g) && n_ahead < SESSION_MAX_PENDING ? n_ahead : is_greedy(g) ? SESSION_MAX_PENDING : 1;
+    uint32_t depth = is_greedy(g) && n_ahead < SESSION_MAX_PENDING ? n_ahead
+                     : is_greedy(g)                                ? SESSION_MAX_PENDING
+                                                                   : 1;
     int status = TANDEM_OK;
     while (session_pending(g->s) < depth && session_length(g->s) < n_ctx && !status)
         status = session_decode(g->s, session_pending(g->s) ? SESSION_DEVICE_NEXT : token, true, g->message);
@@ -87,7 +90,8 @@ static int step(generation *g, uint32_t token, uint32_t n_ahead, run_times *time
     return status;
 }
 
-static int run_loop(generation *g, const topk_row *first, generate_token callback, void *user, generate_stats *stats) {
+static int run_loop(generation *g, const topk_row *first, generate_token callback, void *user,
+                    generate_stats *stats) {
     uint32_t token;
     int status = choose(g, first, &token);
     while (!status) {
@@ -129,9 +133,10 @@ int session_generate(session *s, const uint32_t *prompt, uint32_t n_prompt, cons
     if (!g.candidates || (reads_all(&g) && !g.logits))
         status = message_out_of_memory(message, "candidates", n_candidate * sizeof *g.candidates);
     if (!status && (!n_prompt || !options->n))
-        status = message_fail(message, TANDEM_E_INVALID, "Nothing to do: %u prompt tokens, %u tokens to make.",
-                              n_prompt, options->n);
-    if (!status && !(options->sampler.temperature >= 0 && options->sampler.top_p > 0 && options->sampler.top_p <= 1))
+        status = message_fail(message, TANDEM_E_INVALID,
+                              "Nothing to do: %u prompt tokens, %u tokens to make.", n_prompt, options->n);
+    if (!status &&
+        !(options->sampler.temperature >= 0 && options->sampler.top_p > 0 && options->sampler.top_p <= 1))
         status = message_fail(message, TANDEM_E_INVALID, "Temperature %g and top-p %g are out of range.",
                               (double)options->sampler.temperature, (double)options->sampler.top_p);
     topk_row row;

@@ -26,9 +26,9 @@ typedef struct generate_stats {
 /* Called for every token made, the end token not among them. A return other than 0 stops. */
 typedef int (*generate_token)(void *user, uint32_t token);
 
-/* Feeds the prompt (n_prompt >= 1) and makes tokens. Greedy choice stays on the device, several runs ahead; sampling
- * with top-k up to 64 reads 64 candidates a token, top_k = 0 reads all logits. Afterwards the session holds the prompt
- * and every token made but the last. */
+/* Feeds the prompt (n_prompt >= 1) and makes tokens. Greedy choice stays on the device, several runs ahead;
+ * sampling with top-k up to 64 reads 64 candidates a token, top_k = 0 reads all logits. Afterwards the
+ * session holds the prompt and every token made but the last. */
 int session_generate(session *s, const uint32_t *prompt, uint32_t n_prompt, const generate_options *options,
                      generate_token callback, void *user, generate_stats *stats, tandem_message *message);
 

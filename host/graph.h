@@ -1,8 +1,9 @@
 /* host/graph.h: the op lists of a model, and the activation memory they work in.
  *
- * The rows of a run pass through: EMBED; per layer qkv, attention, output projection, gate/up, down; the head and TOPK on
- * the wanted rows. Norms and residual additions are STREAM prologues of the products that read them, so a layer is five
- * ops. All programs of a session share one activation buffer: a context is one order of things.
+ * The rows of a run pass through: EMBED; per layer qkv, attention, output projection, gate/up, down; the head
+ * and TOPK on the wanted rows. Norms and residual additions are STREAM prologues of the products that read
+ * them, so a layer is five ops. All programs of a session share one activation buffer: a context is one order
+ * of things.
  */
 #ifndef TANDEM_HOST_GRAPH_H
 #define TANDEM_HOST_GRAPH_H
@@ -25,8 +26,8 @@ typedef struct graph_layout {
     graph_area mixed;   /* attention output */
     graph_area branch;  /* output of the attention or feed-forward branch */
     graph_area glu;
-    graph_area logits;  /* [max_out] */
-    graph_area topk;    /* [max_out] rows of ids, values, logsumexp, target */
+    graph_area logits; /* [max_out] */
+    graph_area topk;   /* [max_out] rows of ids, values, logsumexp, target */
     uint64_t bytes;
 } graph_layout;
 

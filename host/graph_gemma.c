@@ -5,7 +5,7 @@
  *   o = Wo attention(q, k, v)
  *   h1 = h + norm(o; post_attention)    g = norm(h1; ffn_norm)             (prologue of gate/up)
  *   f = Wdown(gelu(Wgate g) * (Wup g))
- *   h' = scale * (h1 + norm(f; post_ffw))                                  (prologue of the next layer or the head)
+ *   h' = scale * (h1 + norm(f; post_ffw))                                  (prologue of what follows)
  * The layers differ by data alone: head sizes, window, V norm, K = V, shared caches, scale.
  */
 #include "graph_internal.h"
@@ -16,7 +16,8 @@ static tandem_view rows_of(const graph *g, graph_area area, uint64_t n_element) 
 
 static void add_embed(graph *g) {
     const model_config *c = g->parts.config;
-    tandem_op_embed *op = &graph_add(g, TANDEM_OP_EMBED, sizeof *op, TANDEM_ROWS_ALL, TANDEM_NONE, "token_embd")->embed;
+    tandem_op_embed *op =
+        &graph_add(g, TANDEM_OP_EMBED, sizeof *op, TANDEM_ROWS_ALL, TANDEM_NONE, "token_embd")->embed;
     op->table = g->parts.weights->embed;
     op->scale = c->embed_scale;
     op->out = rows_of(g, g->parts.layout->h[0], c->d_model);
@@ -27,7 +28,8 @@ static void add_qkv(graph *g, uint32_t l, residual *r) {
     const layer_weights *w = &g->parts.weights->layers[l];
     const graph_layout *a = g->parts.layout;
     const uint64_t kv_width = (uint64_t)layer->n_kv_head * layer->head_dim;
-    tandem_op_matmul *op = &graph_add(g, TANDEM_OP_MATMUL, sizeof *op, TANDEM_ROWS_ALL, l, "attn_qkv")->matmul;
+    tandem_op_matmul *op =
+        &graph_add(g, TANDEM_OP_MATMUL, sizeof *op, TANDEM_ROWS_ALL, l, "attn_qkv")->matmul;
     op->weights = w->qkv;
     op->n_matrix = layer->kv_layer != l ? 1 : layer->k_is_v ? 2 : 3;
     op->prologue = graph_add_prologue(g, r, w->vector[VECTOR_ATTN_NORM], true, TANDEM_ROWS_ALL);
@@ -72,7 +74,8 @@ static void add_attention(graph *g, uint32_t l) {
 }
 
 /* y = W x from one area to another. */
-static void add_product(graph *g, uint32_t l, const char *name, tandem_weights *weights, tandem_view x, tandem_view y) {
+static void add_product(graph *g, uint32_t l, const char *name, tandem_weights *weights, tandem_view x,
+                        tandem_view y) {
     tandem_op_matmul *op = &graph_add(g, TANDEM_OP_MATMUL, sizeof *op, TANDEM_ROWS_ALL, l, name)->matmul;
     op->weights = weights;
     op->n_matrix = 1;
@@ -82,7 +85,8 @@ static void add_product(graph *g, uint32_t l, const char *name, tandem_weights *
 
 static void add_gate_up(graph *g, uint32_t l, residual *r) {
     const layer_weights *w = &g->parts.weights->layers[l];
-    tandem_op_matmul *op = &graph_add(g, TANDEM_OP_MATMUL, sizeof *op, TANDEM_ROWS_ALL, l, "ffn_gate_up")->matmul;
+    tandem_op_matmul *op =
+        &graph_add(g, TANDEM_OP_MATMUL, sizeof *op, TANDEM_ROWS_ALL, l, "ffn_gate_up")->matmul;
     op->weights = w->gate_up;
     op->n_matrix = 2;
     op->activation = TANDEM_ACT_GELU_GLU;
@@ -105,8 +109,8 @@ void graph_add_layers(graph *g) {
         tandem_view branch = rows_of(g, a->branch, c->d_model);
         add_qkv(g, l, &r);
         add_attention(g, l);
-        add_product(g, l, "attn_output", w->output, rows_of(g, a->mixed, (uint64_t)layer->n_head * layer->head_dim),
-                    branch);
+        add_product(g, l, "attn_output", w->output,
+                    rows_of(g, a->mixed, (uint64_t)layer->n_head * layer->head_dim), branch);
         r = pending_branch(r.h, w->vector[VECTOR_POST_ATTENTION], 1);
         add_gate_up(g, l, &r);
         add_product(g, l, "ffn_down", w->down, rows_of(g, a->glu, layer->d_ff), branch);
@@ -126,13 +130,15 @@ void graph_add_head(graph *g) {
     const graph_layout *a = g->parts.layout;
     residual r = graph_final_residual(g);
     tandem_view logits = graph_view(g, a->logits, c->n_vocab * sizeof(float), TANDEM_ROWS_OUT);
-    tandem_op_matmul *head = &graph_add(g, TANDEM_OP_MATMUL, sizeof *head, TANDEM_ROWS_OUT, TANDEM_NONE, "output")->matmul;
+    tandem_op_matmul *head =
+        &graph_add(g, TANDEM_OP_MATMUL, sizeof *head, TANDEM_ROWS_OUT, TANDEM_NONE, "output")->matmul;
     head->weights = g->parts.weights->head;
     head->n_matrix = 1;
     head->softcap = c->softcap;
     head->prologue = graph_add_prologue(g, &r, g->parts.weights->output_norm, false, TANDEM_ROWS_OUT);
     head->y[0] = logits;
-    tandem_op_topk *topk = &graph_add(g, TANDEM_OP_TOPK, sizeof *topk, TANDEM_ROWS_OUT, TANDEM_NONE, "topk")->topk;
+    tandem_op_topk *topk =
+        &graph_add(g, TANDEM_OP_TOPK, sizeof *topk, TANDEM_ROWS_OUT, TANDEM_NONE, "topk")->topk;
     topk->n = c->n_vocab;
     topk->k = a->n_topk;
     topk->x = logits;

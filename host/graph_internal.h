@@ -28,7 +28,7 @@ struct graph {
 
 /* The residual stream where the next op finds it: h, plus a branch whose norm has not been added yet. */
 typedef struct residual {
-    uint32_t h;           /* which of layout.h */
+    uint32_t h; /* which of layout.h */
     bool has_branch;
     uint64_t branch_norm; /* vector of the pending branch, or NO_VECTOR */
     float scale;          /* of the whole stream once the branch is added */
@@ -37,8 +37,8 @@ typedef struct residual {
 /* Appends an op of `kind` and returns its storage; there is always room. */
 graph_op *graph_add(graph *g, uint32_t kind, uint32_t size, uint32_t rows, uint32_t layer, const char *name);
 
-/* A prologue that adds the pending branch, and norms the stream by `vector`; the stream moves to the other h. With
- * keep = false nothing reads the stream afterwards. */
+/* A prologue that adds the pending branch, and norms the stream by `vector`; the stream moves to the other h.
+ * With keep = false nothing reads the stream afterwards. */
 tandem_op_stream *graph_add_prologue(graph *g, residual *r, uint64_t vector, bool keep, uint32_t rows);
 
 tandem_view graph_view(const graph *g, graph_area area, uint64_t row_bytes, uint32_t rows);

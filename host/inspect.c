@@ -9,7 +9,8 @@ int model_each_tensor(const model_source *source, each_tensor callback, void *us
         uint32_t n = role < MODEL_T_LAYER_FIRST ? 1 : c->n_layer;
         for (uint32_t l = 0; l < n; l++) {
             source_tensor tensor;
-            int found = model_source_role(source, role, role < MODEL_T_LAYER_FIRST ? TANDEM_NONE : l, &tensor, message);
+            int found = model_source_role(source, role, role < MODEL_T_LAYER_FIRST ? TANDEM_NONE : l, &tensor,
+                                          message);
             if (found < 0)
                 return found;
             if (found)
@@ -26,13 +27,17 @@ typedef struct figures_state {
 
 static uint64_t bytes_per_token(const model_config *c, const source_tensor *t, uint32_t role) {
     switch (role) {
-    case MODEL_T_TOKEN_EMBD: return c->has_output ? t->row_bytes : t->bytes;
-    case MODEL_T_PLE_TOKEN_EMBD: return t->row_bytes;
+    case MODEL_T_TOKEN_EMBD:
+        return c->has_output ? t->row_bytes : t->bytes;
+    case MODEL_T_PLE_TOKEN_EMBD:
+        return t->row_bytes;
     case MODEL_T_GATE_UP_EXPS:
     case MODEL_T_GATE_EXPS:
     case MODEL_T_UP_EXPS:
-    case MODEL_T_DOWN_EXPS: return t->bytes / c->n_expert * c->n_used;
-    default: return t->bytes;
+    case MODEL_T_DOWN_EXPS:
+        return t->bytes / c->n_expert * c->n_used;
+    default:
+        return t->bytes;
     }
 }
 

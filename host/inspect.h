@@ -18,8 +18,9 @@ typedef struct model_figures {
     type_sum types[INSPECT_MAX_TYPES]; /* in order of appearance */
     uint32_t n_tensor;
     uint64_t n_element;
-    uint64_t bytes;           /* of the tensors that the model uses */
-    uint64_t bytes_per_token; /* weights that one decoded token must read: tables one row, experts those used */
+    uint64_t bytes; /* of the tensors that the model uses */
+    uint64_t
+        bytes_per_token; /* weights that one decoded token must read: tables one row, experts those used */
 } model_figures;
 
 int model_figures_read(const model_source *source, model_figures *figures, tandem_message *message);

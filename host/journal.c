@@ -49,8 +49,9 @@ static int read_line(journal *j, const char *line, size_t length, tandem_message
     int version = (int)json_number(row, "version");
     if (version != JOURNAL_VERSION) {
         cJSON_Delete(row);
-        return message_fail(message, TANDEM_E_VERSION, "%s has rows of schema version %d, this program writes %d.",
-                            j->path, version, JOURNAL_VERSION);
+        return message_fail(message, TANDEM_E_VERSION,
+                            "%s has rows of schema version %d, this program writes %d.", j->path, version,
+                            JOURNAL_VERSION);
     }
     return keep_row(j, row, message);
 }
@@ -85,7 +86,8 @@ int journal_open(journal *j, const char *path, tandem_message *message) {
     if (j->fd < 0 || fstat(j->fd, &info) != 0) {
         int code = errno;
         journal_close(j);
-        return message_fail(message, TANDEM_E_INTERNAL, "The journal %s cannot be opened: %s.", path, strerror(code));
+        return message_fail(message, TANDEM_E_INTERNAL, "The journal %s cannot be opened: %s.", path,
+                            strerror(code));
     }
     /* A pipe or /dev/full can be written, but holds no earlier rows. */
     int status = S_ISREG(info.st_mode) ? read_rows(j, message) : TANDEM_OK;

@@ -1,7 +1,8 @@
-/* host/journal.h: the record of a sweep, one JSON object a line, safe against crashes, full disks and interruptions.
+/* host/journal.h: the record of a sweep, one JSON object a line, safe against crashes, full disks and
+ * interruptions.
  *
- * A row is written with one call and flushed to the disk before the next cell starts. A half-written last line (power
- * cut, kill) is noticed and left behind as a line of its own. Row schema: bench/SCHEMA.md.
+ * A row is written with one call and flushed to the disk before the next cell starts. A half-written last
+ * line (power cut, kill) is noticed and left behind as a line of its own. Row schema: bench/SCHEMA.md.
  */
 #ifndef TANDEM_HOST_JOURNAL_H
 #define TANDEM_HOST_JOURNAL_H
@@ -23,11 +24,13 @@ typedef struct journal {
     bool open_line;    /* the file does not end in a newline */
 } journal;
 
-/* Opens or creates; reads what is there. A file with rows of another schema version is refused: nothing is mixed. */
+/* Opens or creates; reads what is there. A file with rows of another schema version is refused: nothing is
+ * mixed. */
 int journal_open(journal *j, const char *path, tandem_message *message);
 void journal_close(journal *j);
 
-/* Adds schema, version and time to `row` (owned by the journal from now on, also on failure), writes and syncs it. */
+/* Adds schema, version and time to `row` (owned by the journal from now on, also on failure), writes and
+ * syncs it. */
 int journal_append(journal *j, cJSON *row, tandem_message *message);
 
 /* The latest row of that kind and key, or NULL. */

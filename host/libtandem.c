@@ -21,9 +21,9 @@ _Static_assert(TANDEM_STOP_COUNT == GENERATE_STOP_COUNT && TANDEM_STOP_END == GE
                "one numbering of the reasons to stop");
 
 /* Everything that the first version has is mandatory. */
-#define TAKE(type, local, input, error) \
+#define TAKE(type, local, input, error)                                                                      \
     tandem_kit_take(local, (uint32_t)sizeof(type), (uint32_t)sizeof(type), input, error, #type)
-#define GIVE(type, output, local, error) \
+#define GIVE(type, output, local, error)                                                                     \
     tandem_kit_give(output, local, (uint32_t)sizeof(type), (uint32_t)sizeof(type), error, #type)
 
 struct tandem_model {
@@ -48,7 +48,8 @@ tandem_status tandem_model_open(const tandem_model_desc *input, tandem_model **o
     if (status)
         return status;
     if (!out || !desc.model || desc.reserved)
-        return tandem_kit_fail(error, TANDEM_E_INVALID, "tandem_model_open needs a model name and a place for the model");
+        return tandem_kit_fail(error, TANDEM_E_INVALID,
+                               "tandem_model_open needs a model name and a place for the model");
     tandem_model *model = calloc(1, sizeof *model);
     if (!model)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "out of memory for a model");
@@ -97,8 +98,9 @@ static tandem_status need_tokenizer(const tandem_model *model, tandem_error *err
                                         model_source_label(model->source));
 }
 
-tandem_status tandem_model_tokenise(const tandem_model *model, const char *text, uint64_t n_byte, uint32_t flags,
-                                    uint32_t *ids, uint32_t room, uint32_t *n, tandem_error *error) {
+tandem_status tandem_model_tokenise(const tandem_model *model, const char *text, uint64_t n_byte,
+                                    uint32_t flags, uint32_t *ids, uint32_t room, uint32_t *n,
+                                    tandem_error *error) {
     tandem_status status = need_tokenizer(model, error);
     if (status)
         return status;
@@ -106,7 +108,8 @@ tandem_status tandem_model_tokenise(const tandem_model *model, const char *text,
         return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED, "unknown flags %#x", flags);
     token_list list = {0};
     tandem_message message;
-    uint32_t how = (flags & TANDEM_TOKENISE_BOS ? TOKENIZE_BOS : 0) | (flags & TANDEM_TOKENISE_SPECIAL ? TOKENIZE_SPECIAL : 0);
+    uint32_t how = (flags & TANDEM_TOKENISE_BOS ? TOKENIZE_BOS : 0) |
+                   (flags & TANDEM_TOKENISE_SPECIAL ? TOKENIZE_SPECIAL : 0);
     status = tokenizer_encode(model->tok, text, n_byte, how, &list, &message);
     if (status) {
         token_list_free(&list);
@@ -114,7 +117,8 @@ tandem_status tandem_model_tokenise(const tandem_model *model, const char *text,
     }
     *n = (uint32_t)list.n;
     if (list.n > room)
-        status = tandem_kit_fail(error, TANDEM_E_INVALID, "%zu tokens do not fit an array of %u", list.n, room);
+        status =
+            tandem_kit_fail(error, TANDEM_E_INVALID, "%zu tokens do not fit an array of %u", list.n, room);
     else if (list.n)
         memcpy(ids, list.ids, list.n * sizeof *ids);
     token_list_free(&list);
@@ -132,7 +136,8 @@ tandem_status tandem_model_detokenise(const tandem_model *model, const uint32_t 
     token_stream stream = {0};
     uint64_t used = 0;
     for (uint32_t i = 0; i <= n; i++) {
-        size_t bytes = i < n ? tokenizer_decode(model->tok, &stream, ids[i], 0, piece) : tokenizer_decode_end(&stream, piece);
+        size_t bytes = i < n ? tokenizer_decode(model->tok, &stream, ids[i], 0, piece)
+                             : tokenizer_decode_end(&stream, piece);
         if (used + bytes <= room && bytes)
             memcpy(text + used, piece, bytes);
         used += bytes;
@@ -152,14 +157,16 @@ static tandem_status check_session_desc(const tandem_session_desc *d, tandem_err
     if (!d->n_ctx)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "a session needs n_ctx of at least 1");
     if (d->kv_type != TANDEM_TYPE_F32 && d->kv_type != TANDEM_TYPE_F16 && d->kv_type != TANDEM_TYPE_Q8_0)
-        return tandem_kit_fail(error, TANDEM_E_INVALID, "kv_type %u is none of F32, F16 and Q8_0", d->kv_type);
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "kv_type %u is none of F32, F16 and Q8_0",
+                               d->kv_type);
     if (d->precision > TANDEM_PRECISION_Q8)
-        return tandem_kit_fail(error, TANDEM_E_INVALID, "precision %u is none of exact, f16 and q8", d->precision);
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "precision %u is none of exact, f16 and q8",
+                               d->precision);
     return TANDEM_OK;
 }
 
-tandem_status tandem_session_create(const tandem_model *model, const tandem_session_desc *input, tandem_session **out,
-                                    tandem_error *error) {
+tandem_status tandem_session_create(const tandem_model *model, const tandem_session_desc *input,
+                                    tandem_session **out, tandem_error *error) {
     tandem_session_desc d;
     tandem_status status = TAKE(tandem_session_desc, &d, input, error);
     if (!status)
@@ -211,7 +218,8 @@ tandem_status tandem_session_memory(tandem_session *t, tandem_memory_info *info,
     tandem_memory_info local;
     tandem_message message;
     int status = session_memory(t->s, &local, &message);
-    return status ? refuse(error, status, &message) : TANDEM_KIT_GIVE(tandem_memory_info, info, &local, error);
+    return status ? refuse(error, status, &message)
+                  : TANDEM_KIT_GIVE(tandem_memory_info, info, &local, error);
 }
 
 static tandem_choices choices_of(const topk_row *row) {
@@ -223,8 +231,8 @@ static tandem_choices choices_of(const topk_row *row) {
                             .target = row->target};
 }
 
-tandem_status tandem_session_feed(tandem_session *t, const uint32_t *tokens, uint32_t n, tandem_choices *choices,
-                                  tandem_error *error) {
+tandem_status tandem_session_feed(tandem_session *t, const uint32_t *tokens, uint32_t n,
+                                  tandem_choices *choices, tandem_error *error) {
     topk_row row;
     tandem_message message;
     int status = session_feed(t->s, tokens, n, choices && n ? &row : NULL, NULL, &message);
@@ -252,8 +260,9 @@ static int score_adapted(void *user, uint32_t index, const topk_row *row, const 
     return TANDEM_OK;
 }
 
-tandem_status tandem_session_score(tandem_session *t, const uint32_t *tokens, const uint32_t *targets, uint32_t n,
-                                   uint32_t want_logits, tandem_score_row callback, void *user, tandem_error *error) {
+tandem_status tandem_session_score(tandem_session *t, const uint32_t *tokens, const uint32_t *targets,
+                                   uint32_t n, uint32_t want_logits, tandem_score_row callback, void *user,
+                                   tandem_error *error) {
     tandem_message message;
     score_adapter adapter = {callback, user, &message};
     int status = session_score(t->s, tokens, targets, n, want_logits != 0, score_adapted, &adapter, &message);

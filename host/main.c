@@ -25,7 +25,8 @@ static const command commands[] = {
     {"generate", cmd_generate, "text from a prompt"},
     {"eval", cmd_eval, "logits of every position of a token list"},
     {"tokenize", cmd_tokenize, "token ids of standard input, and back"},
-    {"perplexity", cmd_perplexity, "perplexity of a text; divergence from another model, plugin or cache type"},
+    {"perplexity", cmd_perplexity,
+     "perplexity of a text; divergence from another model, plugin or cache type"},
     {"synth", cmd_synth, "a GGUF file with synthetic weights"},
     {"sweep", cmd_sweep, "throughput by context length, plugin, cache type and precision"},
 };
@@ -33,11 +34,13 @@ static const command commands[] = {
 #define N_COMMAND (sizeof commands / sizeof commands[0])
 
 static void print_usage(FILE *file) {
-    fprintf(file, "usage: tandem COMMAND [options]\n\nRuns Gemma models on pluggable GPU backends and measures them.\n\n");
+    fprintf(file, "usage: tandem COMMAND [options]\n\nRuns Gemma models on pluggable GPU backends and "
+                  "measures them.\n\n");
     for (size_t i = 0; i < N_COMMAND; i++)
         fprintf(file, "  %-12s %s\n", commands[i].name, commands[i].summary);
-    fprintf(file, "\n`tandem COMMAND --help` explains a command. Exit codes: 0 good, 1 a check failed, 2 usage,\n"
-                  "3 environment (file, device, driver, plugin), 4 out of memory.\n");
+    fprintf(file,
+            "\n`tandem COMMAND --help` explains a command. Exit codes: 0 good, 1 a check failed, 2 usage,\n"
+            "3 environment (file, device, driver, plugin), 4 out of memory.\n");
 }
 
 static int run_command(int argc, char **argv) {

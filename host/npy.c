@@ -1,4 +1,5 @@
-/* host/npy.c: NumPy format version 1.0: magic, header length, a Python dictionary padded to 64 bytes, the data. */
+/* host/npy.c: NumPy format version 1.0: magic, header length, a Python dictionary padded to 64 bytes, the
+ * data. */
 #include "npy.h"
 
 #include <errno.h>
@@ -16,7 +17,8 @@ bool npy_open(npy_writer *w, const char *path, uint64_t n_row, uint64_t n_col) {
         return false;
     char header[NPY_HEADER_BYTES + 1];
     int n = snprintf(header, sizeof header,
-                     "\x93NUMPY%c%c%c%c{'descr': '<f4', 'fortran_order': False, 'shape': (%" PRIu64 ", %" PRIu64 "), }",
+                     "\x93NUMPY%c%c%c%c{'descr': '<f4', 'fortran_order': False, 'shape': (%" PRIu64
+                     ", %" PRIu64 "), }",
                      1, 0, NPY_HEADER_BYTES - 10, 0, n_row, n_col);
     memset(header + n, ' ', (size_t)(NPY_HEADER_BYTES - n));
     header[NPY_HEADER_BYTES - 1] = '\n';

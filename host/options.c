@@ -36,19 +36,11 @@ bool parse_u32(const char *text, uint32_t *value) {
 }
 
 bool parse_bytes(const char *text, uint64_t *value) {
+    static const char suffixes[] = "KMGkmg";
     size_t n = strlen(text);
-    uint32_t shift = 0;
-    if (n > 0) {
-        switch (text[n - 1]) {
-        case 'K': case 'k': shift = 10; break;
-        case 'M': case 'm': shift = 20; break;
-        case 'G': case 'g': shift = 30; break;
-        default: break;
-        }
-    }
-    if (shift)
-        n--;
-    if (!is_digits(text, n))
+    const char *suffix = n ? strchr(suffixes, text[n - 1]) : NULL;
+    uint32_t shift = suffix ? 10 * ((uint32_t)(suffix - suffixes) % 3 + 1) : 0;
+    if (!is_digits(text, suffix ? n - 1 : n))
         return false;
     errno = 0;
     unsigned long long v = strtoull(text, NULL, 10);
@@ -71,30 +63,24 @@ bool parse_float(const char *text, float *value) {
 
 void options_common(common_options *c, uint32_t which, option *t) {
     if (which & COMMON_PLUGIN) {
-        *t++ = (option){"plugin", 0, OPTION_TEXT, &c->plugin, "NAME|PATH",
-                        "reference, vulkan, cuda or a file (default: the best GPU plugin here)", NULL, 0, 0};
-        *t++ = (option){"device", 0, OPTION_TEXT, &c->device, "N|UUID", "device of the plugin (default: its best)",
-                        NULL, 0, 0};
-        *t++ = (option){"threads", 0, OPTION_U32, &c->n_threads, "N", "threads of a CPU plugin (default: all cores)",
-                        NULL, 1, 1024};
-        *t++ = (option){"memory-cap", 0, OPTION_BYTES, &c->memory_cap, "BYTES",
-                        "most memory to allocate; K, M, G count in 1024s", NULL, 0, 0};
+        *t++ = option_text("plugin", 0, &c->plugin, "NAME|PATH", "plugin (default: vulkan)");
+        *t++ = option_text("device", 0, &c->device, "N|UUID", "device of the plugin (default: its best)");
+        *t++ =
+            option_u32("threads", 0, &c->n_threads, 1, 1024, "threads of a CPU plugin (default: all cores)");
+        *t++ = option_bytes("memory-cap", &c->memory_cap, "most memory to allocate; K, M, G count in 1024s");
     }
     if (which & COMMON_SESSION) {
-        *t++ = (option){"ctx", 0, OPTION_U32, &c->n_ctx, "N", "positions that the cache holds", NULL, 1, 1u << 20};
-        *t++ = (option){"kv", 0, OPTION_CHOICE, &c->kv, NULL, "storage of the cache (default f16)", "f32|f16|q8_0", 0,
-                        0};
-        *t++ = (option){"precision", 0, OPTION_CHOICE, &c->precision, NULL,
-                        "rounding of activations before a matrix product (default exact)", "exact|f16|q8", 0, 0};
-        *t++ = (option){"batch", 0, OPTION_U32, &c->batch, "N", "prompt tokens in one run (default 256)", NULL, 1,
-                        4096};
+        *t++ = option_u32("ctx", 0, &c->n_ctx, 1, 1u << 20, "positions that the cache holds");
+        *t++ = option_choice("kv", &c->kv, "f32|f16|q8_0", "storage of the cache (default f16)");
+        *t++ = option_choice("precision", &c->precision, "exact|f16|q8",
+                             "rounding of activations before a matrix product (default exact)");
+        *t++ = option_u32("batch", 0, &c->batch, 1, 4096, "prompt tokens in one run (default 256)");
     }
     if (which & COMMON_SEED)
-        *t++ = (option){"seed", 0, OPTION_U32, &c->seed, "N", "seed of everything random (default 1)", NULL, 0,
-                        UINT32_MAX};
+        *t++ = option_u32("seed", 0, &c->seed, 0, UINT32_MAX, "seed of everything random (default 1)");
     if (which & COMMON_JSON)
-        *t++ = (option){"json", 0, OPTION_FLAG, &c->json, NULL, "results as JSON", NULL, 0, 0};
-    *t++ = (option){"help", 'h', OPTION_FLAG, &c->help, NULL, "this text", NULL, 0, 0};
+        *t++ = option_flag("json", 0, &c->json, "results as JSON");
+    *t++ = option_flag("help", 'h', &c->help, "this text");
     *t = (option){0};
 }
 
@@ -103,7 +89,8 @@ static void print_option(const option *o) {
     const char *value = o->kind == OPTION_CHOICE ? o->choices : o->value;
     if (o->letter)
         snprintf(letter, sizeof letter, "-%c,", o->letter);
-    int n = snprintf(left, sizeof left, "  %s --%s%s%s", letter, o->name, value ? " " : "", value ? value : "");
+    int n =
+        snprintf(left, sizeof left, "  %s --%s%s%s", letter, o->name, value ? " " : "", value ? value : "");
     if (n <= HELP_COLUMN)
         printf("%-*s  %s\n", HELP_COLUMN, left, o->help);
     else
@@ -120,8 +107,8 @@ static void print_help(const command_usage *usage, const option *const *tables, 
         printf("\n%s\n", usage->details);
 }
 
-static const option *find_option(const option *const *tables, uint32_t n_table, const char *name, size_t length,
-                                 char letter) {
+static const option *find_option(const option *const *tables, uint32_t n_table, const char *name,
+                                 size_t length, char letter) {
     for (uint32_t i = 0; i < n_table; i++)
         for (const option *o = tables[i]; o->name; o++) {
             if (letter ? o->letter == letter : strlen(o->name) == length && !strncmp(o->name, name, length))
@@ -166,8 +153,6 @@ static bool set_value(const option *o, const char *text) {
         return add_texts(o->target, text);
     case OPTION_U32:
         return parse_u32(text, o->target) && in_limits(o, *(uint32_t *)o->target);
-    case OPTION_U64:
-        return parse_u64(text, o->target);
     case OPTION_FLOAT:
         return parse_float(text, o->target) && in_limits(o, *(float *)o->target);
     case OPTION_BYTES:
@@ -195,16 +180,16 @@ static bool help_wanted(const option *const *tables, uint32_t n_table) {
     return help && *(bool *)help->target;
 }
 
-int options_parse(const command_usage *usage, const option *const *tables, uint32_t n_table, int argc, char **argv,
-                  const char **free_arguments, uint32_t max_free, uint32_t *n_free) {
+int options_parse(const command_usage *usage, const option *const *tables, uint32_t n_table, int argc,
+                  char **argv, const char **free_arguments, uint32_t max_free, uint32_t *n_free) {
     uint32_t n = 0;
     bool only_free = false;
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i];
         if (only_free || a[0] != '-' || !a[1]) {
             if (n == max_free) {
-                fprintf(stderr, "tandem %s: '%s' is one argument too many (see tandem %s --help).\n", usage->name, a,
-                        usage->name);
+                fprintf(stderr, "tandem %s: '%s' is one argument too many (see tandem %s --help).\n",
+                        usage->name, a, usage->name);
                 return TANDEM_EXIT_USAGE;
             }
             free_arguments[n++] = a;
@@ -217,8 +202,8 @@ int options_parse(const command_usage *usage, const option *const *tables, uint3
         bool is_long = a[1] == '-';
         size_t length = is_long ? strcspn(a + 2, "=") : 0;
         const option *o = is_long ? find_option(tables, n_table, a + 2, length, 0)
-                          : a[2] ? NULL
-                                 : find_option(tables, n_table, NULL, 0, a[1]);
+                          : a[2]  ? NULL
+                                  : find_option(tables, n_table, NULL, 0, a[1]);
         if (!o) {
             fprintf(stderr, "tandem %s: there is no option '%s' (see tandem %s --help).\n", usage->name, a,
                     usage->name);

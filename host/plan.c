@@ -17,7 +17,8 @@ uint64_t plan_kv_layer_bytes(const model_config *c, uint32_t l, const plan_reque
     const model_layer *layer = &c->layers[l];
     if (layer->kv_layer != l)
         return 0;
-    uint64_t rows = request->n_ctx, ring = (uint64_t)layer->window + plan_max_chunk(request->batch, request->n_rollback);
+    uint64_t rows = request->n_ctx,
+             ring = (uint64_t)layer->window + plan_max_chunk(request->batch, request->n_rollback);
     if (layer->window && ring < rows)
         rows = ring;
     return 2 * rows * tandem_kit_row_bytes(request->kv_type, (uint64_t)layer->n_kv_head * layer->head_dim);
@@ -53,10 +54,11 @@ int plan_check(const memory_plan *plan, const plan_request *request, uint64_t li
     if (plan->total <= limit)
         return TANDEM_OK;
     char total[32], weights[32], kv[32], workspace[32], most[32];
-    return message_fail(message, TANDEM_E_OUT_OF_MEMORY,
-                        "A context of %u positions needs %s (weights %s, cache %s, workspace %s), more than %s of %s.",
-                        request->n_ctx, format_bytes(plan->total, total, sizeof total),
-                        format_bytes(plan->weights, weights, sizeof weights), format_bytes(plan->kv, kv, sizeof kv),
-                        format_bytes(plan->workspace, workspace, sizeof workspace), what,
-                        format_bytes(limit, most, sizeof most));
+    return message_fail(
+        message, TANDEM_E_OUT_OF_MEMORY,
+        "A context of %u positions needs %s (weights %s, cache %s, workspace %s), more than %s of %s.",
+        request->n_ctx, format_bytes(plan->total, total, sizeof total),
+        format_bytes(plan->weights, weights, sizeof weights), format_bytes(plan->kv, kv, sizeof kv),
+        format_bytes(plan->workspace, workspace, sizeof workspace), what,
+        format_bytes(limit, most, sizeof most));
 }

@@ -1,7 +1,7 @@
 /* host/plan.h: how much memory a session will take, before anything is loaded.
  *
- * A prediction: GGUF bytes of the weights, rows of the cache, activation areas. A plugin may pad; what it really took is
- * in tandem_memory_info and is shown beside.
+ * A prediction: GGUF bytes of the weights, rows of the cache, activation areas. A plugin may pad; what it
+ * really took is in tandem_memory_info and is shown beside.
  */
 #ifndef TANDEM_HOST_PLAN_H
 #define TANDEM_HOST_PLAN_H
@@ -21,12 +21,12 @@ typedef struct plan_request {
     uint32_t n_ctx;
     uint32_t batch;
     uint32_t n_rollback; /* as in session_desc */
-    uint32_t n_score; /* rows of the head program; 0: none */
+    uint32_t n_score;    /* rows of the head program; 0: none */
     uint32_t kv_type;
 } plan_request;
 
-/* Positions that a ring holds beyond its window: the batch, what is to be rolled back, and at least the runs that may be
- * pending when generation ends. */
+/* Positions that a ring holds beyond its window: the batch, what is to be rolled back, and at least the runs
+ * that may be pending when generation ends. */
 uint32_t plan_max_chunk(uint32_t batch, uint32_t n_rollback);
 
 /* Bytes of one layer's K and V for `request`; 0 where the layer reads another's. */

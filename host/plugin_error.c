@@ -5,7 +5,8 @@
 
 #include <tandem/message.h>
 
-int message_plugin(tandem_message *message, tandem_status status, const tandem_error *error, const char *what) {
+int message_plugin(tandem_message *message, tandem_status status, const tandem_error *error,
+                   const char *what) {
     char text[sizeof error->message];
     memcpy(text, error->message, sizeof text);
     text[sizeof text - 1] = 0; /* a plugin may have forgotten it */

@@ -17,7 +17,8 @@ uint64_t now_ns(void) {
 char *format_duration(double seconds, char *text, uint32_t size) {
     uint64_t s = seconds > 0 ? (uint64_t)(seconds + 0.5) : 0;
     if (s >= 3600)
-        snprintf(text, size, "%llu h %02llu min", (unsigned long long)s / 3600, (unsigned long long)s / 60 % 60);
+        snprintf(text, size, "%llu h %02llu min", (unsigned long long)s / 3600,
+                 (unsigned long long)s / 60 % 60);
     else if (s >= 60)
         snprintf(text, size, "%llu min %02llu s", (unsigned long long)s / 60, (unsigned long long)s % 60);
     else
@@ -54,8 +55,8 @@ void progress_show(progress *p, double done, const char *note) {
     char left[32] = "", line[81];
     if (share > 0.01 && share < 1)
         format_duration(elapsed * (1 - share) / share, left, sizeof left);
-    snprintf(line, sizeof line, "%s: %3.0f %%%s%s%s%s", p->what, 100 * (share < 1 ? share : 1), left[0] ? ", about " : "",
-             left, left[0] ? " left" : "", note ? note : "");
+    snprintf(line, sizeof line, "%s: %3.0f %%%s%s%s%s", p->what, 100 * (share < 1 ? share : 1),
+             left[0] ? ", about " : "", left, left[0] ? " left" : "", note ? note : "");
     if (p->terminal)
         fprintf(stderr, "\r%-79.79s", line);
     else

@@ -1,7 +1,7 @@
 /* host/progress.h: progress of long work on standard error, with an estimate of the time left.
  *
- * On a terminal one line is rewritten in place; elsewhere a plain line appears every few seconds. Lines keep to 80
- * columns.
+ * On a terminal one line is rewritten in place; elsewhere a plain line appears every few seconds. Lines keep
+ * to 80 columns.
  */
 #ifndef TANDEM_HOST_PROGRESS_H
 #define TANDEM_HOST_PROGRESS_H

@@ -25,8 +25,8 @@ double sampler_uniform(sampler *s);
 /* Sorts by logit, descending, ties to the lower id. */
 void candidates_sort(candidate *c, uint32_t n);
 
-/* Picks from c[0..n), sorted as above. Order of the filters: temperature, top-k, top-p. Probabilities are taken over
- * the candidates given, in double. n >= 1. */
+/* Picks from c[0..n), sorted as above. Order of the filters: temperature, top-k, top-p. Probabilities are
+ * taken over the candidates given, in double. n >= 1. */
 uint32_t sampler_pick(sampler *s, const candidate *c, uint32_t n);
 
 #endif

@@ -86,9 +86,10 @@ done:
     return status;
 }
 
-static int create_buffer(session *s, uint32_t placement, uint64_t bytes, const char *label, tandem_buffer **buffer,
-                         tandem_message *message) {
-    tandem_buffer_desc desc = {.struct_size = sizeof desc, .placement = placement, .bytes = bytes, .label = label};
+static int create_buffer(session *s, uint32_t placement, uint64_t bytes, const char *label,
+                         tandem_buffer **buffer, tandem_message *message) {
+    tandem_buffer_desc desc = {
+        .struct_size = sizeof desc, .placement = placement, .bytes = bytes, .label = label};
     tandem_error error = TANDEM_ERROR_INIT;
     tandem_status status = s->backend->buffer_create(s->context, &desc, buffer, &error);
     return status ? message_plugin(message, status, &error, label) : TANDEM_OK;
@@ -100,7 +101,8 @@ static int create_buffers(session *s, tandem_message *message) {
     s->rows = malloc(result_bytes);
     if (!s->rows)
         return message_out_of_memory(message, "results", result_bytes);
-    int status = create_buffer(s, TANDEM_PLACE_DEVICE, s->layout.bytes, "activations", &s->activations, message);
+    int status =
+        create_buffer(s, TANDEM_PLACE_DEVICE, s->layout.bytes, "activations", &s->activations, message);
     if (!status)
         status = create_buffer(s, TANDEM_PLACE_HOST, result_bytes, "results", &s->results, message);
     return status;
@@ -159,8 +161,8 @@ int session_create(session **out, const session_desc *desc, tandem_message *mess
     if (!status)
         status = create_kv(s, message);
     if (!status)
-        status = model_weights_load(&s->weights, s->backend, s->context, desc->source, desc->progress, desc->user,
-                                    message);
+        status = model_weights_load(&s->weights, s->backend, s->context, desc->source, desc->progress,
+                                    desc->user, message);
     if (!status)
         status = compile_programs(s, message);
     if (status) {
@@ -236,7 +238,8 @@ static int list_steps(session *s, const compiled *c, const tandem_run *run, step
         return TANDEM_E_OUT_OF_MEMORY;
     int status = TANDEM_OK;
     for (uint32_t i = 0; i < n && !status; i++) {
-        steps[i] = (step_cost){.step = {.struct_size = sizeof(tandem_step)}, .cost = {.struct_size = sizeof(tandem_cost)}};
+        steps[i] = (step_cost){.step = {.struct_size = sizeof(tandem_step)},
+                               .cost = {.struct_size = sizeof(tandem_cost)}};
         costs[i] = &steps[i].cost;
         status = s->backend->program_step(c->program, i, &steps[i].step, error);
     }
@@ -246,8 +249,8 @@ static int list_steps(session *s, const compiled *c, const tandem_run *run, step
     return status;
 }
 
-int session_steps(session *s, uint32_t which, uint32_t n_rows, uint32_t n_out, step_cost **out, uint32_t *n_out_steps,
-                  tandem_message *message) {
+int session_steps(session *s, uint32_t which, uint32_t n_rows, uint32_t n_out, step_cost **out,
+                  uint32_t *n_out_steps, tandem_message *message) {
     const compiled *c = which == SESSION_PREFILL && s->prefill.program ? &s->prefill : &s->decode;
     uint32_t n = 0;
     step_cost *steps = NULL;

@@ -23,7 +23,8 @@ typedef struct session_desc {
     uint32_t n_threads;  /* 0: plugin's choice */
     uint64_t memory_cap; /* 0: what the device has free */
     uint32_t n_rollback; /* positions that session_truncate must be able to take back; 0: the batch */
-    uint32_t n_score;    /* rows scored by one head run, at most SESSION_RESULT_ROWS; 0: session_score is not used */
+    uint32_t
+        n_score; /* rows scored by one head run, at most SESSION_RESULT_ROWS; 0: session_score is not used */
     load_progress progress;
     void *user;
 } session_desc;
@@ -59,22 +60,24 @@ int session_truncate(session *s, uint32_t length, tandem_message *message);
 /* Seeded values instead of a real prompt. */
 int session_fill(session *s, uint32_t seed, uint32_t length, tandem_message *message);
 
-/* Appends tokens in runs of up to `batch`. `last`, if not NULL, receives the result of the last token's head; else the
- * head is not run. `times`, if not NULL, the sums over the runs. */
+/* Appends tokens in runs of up to `batch`. `last`, if not NULL, receives the result of the last token's head;
+ * else the head is not run. `times`, if not NULL, the sums over the runs. */
 int session_feed(session *s, const uint32_t *tokens, uint32_t n, topk_row *last, run_times *times,
                  tandem_message *message);
 
 /* Called for every row, in order. logits: [n_vocab], or NULL where not asked for. A negative return stops. */
 typedef int (*score_row)(void *user, uint32_t index, const topk_row *row, const float *logits);
 
-/* Appends tokens and hands over the head's result of every one. targets: [n] ids (or TANDEM_NONE), or NULL. */
+/* Appends tokens and hands over the head's result of every one. targets: [n] ids (or TANDEM_NONE), or
+ * NULL. */
 int session_score(session *s, const uint32_t *tokens, const uint32_t *targets, uint32_t n, bool want_logits,
                   score_row callback, void *user, tandem_message *message);
 
 /* Logits of the last row that the head saw: [n_vocab]. */
 int session_read_logits(session *s, float *logits, tandem_message *message);
 
-/* Queues a run of one token, or of SESSION_DEVICE_NEXT; at most SESSION_MAX_PENDING may wait to be collected. */
+/* Queues a run of one token, or of SESSION_DEVICE_NEXT; at most SESSION_MAX_PENDING may wait to be
+ * collected. */
 int session_decode(session *s, uint32_t token, bool with_head, tandem_message *message);
 uint32_t session_pending(const session *s);
 /* Waits for the oldest queued run. `row` (may be NULL) is empty for a run without head. */

@@ -17,12 +17,14 @@ static int wait_for(session *s, tandem_ticket ticket, tandem_message *message) {
 static int check_room(const session *s, uint32_t n, tandem_message *message) {
     if (n <= s->desc.n_ctx - s->length)
         return TANDEM_OK;
-    return message_fail(message, TANDEM_E_INVALID, "%u more tokens after %u do not fit a context of %u (--ctx).", n,
-                        s->length, s->desc.n_ctx);
+    return message_fail(message, TANDEM_E_INVALID,
+                        "%u more tokens after %u do not fit a context of %u (--ctx).", n, s->length,
+                        s->desc.n_ctx);
 }
 
 static int check_idle(const session *s, tandem_message *message) {
-    return s->n_pending ? message_fail(message, TANDEM_E_INVALID, "Runs are still waiting to be collected.") : TANDEM_OK;
+    return s->n_pending ? message_fail(message, TANDEM_E_INVALID, "Runs are still waiting to be collected.")
+                        : TANDEM_OK;
 }
 
 /* The row at `index` of the host copy. */
@@ -40,8 +42,8 @@ static topk_row read_row(const session *s, uint32_t index) {
 static int fetch_rows(session *s, uint32_t first, uint32_t n, tandem_message *message) {
     const uint64_t bytes = session_row_bytes(s);
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->buffer_read(s->results, first * bytes, s->rows + first * bytes, n * bytes,
-                                                   TANDEM_READ_NOW, &error);
+    tandem_status status = s->backend->buffer_read(s->results, first * bytes, s->rows + first * bytes,
+                                                   n * bytes, TANDEM_READ_NOW, &error);
     return status ? message_plugin(message, status, &error, "results") : TANDEM_OK;
 }
 
@@ -116,8 +118,8 @@ static int read_logits_row(session *s, uint32_t row, float *logits, tandem_messa
     const uint64_t bytes = s->config->n_vocab * sizeof(float);
     const uint64_t stride = (bytes + 15) / 16 * 16;
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->buffer_read(s->activations, s->layout.logits.offset + row * stride, logits,
-                                                   bytes, TANDEM_READ_NOW, &error);
+    tandem_status status = s->backend->buffer_read(s->activations, s->layout.logits.offset + row * stride,
+                                                   logits, bytes, TANDEM_READ_NOW, &error);
     return status ? message_plugin(message, status, &error, "logits") : TANDEM_OK;
 }
 
@@ -155,8 +157,8 @@ static int run_head(session *s, const score_slice *slice, tandem_message *messag
     return status ? status : fetch_rows(s, 0, slice->n, message);
 }
 
-static int score_slice_rows(session *s, const score_slice *slice, float *logits, score_row callback, void *user,
-                            tandem_message *message) {
+static int score_slice_rows(session *s, const score_slice *slice, float *logits, score_row callback,
+                            void *user, tandem_message *message) {
     int status = run_head(s, slice, message);
     for (uint32_t i = 0; i < slice->n && !status; i++) {
         topk_row row = read_row(s, i);

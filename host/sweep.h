@@ -1,13 +1,13 @@
 /* host/sweep.h: throughput by depth: what the parts of the sweep share.
  *
- * A *column* is (model, plugin, device, cache type, precision); a child process owns it, loads the model once and walks
- * the depths upwards on one cache. A *cell* is a column at one depth in one phase. The parent alone writes the journal;
- * a child that dies costs one cell. Parent and child talk in JSON lines: child to parent on file descriptor 3, parent
- * to child once on standard input.
+ * A *column* is (model, plugin, device, cache type, precision); a child process owns it, loads the model once
+ * and walks the depths upwards on one cache. A *cell* is a column at one depth in one phase. The parent alone
+ * writes the journal; a child that dies costs one cell. Parent and child talk in JSON lines: child to parent
+ * on file descriptor 3, parent to child once on standard input.
  *
  *   child   {"msg":"column", "key", "model_key", "model", "plugin", "device", "simulated"}
  *   parent  {"cells":[{"phase","depth"}...], "reference": row or null}
- *   child   {"msg":"begin", "phase", "depth"}  {"msg":"progress", "units"}*  {"msg":"cell", ... the row's members}
+ *   child   {"msg":"begin", "phase", "depth"}  {"msg":"progress", "units"}*  {"msg":"cell", ... row members}
  *   child   {"msg":"reference", ...}           instead of cells, for the prefix that others are checked against
  *   child   {"msg":"end"}
  */
@@ -55,7 +55,8 @@ bool phase_by_name(const char *name, uint32_t *phase);
 
 /* Runs decoded before the first sample: the pipeline is filled and every pipeline compiled. */
 #define SWEEP_WARM_RUNS 2u
-/* Runs of a decode measurement: warm-up, samples, and a tail that keeps the pipeline full to the last sample. */
+/* Runs of a decode measurement: warm-up, samples, and a tail that keeps the pipeline full to the last
+ * sample. */
 uint32_t sweep_decode_runs(const sweep_options *o);
 
 /* Work of a cell in units of one prefilled token, for estimates. */
@@ -89,10 +90,11 @@ uint32_t sweep_token(const sweep_walk *w, uint32_t position);
 #define STAMP_TOKENS 16u
 #define STAMP_TOP 32u
 
-/* Runs the prefix on an empty cache and leaves it empty. Returns a JSON object with "top" (ids) and "logits". */
+/* Runs the prefix on an empty cache and leaves it empty. Returns a JSON object with "top" (ids) and
+ * "logits". */
 int sweep_prefix(sweep_walk *w, cJSON **prefix, tandem_message *message);
-/* The stamp of a column: {"method", "ok", "top1_equal", "n", "worst_error", "budget"}. reference NULL: not checked, and
- * why. */
+/* The stamp of a column: {"method", "ok", "top1_equal", "n", "worst_error", "budget"}. reference NULL: not
+ * checked, and why. */
 cJSON *sweep_stamp(const cJSON *prefix, const cJSON *reference, uint32_t kv_type, uint32_t precision);
 
 /* sweep_parent.c: runs the missing cells of a column; TANDEM_EXIT_*, or OPTIONS_GO_ON where all went well. */

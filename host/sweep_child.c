@@ -87,7 +87,8 @@ static int model_key(const model_source *source, char key[64], tandem_message *m
     if (!model_source_gguf(source))
         f.hash = hash_bytes(model_source_label(source), strlen(model_source_label(source)), f.hash);
     for (uint32_t l = 0; l < c->n_layer; l++) {
-        const uint32_t shape[] = {c->layers[l].window, c->layers[l].n_head, c->layers[l].n_kv_head, c->layers[l].kv_layer};
+        const uint32_t shape[] = {c->layers[l].window, c->layers[l].n_head, c->layers[l].n_kv_head,
+                                  c->layers[l].kv_layer};
         f.hash = hash_bytes(shape, sizeof shape, f.hash);
     }
     int status = model_each_tensor(source, add_tensor, &f, message);
@@ -100,8 +101,8 @@ static void model_name(const sweep_options *o, const model_source *source, char 
     static const model_overrides none;
     const model_config *c = model_source_config(source);
     if (memcmp(&o->shape.overrides, &none, sizeof none))
-        snprintf(name, size, "%s, %u layers, %u wide, vocabulary %u", model_source_label(source), c->n_layer, c->d_model,
-                 c->n_vocab);
+        snprintf(name, size, "%s, %u layers, %u wide, vocabulary %u", model_source_label(source), c->n_layer,
+                 c->d_model, c->n_vocab);
     else
         snprintf(name, size, "%s", model_source_label(source));
 }

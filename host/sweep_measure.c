@@ -5,7 +5,8 @@
 #include "hash.h"
 #include "sweep.h"
 
-/* Seeded ids: repeated or ordered tokens would flatter caches. Position 0 is the begin token of the Gemma family. */
+/* Seeded ids: repeated or ordered tokens would flatter caches. Position 0 is the begin token of the Gemma
+ * family. */
 uint32_t sweep_token(const sweep_walk *w, uint32_t position) {
     if (position == 0 && w->n_vocab > 2)
         return 2;
@@ -67,8 +68,8 @@ static int measure_prefill(sweep_walk *w, cell_samples *samples, tandem_message 
     return TANDEM_OK;
 }
 
-/* Keeps the pipeline full, so that the wall time of a sample is the time from one token to the next. Tokens are those
- * the model finds likeliest; without a head there are none, and seeded ones go in. */
+/* Keeps the pipeline full, so that the wall time of a sample is the time from one token to the next. Tokens
+ * are those the model finds likeliest; without a head there are none, and seeded ones go in. */
 static int measure_decode(sweep_walk *w, bool with_head, cell_samples *samples, tandem_message *message) {
     const uint32_t start = session_length(w->s), n_run = sweep_decode_runs(w->options);
     uint32_t queued = 0;
@@ -78,8 +79,8 @@ static int measure_decode(sweep_walk *w, bool with_head, cell_samples *samples, 
     for (uint32_t i = 0; i < n_run && !status; i++) {
         while (queued < n_run && session_pending(w->s) < SESSION_MAX_PENDING && !status) {
             bool follows = with_head && queued > 0;
-            status = session_decode(w->s, follows ? SESSION_DEVICE_NEXT : sweep_token(w, start + queued), with_head,
-                                    message);
+            status = session_decode(w->s, follows ? SESSION_DEVICE_NEXT : sweep_token(w, start + queued),
+                                    with_head, message);
             queued++;
         }
         run_times times;

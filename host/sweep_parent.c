@@ -69,7 +69,8 @@ static void add_number(argument_list *a, const char *name, uint64_t value) {
 }
 
 /* The child is this program with one value for everything that a sweep takes lists of. */
-static void child_arguments(const sweep_options *o, const sweep_column *c, const char *task, argument_list *a) {
+static void child_arguments(const sweep_options *o, const sweep_column *c, const char *task,
+                            argument_list *a) {
     const model_overrides *m = &o->shape.overrides;
     *a = (argument_list){.text = {"tandem", "sweep"}, .n = 2};
     add_text(a, "--column", task);
@@ -107,13 +108,14 @@ static void run_child(const argument_list *a, int orders, int messages, int resu
     for (uint32_t i = 0; i <= a->n; i++)
         argv[i] = (char *)(uintptr_t)a->text[i];
     /* Standard output is the table's: whatever a driver prints there goes to standard error. */
-    if (dup2(orders, STDIN_FILENO) >= 0 && dup2(results, STDOUT_FILENO) >= 0 && dup2(messages, SWEEP_MESSAGE_FD) >= 0)
+    if (dup2(orders, STDIN_FILENO) >= 0 && dup2(results, STDOUT_FILENO) >= 0 &&
+        dup2(messages, SWEEP_MESSAGE_FD) >= 0)
         execv("/proc/self/exe", argv);
     _exit(127);
 }
 
-static int start_child(const sweep_options *o, const sweep_column *column, const char *task, child_process *child,
-                       tandem_message *message) {
+static int start_child(const sweep_options *o, const sweep_column *column, const char *task,
+                       child_process *child, tandem_message *message) {
     int orders[2] = {-1, -1}, messages[2] = {-1, -1};
     argument_list arguments;
     child_arguments(o, column, task, &arguments);
@@ -121,7 +123,8 @@ static int start_child(const sweep_options *o, const sweep_column *column, const
     if (pipe2(orders, O_CLOEXEC) == 0 && pipe2(messages, O_CLOEXEC) == 0) {
         fflush(stdout);
         fflush(stderr);
-        /* Above the numbers that the child gives to its pipes, so that no dup2 overwrites another's source. */
+        /* Above the numbers that the child gives to its pipes, so that no dup2 overwrites another's
+         * source. */
         int in = fcntl(orders[0], F_DUPFD_CLOEXEC, 10), out = fcntl(messages[1], F_DUPFD_CLOEXEC, 10);
         child->pid = in >= 0 && out >= 0 ? fork() : -1;
         if (child->pid == 0)
@@ -135,7 +138,8 @@ static int start_child(const sweep_options *o, const sweep_column *column, const
     if (child->pid < 0) {
         close(orders[1]);
         close(messages[0]);
-        return message_fail(message, TANDEM_E_INTERNAL, "A child process cannot be started: %s.", strerror(code));
+        return message_fail(message, TANDEM_E_INTERNAL, "A child process cannot be started: %s.",
+                            strerror(code));
     }
     child->orders = orders[1];
     child->messages = messages[0];
@@ -290,7 +294,8 @@ static int answer_column(column_state *c, child_process *child, cJSON *m, tandem
         cJSON_AddNumberToObject(cell, "depth", c->left[i].depth);
         cJSON_AddItemToArray(cells, cell);
     }
-    cJSON_AddItemToObject(orders, "reference", c->reference ? cJSON_Duplicate(c->reference, true) : cJSON_CreateNull());
+    cJSON_AddItemToObject(orders, "reference",
+                          c->reference ? cJSON_Duplicate(c->reference, true) : cJSON_CreateNull());
     char *text = cJSON_PrintUnformatted(orders);
     cJSON_Delete(orders);
     /* A child that died in the meantime is noticed at its pipe. */
@@ -304,8 +309,8 @@ static void show(column_state *c) {
     char note[96];
     const sweep_column *k = c->column;
     if (c->in_cell)
-        snprintf(note, sizeof note, " | %s %s %s, %s at %u", k->plugin, k->kv, k->precision, phase_name(c->cell.phase),
-                 c->cell.depth);
+        snprintf(note, sizeof note, " | %s %s %s, %s at %u", k->plugin, k->kv, k->precision,
+                 phase_name(c->cell.phase), c->cell.depth);
     else
         snprintf(note, sizeof note, " | %s %s %s, loading", k->plugin, k->kv, k->precision);
     progress_show(&c->run->progress, c->run->units_done, note);
@@ -393,8 +398,8 @@ static int ask_reference(column_state *c, tandem_message *message) {
         char why[96];
         describe_end(ended, why, sizeof why);
         if (!status && !sweep_interrupted)
-            fprintf(stderr, "tandem sweep: no reference for %s (%s); its rows will say so.\n", c->column->model,
-                    timed_out ? "it took too long" : why);
+            fprintf(stderr, "tandem sweep: no reference for %s (%s); its rows will say so.\n",
+                    c->column->model, timed_out ? "it took too long" : why);
         return status;
     }
     cJSON_DeleteItemFromObject(state.reference, "msg");

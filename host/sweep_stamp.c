@@ -1,15 +1,16 @@
 /* host/sweep_stamp.c: no number without its stamp: a short prefix, compared with the reference plugin.
  *
- * Compared are, for each of 16 positions, the likeliest id and the 32 largest logits in order. The error of a row is
- * sum (a - b)^2 / sum (b - mean b)^2 over those logits. They lie closer together than all logits of a row do, so the
- * same deviation weighs some hundred times more here than in an error over the whole row; the budgets allow for that.
+ * Compared are, for each of 16 positions, the likeliest id and the 32 largest logits in order. The error of a
+ * row is sum (a - b)^2 / sum (b - mean b)^2 over those logits. They lie closer together than all logits of a
+ * row do, so the same deviation weighs some hundred times more here than in an error over the whole row; the
+ * budgets allow for that.
  */
 #include <math.h>
 
 #include "sweep.h"
 
-/* Both sides round alike, so only the order of sums differs with an f32 cache and exact activations. Where values are
- * rounded on the way (f16, 8 bit), a difference in the last bit may flip a rounding. */
+/* Both sides round alike, so only the order of sums differs with an f32 cache and exact activations. Where
+ * values are rounded on the way (f16, 8 bit), a difference in the last bit may flip a rounding. */
 #define BUDGET_EXACT 1e-6
 #define BUDGET_ROUNDED 1e-3
 
@@ -34,7 +35,8 @@ int sweep_prefix(sweep_walk *w, cJSON **prefix, tandem_message *message) {
     for (uint32_t i = 0; i < STAMP_TOKENS; i++)
         tokens[i] = sweep_token(w, i);
     cJSON *p = cJSON_CreateObject();
-    prefix_rows rows = {.top = cJSON_AddArrayToObject(p, "top"), .logits = cJSON_AddArrayToObject(p, "logits")};
+    prefix_rows rows = {.top = cJSON_AddArrayToObject(p, "top"),
+                        .logits = cJSON_AddArrayToObject(p, "logits")};
     int status = session_score(w->s, tokens, NULL, STAMP_TOKENS, false, take_row, &rows, message);
     if (!status)
         status = session_truncate(w->s, 0, message);
@@ -79,13 +81,15 @@ cJSON *sweep_stamp(const cJSON *prefix, const cJSON *reference, uint32_t kv_type
     const bool exact = kv_type == TANDEM_TYPE_F32 && precision == TANDEM_PRECISION_EXACT;
     const double budget = exact ? BUDGET_EXACT : BUDGET_ROUNDED;
     const cJSON *top = cJSON_GetObjectItem(prefix, "top"), *logits = cJSON_GetObjectItem(prefix, "logits");
-    const cJSON *ref_top = cJSON_GetObjectItem(reference, "top"), *ref_logits = cJSON_GetObjectItem(reference, "logits");
+    const cJSON *ref_top = cJSON_GetObjectItem(reference, "top"),
+                *ref_logits = cJSON_GetObjectItem(reference, "logits");
     int n = cJSON_GetArraySize(ref_top), n_equal = 0;
     double worst = 0;
     bool good = n == (int)STAMP_TOKENS && cJSON_GetArraySize(top) == n && cJSON_GetArraySize(logits) == n &&
                 cJSON_GetArraySize(ref_logits) == n;
     for (int i = 0; i < n && good; i++) {
-        double largest, error = row_error(cJSON_GetArrayItem(logits, i), cJSON_GetArrayItem(ref_logits, i), &largest);
+        double largest,
+            error = row_error(cJSON_GetArrayItem(logits, i), cJSON_GetArrayItem(ref_logits, i), &largest);
         n_equal += same_top(cJSON_GetArrayItem(top, i), cJSON_GetArrayItem(ref_top, i),
                             cJSON_GetArrayItem(ref_logits, i), largest);
         if (!(error <= worst)) /* NaN too */

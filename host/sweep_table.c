@@ -30,9 +30,7 @@ static uint32_t rates_of(const cJSON *row, const char *name, double **rates) {
     *rates = malloc((n ? n : 1) * sizeof **rates);
     const cJSON *t;
     if (*rates)
-        cJSON_ArrayForEach(t, times)
-            if (t->valuedouble > 0)
-                (*rates)[used++] = n_token * 1e9 / t->valuedouble;
+        cJSON_ArrayForEach(t, times) if (t->valuedouble > 0)(*rates)[used++] = n_token * 1e9 / t->valuedouble;
     for (uint32_t i = 1; i < used; i++)
         for (uint32_t k = i; k > 0 && (*rates)[k - 1] > (*rates)[k]; k--) {
             double swap = (*rates)[k];
@@ -57,7 +55,8 @@ static void fill_rates(const cJSON *row, char cell[N_COLUMN][CELL]) {
         const cJSON *cost = cJSON_GetObjectItem(row, "cost");
         double bytes = json_number(cost, "weight_bytes") + json_number(cost, "kv_bytes");
         snprintf(cell[DEVICE_RATE], CELL, "%.4g", median(device, n_device));
-        snprintf(cell[BANDWIDTH], CELL, "%.3g", bytes * median(device, n_device) / json_number(row, "n_token") * 1e-9);
+        snprintf(cell[BANDWIDTH], CELL, "%.3g",
+                 bytes * median(device, n_device) / json_number(row, "n_token") * 1e-9);
     }
     free(wall);
     free(device);
@@ -71,7 +70,8 @@ static void fill_check(const cJSON *row, char text[CELL]) {
     else if (!strcmp(method, "none"))
         snprintf(text, CELL, "UNCHECKED");
     else
-        snprintf(text, CELL, "%s %.0e", json_true(stamp, "ok") ? "ok" : "WRONG", json_number(stamp, "worst_error"));
+        snprintf(text, CELL, "%s %.0e", json_true(stamp, "ok") ? "ok" : "WRONG",
+                 json_number(stamp, "worst_error"));
 }
 
 static void fill_row(const cJSON *row, char cell[N_COLUMN][CELL]) {
@@ -79,11 +79,13 @@ static void fill_row(const cJSON *row, char cell[N_COLUMN][CELL]) {
     const char *kind = json_text(device, "kind"), *status = json_text(row, "status");
     for (uint32_t i = 0; i < N_COLUMN; i++)
         cell[i][0] = 0;
-    snprintf(cell[PLUGIN], CELL, "%.24s [%.16s]", json_text(cJSON_GetObjectItem(row, "plugin"), "name"), kind);
+    snprintf(cell[PLUGIN], CELL, "%.24s [%.16s]", json_text(cJSON_GetObjectItem(row, "plugin"), "name"),
+             kind);
     snprintf(cell[KV], CELL, "%.8s", json_text(row, "kv"));
     snprintf(cell[PRECISION], CELL, "%.8s", json_text(row, "precision"));
     snprintf(cell[PHASE], CELL, "%.16s", json_text(row, "phase"));
-    snprintf(cell[DEPTH], CELL, "%.0f%s", json_number(row, "depth"), !strcmp(json_text(row, "fill"), "synthetic") ? "*" : "");
+    snprintf(cell[DEPTH], CELL, "%.0f%s", json_number(row, "depth"),
+             !strcmp(json_text(row, "fill"), "synthetic") ? "*" : "");
     if (strcmp(status, "done")) {
         snprintf(cell[RATE], CELL, "%.16s", status);
         return;
@@ -102,8 +104,8 @@ static void each_row(const sweep_run *run, void (*callback)(void *user, const cJ
         for (uint32_t p = 0; p < o->n_phase; p++)
             for (uint32_t d = 0; d < o->n_depth; d++) {
                 char key[640];
-                sweep_cell_key(run->keys.text[k], (sweep_cell){.phase = o->phase[p], .depth = o->depth[d]}, key,
-                               sizeof key);
+                sweep_cell_key(run->keys.text[k], (sweep_cell){.phase = o->phase[p], .depth = o->depth[d]},
+                               key, sizeof key);
                 const cJSON *row = journal_find(run->journal, "cell", key);
                 if (row)
                     callback(user, row);
@@ -142,8 +144,9 @@ static void flush_table(table *t) {
 static void name_device(table *t, const cJSON *row) {
     char text[sizeof t->device];
     const cJSON *device = cJSON_GetObjectItem(row, "device");
-    snprintf(text, sizeof text, "%.24s: %.100s [%.16s], %.100s", json_text(cJSON_GetObjectItem(row, "plugin"), "name"),
-             json_text(device, "name"), json_text(device, "kind"), json_text(device, "driver"));
+    snprintf(text, sizeof text, "%.24s: %.100s [%.16s], %.100s",
+             json_text(cJSON_GetObjectItem(row, "plugin"), "name"), json_text(device, "name"),
+             json_text(device, "kind"), json_text(device, "driver"));
     if (strcmp(text, t->device))
         fprintf(t->file, "%s\n", text);
     snprintf(t->device, sizeof t->device, "%s", text);
@@ -223,8 +226,10 @@ int sweep_print_table(const sweep_run *run, FILE *file) {
     flush_table(&t);
     free(t.cell);
     each_row(run, judge, &v);
-    fprintf(file, "\ntokens/s by the wall clock: median of the samples, least and greatest; device t/s: device time alone;\n"
-                  "GB/s: weight and cache bytes over device time. decode runs the head for every token, prefill does not.\n");
+    fprintf(file, "\ntokens/s by the wall clock: median of the samples, least and greatest; device t/s: "
+                  "device time alone;\n"
+                  "GB/s: weight and cache bytes over device time. decode runs the head for every token, "
+                  "prefill does not.\n");
     if (!strcmp(run->options->fill, "synthetic"))
         fprintf(file, "* cache filled with synthetic values.\n");
     return conclude(&v, file);

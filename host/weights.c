@@ -32,15 +32,16 @@ typedef struct loader {
 } loader;
 
 static const uint32_t vector_role[N_LAYER_VECTOR] = {
-    [VECTOR_ATTN_NORM] = MODEL_T_ATTN_NORM,           [VECTOR_Q_NORM] = MODEL_T_ATTN_Q_NORM,
-    [VECTOR_K_NORM] = MODEL_T_ATTN_K_NORM,            [VECTOR_POST_ATTENTION] = MODEL_T_POST_ATTENTION_NORM,
-    [VECTOR_FFN_NORM] = MODEL_T_FFN_NORM,             [VECTOR_POST_FFW] = MODEL_T_POST_FFW_NORM,
+    [VECTOR_ATTN_NORM] = MODEL_T_ATTN_NORM, [VECTOR_Q_NORM] = MODEL_T_ATTN_Q_NORM,
+    [VECTOR_K_NORM] = MODEL_T_ATTN_K_NORM,  [VECTOR_POST_ATTENTION] = MODEL_T_POST_ATTENTION_NORM,
+    [VECTOR_FFN_NORM] = MODEL_T_FFN_NORM,   [VECTOR_POST_FFW] = MODEL_T_POST_FFW_NORM,
 };
 
 int model_weights_check(const model_config *c, tandem_message *message) {
     if (c->n_expert)
         return message_fail(message, TANDEM_E_UNSUPPORTED,
-                            "%s has %u experts, and this version runs dense models only.", c->name, c->n_expert);
+                            "%s has %u experts, and this version runs dense models only.", c->name,
+                            c->n_expert);
     if (c->d_ple)
         return message_fail(message, TANDEM_E_UNSUPPORTED,
                             "%s has per-layer embeddings, which this version does not run yet.", c->name);
@@ -51,10 +52,12 @@ static bool owns_kv(const model_config *c, uint32_t layer) {
     return c->layers[layer].kv_layer == layer;
 }
 
-/* The objects of layer `l`, or of the whole model for TANDEM_NONE. Returns how many (at most 4). `w` may be NULL. */
+/* The objects of layer `l`, or of the whole model for TANDEM_NONE. Returns how many (at most 4). `w` may be
+ * NULL. */
 static uint32_t plan_objects(const model_config *c, uint32_t l, model_weights *w, object_plan plans[4]) {
     if (l == TANDEM_NONE) {
-        plans[0] = (object_plan){"token_embd", l, 1, {MODEL_T_TOKEN_EMBD}, {TANDEM_ROLE_SINGLE}, w ? &w->embed : NULL};
+        plans[0] = (object_plan){"token_embd",        l, 1, {MODEL_T_TOKEN_EMBD}, {TANDEM_ROLE_SINGLE},
+                                 w ? &w->embed : NULL};
         plans[1] = (object_plan){"output", l, 1, {MODEL_T_OUTPUT}, {TANDEM_ROLE_SINGLE}, w ? &w->head : NULL};
         return c->has_output ? 2 : 1;
     }
@@ -70,8 +73,12 @@ static uint32_t plan_objects(const model_config *c, uint32_t l, model_weights *w
     }
     plans[0] = qkv;
     plans[1] = (object_plan){"", l, 1, {MODEL_T_ATTN_OUTPUT}, {TANDEM_ROLE_SINGLE}, t ? &t->output : NULL};
-    plans[2] = (object_plan){
-        "", l, 2, {MODEL_T_FFN_GATE, MODEL_T_FFN_UP}, {TANDEM_ROLE_GATE, TANDEM_ROLE_UP}, t ? &t->gate_up : NULL};
+    plans[2] = (object_plan){"",
+                             l,
+                             2,
+                             {MODEL_T_FFN_GATE, MODEL_T_FFN_UP},
+                             {TANDEM_ROLE_GATE, TANDEM_ROLE_UP},
+                             t ? &t->gate_up : NULL};
     plans[3] = (object_plan){"", l, 1, {MODEL_T_FFN_DOWN}, {TANDEM_ROLE_DOWN}, t ? &t->down : NULL};
     static const char *const names[4] = {"attn_qkv", "attn_output", "ffn_gate_up", "ffn_down"};
     for (uint32_t i = 0; i < 4; i++)
@@ -144,10 +151,12 @@ static int write_matrix(loader *load, tandem_weights *weights, uint32_t matrix, 
     return TANDEM_OK;
 }
 
-/* Pages of the file are dropped once they have been copied; a plugin that borrows them reads them every token. */
+/* Pages of the file are dropped once they have been copied; a plugin that borrows them reads them every
+ * token. */
 static bool is_borrowed(const loader *load, const tandem_weights *weights) {
     tandem_weights_info info = {.struct_size = sizeof info};
-    return load->backend->weights_info(weights, &info, NULL) == TANDEM_OK && info.device_bytes + info.host_bytes == 0;
+    return load->backend->weights_info(weights, &info, NULL) == TANDEM_OK &&
+           info.device_bytes + info.host_bytes == 0;
 }
 
 static int load_object(loader *load, const object_plan *plan) {
@@ -199,7 +208,8 @@ static int add_vector(loader *load, uint32_t role, uint32_t layer, uint8_t *valu
     if (!found)
         return TANDEM_OK;
     uint64_t n = tensor.dims[0] * tensor.n_row;
-    int status = model_source_read_f32(load->source, &tensor, (float *)(void *)(values + *used), n, load->message);
+    int status =
+        model_source_read_f32(load->source, &tensor, (float *)(void *)(values + *used), n, load->message);
     if (status)
         return status;
     *place = *used;
@@ -244,8 +254,10 @@ static int load_vectors(loader *load, model_weights *w) {
     int status = read_vectors(load, w, values, &used);
     if (!status) {
         tandem_error error = TANDEM_ERROR_INIT;
-        tandem_buffer_desc desc = {
-            .struct_size = sizeof desc, .placement = TANDEM_PLACE_DEVICE, .bytes = used, .label = "norm vectors"};
+        tandem_buffer_desc desc = {.struct_size = sizeof desc,
+                                   .placement = TANDEM_PLACE_DEVICE,
+                                   .bytes = used,
+                                   .label = "norm vectors"};
         status = load->backend->buffer_create(load->context, &desc, &w->vectors, &error);
         if (!status)
             status = load->backend->buffer_write(w->vectors, 0, values, used, &error);
@@ -260,7 +272,8 @@ static int load_vectors(loader *load, model_weights *w) {
 /* ---- all ---- */
 
 int model_weights_load(model_weights *weights, const tandem_backend *backend, tandem_context *context,
-                       const model_source *source, load_progress progress, void *user, tandem_message *message) {
+                       const model_source *source, load_progress progress, void *user,
+                       tandem_message *message) {
     const model_config *c = model_source_config(source);
     loader load = {.backend = backend,
                    .context = context,

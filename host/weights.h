@@ -1,7 +1,7 @@
 /* host/weights.h: a model's weights as objects of a plugin.
  *
- * Matrices that are multiplied with the same input share one object (q, k, v; gate and up). The embedding table is one
- * object, which is also the head where the model ties them. Norm vectors lie in one buffer.
+ * Matrices that are multiplied with the same input share one object (q, k, v; gate and up). The embedding
+ * table is one object, which is also the head where the model ties them. Norm vectors lie in one buffer.
  */
 #ifndef TANDEM_HOST_WEIGHTS_H
 #define TANDEM_HOST_WEIGHTS_H
@@ -24,7 +24,7 @@ enum {
 #define NO_VECTOR UINT64_MAX
 
 typedef struct layer_weights {
-    tandem_weights *qkv;     /* q; q and k; or q, k and v */
+    tandem_weights *qkv; /* q; q and k; or q, k and v */
     tandem_weights *output;
     tandem_weights *gate_up;
     tandem_weights *down;
@@ -54,7 +54,8 @@ int model_weights_bytes(const model_source *source, uint64_t *bytes, tandem_mess
 
 /* Creates and fills everything. Transient memory: one chunk of rows (16 MiB). On failure nothing is left. */
 int model_weights_load(model_weights *weights, const tandem_backend *backend, tandem_context *context,
-                       const model_source *source, load_progress progress, void *user, tandem_message *message);
+                       const model_source *source, load_progress progress, void *user,
+                       tandem_message *message);
 
 /* Accepts a zeroed or half-built struct. */
 void model_weights_free(model_weights *weights);

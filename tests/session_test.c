@@ -1,4 +1,5 @@
-/* Sessions on a plugin (argument; default reference), small synthetic models, judged against the reference plugin. */
+/* Sessions on a plugin (argument; default reference), small synthetic models, judged against the reference
+ * plugin. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -198,8 +199,8 @@ static void roundings_agree_with_the_reference(void **state) {
         session_destroy(s);
         double worst = worst_error(ours, theirs, N_TOKEN, w->n_vocab);
         double rounding = worst_error(theirs, w->expected, N_TOKEN, w->n_vocab);
-        print_message("cache type %u, precision %u: worst row %.2e of %.0e (the rounding itself: %.2e)\n", cases[i].kv,
-                      cases[i].precision, worst, cases[i].budget, rounding);
+        print_message("cache type %u, precision %u: worst row %.2e of %.0e (the rounding itself: %.2e)\n",
+                      cases[i].kv, cases[i].precision, worst, cases[i].budget, rounding);
         assert_true(worst <= cases[i].budget);
         assert_true(rounding > 0); /* the option did something */
     }
@@ -239,7 +240,8 @@ static int keep_token(void *user, uint32_t id) {
     return m->n == m->stop_after;
 }
 
-static generate_stats generate(session *s, const world *w, uint32_t n_prompt, uint32_t n, const sampler *how, made *m) {
+static generate_stats generate(session *s, const world *w, uint32_t n_prompt, uint32_t n, const sampler *how,
+                               made *m) {
     generate_options options = {.n = n, .sampler = *how};
     generate_stats stats;
     tandem_message message = {""};

@@ -1,12 +1,12 @@
 /* tandem/libtandem.h: run Gemma models through a plugin, from C.
  *
- *     tandem_plugin_open("vulkan", NULL, &plugin, &error);                      loader.h
- *     tandem_model_open(&(tandem_model_desc){.struct_size = sizeof(tandem_model_desc), .model = "m.gguf"}, &model, &error);
- *     tandem_session_create(model, &(tandem_session_desc){...}, &session, &error);
- *     tandem_session_generate(session, ids, n_id, &desc, on_token, user, &result, &error);
+ *     tandem_plugin_open("vulkan", NULL, &plugin, &error);                                  (loader.h)
+ *     tandem_model_open(&model_desc, &model, &error);
+ *     tandem_session_create(model, &session_desc, &session, &error);
+ *     tandem_session_generate(session, ids, n_id, &generate_desc, on_token, user, &result, &error);
  *
- * Structs grow as tandem/base.h says. Every fallible function takes an optional tandem_error last, and leaves its results
- * untouched when it fails. Nothing here prints, exits or keeps hidden state.
+ * Structs grow as tandem/base.h says. Every fallible function takes an optional tandem_error last, and leaves
+ * its results untouched when it fails. Nothing here prints, exits or keeps hidden state.
  *
  * Threads: a model may be used from any thread; a session belongs to one caller at a time.
  */
@@ -48,8 +48,10 @@ typedef struct tandem_model_info {
     char name[160];
 } tandem_model_info;
 
-/* NO_DEVICE never; INVALID or UNSUPPORTED, with a sentence, for files that are no model this library reads. */
-TANDEM_EXPORT tandem_status tandem_model_open(const tandem_model_desc *desc, tandem_model **model, tandem_error *error);
+/* NO_DEVICE never; INVALID or UNSUPPORTED, with a sentence, for files that are no model this library
+ * reads. */
+TANDEM_EXPORT tandem_status tandem_model_open(const tandem_model_desc *desc, tandem_model **model,
+                                              tandem_error *error);
 /* Takes NULL. The model's sessions must have been destroyed before. */
 TANDEM_EXPORT void tandem_model_close(tandem_model *model);
 TANDEM_EXPORT tandem_status tandem_model_describe(const tandem_model *model, tandem_model_info *info,
@@ -58,15 +60,16 @@ TANDEM_EXPORT tandem_status tandem_model_describe(const tandem_model *model, tan
 #define TANDEM_TOKENISE_BOS 1u     /* begin with the begin-of-sequence token if the vocabulary wants one */
 #define TANDEM_TOKENISE_SPECIAL 2u /* control tokens written out in the text become those tokens */
 
-/* Ids of text[n_byte] into ids[room]; *n is how many there are, also where there are more than `room` (then INVALID).
- * UNSUPPORTED for a model without a tokenizer. */
-TANDEM_EXPORT tandem_status tandem_model_tokenise(const tandem_model *model, const char *text, uint64_t n_byte,
-                                                  uint32_t flags, uint32_t *ids, uint32_t room, uint32_t *n,
-                                                  tandem_error *error);
-/* Bytes of text that the tokens [n] stand for, into text[room]; *n_byte as above. Not terminated; control tokens are
- * silent. */
-TANDEM_EXPORT tandem_status tandem_model_detokenise(const tandem_model *model, const uint32_t *ids, uint32_t n,
-                                                    char *text, uint64_t room, uint64_t *n_byte, tandem_error *error);
+/* Ids of text[n_byte] into ids[room]; *n is how many there are, also where there are more than `room` (then
+ * INVALID). UNSUPPORTED for a model without a tokenizer. */
+TANDEM_EXPORT tandem_status tandem_model_tokenise(const tandem_model *model, const char *text,
+                                                  uint64_t n_byte, uint32_t flags, uint32_t *ids,
+                                                  uint32_t room, uint32_t *n, tandem_error *error);
+/* Bytes of text that the tokens [n] stand for, into text[room]; *n_byte as above. Not terminated; control
+ * tokens are silent. */
+TANDEM_EXPORT tandem_status tandem_model_detokenise(const tandem_model *model, const uint32_t *ids,
+                                                    uint32_t n, char *text, uint64_t room, uint64_t *n_byte,
+                                                    tandem_error *error);
 
 /* ---- sessions ---- */
 
@@ -81,8 +84,8 @@ typedef struct tandem_session_desc {
     uint32_t kv_type;              /* TANDEM_TYPE_F32, F16 or Q8_0 */
     uint32_t precision;            /* TANDEM_PRECISION_* */
     uint32_t n_threads;            /* CPU plugins; 0: all cores */
-    uint32_t n_score;              /* rows that tandem_session_score looks at together, 1..32; 0: it is not used */
-    uint64_t memory_cap;           /* bytes; 0: what the device has free */
+    uint32_t n_score;    /* rows that tandem_session_score looks at together, 1..32; 0: it is not used */
+    uint64_t memory_cap; /* bytes; 0: what the device has free */
 } tandem_session_desc;
 
 /* Plans memory (OUT_OF_MEMORY says what does not fit), streams the weights to the device, compiles. */
@@ -94,7 +97,8 @@ TANDEM_EXPORT void tandem_session_destroy(tandem_session *session);
 /* Positions in the cache. */
 TANDEM_EXPORT uint32_t tandem_session_length(const tandem_session *session);
 /* Forgets positions >= length: any length down to a batch below the greatest so far, or 0. */
-TANDEM_EXPORT tandem_status tandem_session_truncate(tandem_session *session, uint32_t length, tandem_error *error);
+TANDEM_EXPORT tandem_status tandem_session_truncate(tandem_session *session, uint32_t length,
+                                                    tandem_error *error);
 TANDEM_EXPORT tandem_status tandem_session_memory(tandem_session *session, tandem_memory_info *info,
                                                   tandem_error *error);
 
@@ -108,14 +112,15 @@ typedef struct tandem_choices {
     float target;       /* logit of the position's target; 0 without one */
 } tandem_choices;
 
-/* Appends tokens [n]. choices: what follows the last one; NULL: not wanted, the head is not run. INVALID where the cache
- * has no room. */
+/* Appends tokens [n]. choices: what follows the last one; NULL: not wanted, the head is not run. INVALID
+ * where the cache has no room. */
 TANDEM_EXPORT tandem_status tandem_session_feed(tandem_session *session, const uint32_t *tokens, uint32_t n,
                                                 tandem_choices *choices, tandem_error *error);
 
-/* Called for each token in order. logits: [n_vocab], or NULL where they were not asked for. A return other than 0 stops
- * with INVALID. */
-typedef int (*tandem_score_row)(void *user, uint32_t index, const tandem_choices *choices, const float *logits);
+/* Called for each token in order. logits: [n_vocab], or NULL where they were not asked for. A return other
+ * than 0 stops with INVALID. */
+typedef int (*tandem_score_row)(void *user, uint32_t index, const tandem_choices *choices,
+                                const float *logits);
 
 /* Appends tokens [n] and shows what follows each. targets: [n] ids or TANDEM_NONE, or NULL. */
 TANDEM_EXPORT tandem_status tandem_session_score(tandem_session *session, const uint32_t *tokens,
@@ -124,10 +129,10 @@ TANDEM_EXPORT tandem_status tandem_session_score(tandem_session *session, const 
 
 typedef struct tandem_generate_desc {
     uint32_t struct_size;
-    uint32_t n;        /* most tokens to make */
-    float temperature; /* 0: greedy */
-    uint32_t top_k;    /* likeliest tokens to sample from; 0: the whole vocabulary */
-    float top_p;       /* their probability mass; 0 counts as 1 */
+    uint32_t n;          /* most tokens to make */
+    float temperature;   /* 0: greedy */
+    uint32_t top_k;      /* likeliest tokens to sample from; 0: the whole vocabulary */
+    float top_p;         /* their probability mass; 0 counts as 1 */
     uint32_t ignore_end; /* 1: go on after an end token */
     uint64_t seed;
 } tandem_generate_desc;
@@ -149,10 +154,11 @@ typedef struct tandem_generate_result {
 /* Called for each token made, the end token not among them. A return other than 0 stops. */
 typedef int (*tandem_token)(void *user, uint32_t id);
 
-/* Feeds prompt [n_prompt], n_prompt >= 1, and makes tokens. Afterwards the cache holds the prompt and all tokens made but
- * the last. result may be NULL. */
-TANDEM_EXPORT tandem_status tandem_session_generate(tandem_session *session, const uint32_t *prompt, uint32_t n_prompt,
-                                                    const tandem_generate_desc *desc, tandem_token callback, void *user,
+/* Feeds prompt [n_prompt], n_prompt >= 1, and makes tokens. Afterwards the cache holds the prompt and all
+ * tokens made but the last. result may be NULL. */
+TANDEM_EXPORT tandem_status tandem_session_generate(tandem_session *session, const uint32_t *prompt,
+                                                    uint32_t n_prompt, const tandem_generate_desc *desc,
+                                                    tandem_token callback, void *user,
                                                     tandem_generate_result *result, tandem_error *error);
 
 #ifdef __cplusplus

@@ -5,7 +5,7 @@
 
 #include "objects.h"
 
-/* ---- which ops this plugin has: all that are valid ---- */
+/* ---- which ops this plugin has: the kinds from EMBED to COPY, in every valid form ---- */
 
 static int owns_views(const tandem_context *context, const tandem_view *views, uint32_t n) {
     for (uint32_t i = 0; i < n; i++)
@@ -49,6 +49,9 @@ static tandem_status take_op(const tandem_context *context, const tandem_op *giv
     tandem_status status = tandem_kit_take_op(&op->u, given, index, error);
     if (status != TANDEM_OK)
         return status;
+    if (op->u.head.kind < TANDEM_OP_EMBED || op->u.head.kind > TANDEM_OP_COPY)
+        return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, index, "op %u: the reference plugin has no %s",
+                                  index, tandem_kit_op_name(op->u.head.kind));
     const tandem_op_stream *prologue = op->u.head.kind == TANDEM_OP_MATMUL ? op->u.matmul.prologue : NULL;
     if (prologue) {
         status = TANDEM_KIT_TAKE(tandem_op_stream, &op->prologue, prologue, error);

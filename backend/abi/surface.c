@@ -15,6 +15,8 @@ SURFACE(tandem_op_matmul)
 SURFACE(tandem_op_attention)
 SURFACE(tandem_op_topk)
 SURFACE(tandem_op_elementwise)
+SURFACE(tandem_op_moe_route)
+SURFACE(tandem_op_moe_ffn)
 
 /* The entry point, which reaches all others through its arguments. */
 tandem_status tandem_backend_query(const tandem_host *host, tandem_backend *backend) {

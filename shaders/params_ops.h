@@ -292,9 +292,7 @@ TANDEM_STRUCT_END(stream_push)
 
 TANDEM_STRUCT_BEGIN(topk_push)
     TANDEM_ADDRESS index;   /* u32, or 0; a multiple of 4 */
-    TANDEM_ADDRESS target;  /* out_target of the run block */
-    TANDEM_ADDRESS out_row; /* out_row of the run block: on an op on ALL rows a row's target is looked up here */
-    TANDEM_ADDRESS n_out;   /* -> u32, the run's n_out */
+    TANDEM_ADDRESS target;  /* out_target of the run block; read with an index only */
     TANDEM_ADDRESS x;       /* [rows][n] f32 */
     TANDEM_ADDRESS partial; /* scratch of topk_partial_bytes */
     TANDEM_ADDRESS y;       /* [rows] {u32 id[k]; f32 value[k]; f32 logsumexp; f32 target} */

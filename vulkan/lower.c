@@ -247,12 +247,14 @@ tandem_status vk_lower_topk(vk_builder *builder, const tandem_op_topk *op) {
     uint64_t row_bytes = op->n * 4ull, out_bytes = op->k * 8ull + 8;
     vk_scratch partial;
     vk_dispatch *dispatch;
+    if (partial_bytes > UINT32_MAX)
+        return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
+                                  "TOPK: %u rows of %u with k = %u need more than 4 GiB of scratch memory",
+                                  rows.max, op->n, op->k);
     VK_DO(vk_scratch_take(builder, partial_bytes, &partial));
     topk_push push = {
         .index = rows.index,
         .target = run + RUN_OUT_TARGET_OFFSET((uint64_t)program->limits.max_tokens, program->limits.max_out),
-        .out_row = run + RUN_OUT_ROW_OFFSET((uint64_t)program->limits.max_tokens),
-        .n_out = run + offsetof(run_header, n_out),
         .x = vk_view_address(&op->x),
         .partial = partial.address,
         .y = vk_view_address(&op->out),

@@ -1,0 +1,277 @@
+#version 460
+/* topk.comp: the k largest of a row with their indices, its logsumexp, and the value at a target.
+ *
+ * computes    STAGE 0: for each part of TOPK_PART elements its k best, its maximum M and the sum of exp(x - M).
+ *             STAGE 1: the k best of those, logsumexp, the target's value
+ * inputs      x f32 rows; partial results of stage 0
+ * grid        x: parts (stage 0) or 1, y: rows
+ * bytes       x twice in stage 0 (the second time from cache); 8 k + 16 per part
+ * phase       after the head
+ * order       sums: elements of a thread ascending, lanes as a tree, subgroups ascending; parts likewise. Which elements are
+ *             found does not depend on order: values are compared as integers (a NaN below all), ties by index
+ * reference   backend/reference/topk.c
+ *
+ * A part has 256 groups of 16 neighbours. The k groups with the largest maxima hold the k largest elements, and at most 16 k
+ * elements are not below the last of those maxima. These are gathered, and each counts how many come before it.
+ *
+ * loops       with R = 256 / LOCAL_SIZE: R * 6 + 1 (maxima), R * (256 / 4 + 256 / subgroup + 1) + 1 (groups), R * 6 + 1
+ *             (gather), 16 k / LOCAL_SIZE * (16 k / 4 + 16 k / subgroup + 1) + 1 (elements), 3 * LOCAL_SIZE / subgroup
+ */
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+
+#include "params_ops.h"
+#include "address.glsl"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint LOCAL_SIZE = 64;
+layout(constant_id = 1) const uint STAGE = 0;
+
+layout(push_constant, std430) uniform Push { topk_push p; };
+layout(buffer_reference, std430, buffer_reference_align = 4) writeonly buffer WordStores { uint v[]; };
+
+const uint N_GROUP = 256;
+const uint GROUP = TOPK_PART / N_GROUP;
+const uint MAX_FOUND = TOPK_MAX * GROUP;
+const uint NAN_BITS = 0x7fc00000u;
+const uint MINUS_INF_BITS = 0xff800000u;
+const uint NO_ID = 0xffffffffu;
+
+shared uint group_key[N_GROUP];
+shared uint threshold_key, threshold_group, n_found;
+shared uint found_key[MAX_FOUND], found_at[MAX_FOUND];
+shared uint lane_max[LOCAL_SIZE / 4u];
+shared float lane_sum[LOCAL_SIZE / 4u];
+
+uint n_part, n_here; /* parts of a row; elements this workgroup chooses from */
+uvec2 from;          /* its elements (stage 0), the row's records (stage 1) */
+
+bool is_nan(uint bits)
+{
+    return (bits & 0x7fffffffu) > 0x7f800000u;
+}
+
+/* An integer that orders like the number: NaN lowest, -0 equal to 0. */
+uint key_of(uint bits)
+{
+    if (is_nan(bits))
+        return 0u;
+    bits = bits == 0x80000000u ? 0u : bits;
+    return bits >> 31 != 0u ? ~bits : bits | 0x80000000u;
+}
+
+float value_of(uint key)
+{
+    return uintBitsToFloat(key == 0u ? NAN_BITS : key >> 31 != 0u ? key & 0x7fffffffu : ~key);
+}
+
+/* Word 0 (id) or 1 (value) of entry `at` of the partial results. */
+uint entry_word(uint at, uint word)
+{
+    uvec2 record = row_address(from, at / p.k, topk_part_bytes(p.k));
+    return Words(record).v[4u + 2u * (at % p.k) + word];
+}
+
+uint value_bits(uint at)
+{
+    if (at >= n_here)
+        return NAN_BITS;
+    return STAGE == 0u ? Words(from).v[at] : entry_word(at, 1u);
+}
+
+uvec4 four_values(uint at)
+{
+    if (STAGE == 0u && at + 4u <= n_here)
+        return load_unit(Units(from), at / 4u);
+    return uvec4(value_bits(at), value_bits(at + 1u), value_bits(at + 2u), value_bits(at + 3u));
+}
+
+uint workgroup_max(uint x)
+{
+    [[unroll]] for (uint level = 0u; level < 6u; level++)
+        if (1u << level < gl_SubgroupSize)
+            x = max(x, subgroupShuffleXor(x, 1u << level));
+    if (gl_SubgroupInvocationID == 0u)
+        lane_max[gl_SubgroupID] = x;
+    barrier();
+    for (uint i = 0u; i < gl_NumSubgroups; i++)
+        x = max(x, lane_max[i]);
+    return x;
+}
+
+float workgroup_sum(float x)
+{
+    [[unroll]] for (uint level = 0u; level < 6u; level++)
+        if (1u << level < gl_SubgroupSize)
+            x += subgroupShuffleXor(x, 1u << level);
+    if (gl_SubgroupInvocationID == 0u)
+        lane_sum[gl_SubgroupID] = x;
+    barrier();
+    x = 0.0;
+    for (uint i = 0u; i < gl_NumSubgroups; i++)
+        x += lane_sum[i];
+    return x;
+}
+
+/* Keys of the row before (key, at): larger, or equal and earlier. `theirs` of lane s is key first + s. */
+uint count_before(uint theirs, uint their_at, uint key, uint at)
+{
+    uint n = 0u;
+    for (uint s0 = 0u; s0 < gl_SubgroupSize; s0 += 4u)
+        [[unroll]] for (uint s = 0u; s < 4u; s++) {
+            uint other = subgroupShuffle(theirs, s0 + s), other_at = subgroupShuffle(their_at, s0 + s);
+            n += other > key || other == key && other_at < at ? 1u : 0u;
+        }
+    return n;
+}
+
+/* Fills group_key; returns the largest key of this thread's groups. */
+uint find_maxima(uint thread)
+{
+    uint most = 0u;
+    for (uint g = thread; g < N_GROUP; g += LOCAL_SIZE) {
+        uint key = 0u;
+        for (uint at = GROUP * g; at < GROUP * (g + 1u); at += 4u) {
+            uvec4 bits = four_values(at);
+            key = max(max(max(key_of(bits.x), key_of(bits.y)), max(key_of(bits.z), key_of(bits.w))), key);
+        }
+        group_key[g] = key;
+        most = max(most, key);
+    }
+    return most;
+}
+
+/* Sets the threshold to the k-th group, the first with the largest key being number 1. */
+void find_threshold(uint thread, uint largest)
+{
+    uint lane = gl_SubgroupInvocationID;
+    for (uint g = thread; g < N_GROUP; g += LOCAL_SIZE) {
+        uint key = group_key[g], rank = 0u;
+        if (p.k == 1u) {
+            if (key == largest)
+                atomicMin(threshold_group, g);
+            continue;
+        }
+        for (uint first = 0u; first < N_GROUP; first += gl_SubgroupSize)
+            rank += count_before(group_key[first + lane], first + lane, key, g);
+        if (rank == p.k - 1u) {
+            threshold_key = key;
+            threshold_group = g;
+        }
+    }
+}
+
+/* Gathers the elements that are not below the threshold; returns this thread's part of the sum of exp(x - largest). */
+float gather(uint thread, float largest)
+{
+    float sum = 0.0;
+    for (uint g = thread; g < N_GROUP; g += LOCAL_SIZE) {
+        bool chosen = group_key[g] > threshold_key || group_key[g] == threshold_key && g <= threshold_group;
+        for (uint first = GROUP * g; first < GROUP * (g + 1u); first += 4u) {
+            if (STAGE == 1u && !chosen)
+                break;
+            uvec4 bits = four_values(first);
+            [[unroll]] for (uint e = 0u; e < 4u; e++) {
+                uint at = first + e, key = key_of(bits[e]);
+                if (at < n_here)
+                    sum += is_nan(bits[e]) ? uintBitsToFloat(NAN_BITS) : exp(uintBitsToFloat(bits[e]) - largest);
+                if (chosen && (key > threshold_key || key == threshold_key && g <= threshold_group)) {
+                    uint slot = atomicAdd(n_found, 1u);
+                    found_key[slot] = key;
+                    found_at[slot] = at;
+                }
+            }
+        }
+    }
+    return sum;
+}
+
+void write_result(uint row, uint rank, uint at)
+{
+    uint bits = value_bits(at), id = NO_ID;
+    if (STAGE == 0u) {
+        id = at < n_here ? gl_WorkGroupID.x * TOPK_PART + at : NO_ID;
+        uvec2 record = row_address(p.partial, row * n_part + gl_WorkGroupID.x, topk_part_bytes(p.k));
+        WordStores(record).v[4u + 2u * rank] = id;
+        WordStores(record).v[5u + 2u * rank] = bits;
+    } else {
+        WordStores y = WordStores(row_address(p.y, row, p.y_stride));
+        y.v[rank] = entry_word(at, 0u);
+        y.v[p.k + rank] = bits;
+    }
+}
+
+/* The value at the row's target, 0 without one. Targets belong to the wanted rows of the run. */
+float target_value(uint i, uvec2 x)
+{
+    uint target = is_null(p.index) ? NO_ID : Words(p.target).v[i];
+    return target < p.n ? uintBitsToFloat(Words(x).v[target]) : 0.0;
+}
+
+/* Merges the maxima and sums of the parts. */
+float logsumexp(uint thread)
+{
+    uvec2 record = row_address(from, min(thread, n_part - 1u), topk_part_bytes(p.k));
+    uint bits = thread < n_part ? Words(record).v[0] : NAN_BITS;
+    float largest = value_of(workgroup_max(key_of(bits)));
+    float part_max = uintBitsToFloat(bits), sum = 0.0;
+    if (thread < n_part && bits != MINUS_INF_BITS)
+        sum = uintBitsToFloat(Words(record).v[1]) * exp(part_max - largest);
+    sum = workgroup_sum(sum);
+    return isinf(largest) ? largest : largest + log(sum);
+}
+
+void main()
+{
+    uint i = gl_WorkGroupID.y, thread = gl_LocalInvocationID.x, lane = gl_SubgroupInvocationID;
+    uvec2 x = row_address(p.x, (p.gather & TOPK_GATHER_X) != 0u ? row_index(p.index, i) : i, p.x_stride);
+    n_part = topk_parts(p.n);
+    if (STAGE == 0u) {
+        from = row_address(x, gl_WorkGroupID.x, TOPK_PART * 4u);
+        n_here = min(TOPK_PART, p.n - gl_WorkGroupID.x * TOPK_PART);
+    } else {
+        from = row_address(p.partial, i * n_part, topk_part_bytes(p.k));
+        n_here = n_part * p.k;
+    }
+
+    if (thread == 0u) {
+        n_found = 0u;
+        threshold_group = N_GROUP;
+    }
+    uint largest_key = workgroup_max(find_maxima(thread));
+    if (thread == 0u && p.k == 1u)
+        threshold_key = largest_key;
+    find_threshold(thread, largest_key);
+    barrier();
+    float largest = value_of(largest_key), sum = gather(thread, largest);
+    barrier();
+
+    uint m = n_found;
+    for (uint first = 0u; first < m; first += LOCAL_SIZE) {
+        uint f = min(first + thread, m - 1u), key = found_key[f], at = found_at[f], rank = 0u;
+        for (uint other = lane; other < m + lane; other += gl_SubgroupSize) {
+            uint o = min(other, m - 1u);
+            rank += count_before(other < m ? found_key[o] : 0u, other < m ? found_at[o] : NO_ID, key, at);
+        }
+        if (first + thread < m && rank < p.k)
+            write_result(i, rank, at);
+    }
+
+    if (STAGE == 0u) {
+        sum = workgroup_sum(sum);
+        WordStores record = WordStores(row_address(p.partial, i * n_part + gl_WorkGroupID.x, topk_part_bytes(p.k)));
+        if (thread == 0u) {
+            record.v[0] = floatBitsToUint(largest);
+            record.v[1] = floatBitsToUint(sum);
+        }
+    } else {
+        float total = logsumexp(thread), target = target_value(i, x);
+        WordStores y = WordStores(row_address(p.y, i, p.y_stride));
+        if (thread == 0u) {
+            y.v[2u * p.k] = floatBitsToUint(total);
+            y.v[2u * p.k + 1u] = floatBitsToUint(target);
+        }
+    }
+}

@@ -8,6 +8,13 @@
 #include "plugin_error.h"
 #include "progress.h"
 
+typedef struct found_plugin {
+    const char *name; /* of its file */
+    bool opened;
+    char version[64], git[64], toolchain[128], targets[128], shaders[256], needs[128];
+    char reason[512]; /* why it has no device; empty if it has one */
+} found_plugin;
+
 typedef struct found_device {
     const char *plugin; /* name in the list of plugin files */
     uint32_t index;
@@ -15,6 +22,8 @@ typedef struct found_device {
 } found_device;
 
 typedef struct device_list {
+    found_plugin *plugin;
+    uint32_t n_plugin;
     found_device *device;
     uint32_t n;
 } device_list;
@@ -29,22 +38,43 @@ static bool add_device(device_list *list, const char *plugin, uint32_t index,
     return true;
 }
 
-/* Devices of one plugin into the list. False, with the reason, if there is none. */
-static bool list_plugin(const tandem_plugin_file *file, device_list *list, tandem_error *error) {
+static void describe_plugin(found_plugin *p, const tandem_descriptor *d) {
+    p->opened = true;
+    snprintf(p->version, sizeof p->version, "%s", d->version);
+    snprintf(p->git, sizeof p->git, "%s", d->git);
+    snprintf(p->toolchain, sizeof p->toolchain, "%s", d->toolchain);
+    snprintf(p->targets, sizeof p->targets, "%s", d->targets);
+    snprintf(p->shaders, sizeof p->shaders, "%s", d->shaders);
+    snprintf(p->needs, sizeof p->needs, "%s", d->needs);
+}
+
+/* The plugin and its devices into the list. */
+static void list_plugin(const tandem_plugin_file *file, device_list *list) {
+    found_plugin *p = &list->plugin[list->n_plugin++];
     tandem_plugin *plugin;
-    if (tandem_plugin_open(file->path, cli_host(), &plugin, error))
-        return false;
-    const tandem_backend *backend = tandem_plugin_backend(plugin);
-    uint32_t n = 0;
-    tandem_status status = backend->device_count(&n, error);
-    for (uint32_t i = 0; i < n && !status; i++) {
-        tandem_device_info info = {.struct_size = sizeof info};
-        status = backend->device_info(i, &info, error);
-        if (!status && !add_device(list, file->name, i, &info))
-            status = TANDEM_E_OUT_OF_MEMORY;
+    tandem_error error = TANDEM_ERROR_INIT;
+    p->name = file->name;
+    tandem_status status = tandem_plugin_open(file->path, cli_host(), &plugin, &error);
+    if (!status) {
+        const tandem_backend *backend = tandem_plugin_backend(plugin);
+        uint32_t n = 0;
+        describe_plugin(p, backend->descriptor);
+        status = backend->device_count(&n, &error);
+        for (uint32_t i = 0; i < n && !status; i++) {
+            tandem_device_info info = {.struct_size = sizeof info};
+            status = backend->device_info(i, &info, &error);
+            if (!status && !add_device(list, file->name, i, &info))
+                status = TANDEM_E_OUT_OF_MEMORY;
+        }
+        if (!status && !n)
+            status = TANDEM_E_NO_DEVICE;
+        tandem_plugin_close(plugin);
     }
-    tandem_plugin_close(plugin);
-    return !status && n;
+    tandem_message message;
+    if (status) {
+        message_plugin(&message, status, &error, "no device");
+        snprintf(p->reason, sizeof p->reason, "%s", message.text);
+    }
 }
 
 static void matrix_paths(uint32_t set, char text[64]) {
@@ -97,6 +127,27 @@ static void print_device(const device_list *list, const found_device *d) {
     for (uint32_t i = 0; i < list->n; i++)
         if (same_card(d, &list->device[i]))
             printf("    same card  %s %u\n", list->device[i].plugin, list->device[i].index);
+}
+
+static void print_plugin(const found_plugin *p) {
+    if (p->opened)
+        printf("%s plugin %s (git %s), %s\n    targets    %s\n    shaders    %s\n    needs      %s\n",
+               p->name, p->version, p->git, p->toolchain, p->targets, p->shaders, p->needs);
+    if (p->reason[0])
+        printf("%s: %s\n", p->name, p->reason);
+}
+
+static cJSON *plugin_json(const found_plugin *p) {
+    cJSON *j = cJSON_CreateObject();
+    cJSON_AddStringToObject(j, "plugin", p->name);
+    cJSON_AddStringToObject(j, "version", p->version);
+    cJSON_AddStringToObject(j, "git", p->git);
+    cJSON_AddStringToObject(j, "toolchain", p->toolchain);
+    cJSON_AddStringToObject(j, "targets", p->targets);
+    cJSON_AddStringToObject(j, "shaders", p->shaders);
+    cJSON_AddStringToObject(j, "needs", p->needs);
+    cJSON_AddStringToObject(j, "reason", p->reason);
+    return j;
 }
 
 static cJSON *device_json(const device_list *list, const found_device *d) {
@@ -156,6 +207,26 @@ static void free_files(const char *wanted, tandem_plugin_file *files, uint32_t n
     free(files);
 }
 
+static void print_list(const device_list *list) {
+    for (uint32_t p = 0; p < list->n_plugin; p++) {
+        print_plugin(&list->plugin[p]);
+        for (uint32_t i = 0; i < list->n; i++)
+            if (list->device[i].plugin == list->plugin[p].name)
+                print_device(list, &list->device[i]);
+    }
+}
+
+static void print_list_json(const device_list *list) {
+    cJSON *json = cJSON_CreateObject();
+    cJSON *plugins = cJSON_AddArrayToObject(json, "plugins"),
+          *devices = cJSON_AddArrayToObject(json, "devices");
+    for (uint32_t p = 0; p < list->n_plugin; p++)
+        cJSON_AddItemToArray(plugins, plugin_json(&list->plugin[p]));
+    for (uint32_t i = 0; i < list->n; i++)
+        cJSON_AddItemToArray(devices, device_json(list, &list->device[i]));
+    print_json(json);
+}
+
 int cmd_devices(int argc, char **argv) {
     common_options common = {0};
     option shared[COMMON_MAX_OPTIONS];
@@ -163,8 +234,8 @@ int cmd_devices(int argc, char **argv) {
     const option own[] = {option_text("plugin", 0, &common.plugin, "NAME|PATH", "only this plugin"), {0}};
     const command_usage usage = {
         "devices", "[options]",
-        "Lists the devices of every plugin, which of them are one card, and why a plugin has "
-        "none.\nExit code 3 if no device was found.",
+        "Lists plugins and their devices, which of them are one card, and why a plugin has none.\n"
+        "Exit code 3 if no device was found.",
         NULL};
     uint32_t n_free, n_file = 0;
     int code = options_parse(&usage, (const option *const[]){own, shared}, 2, argc, argv, NULL, 0, &n_free);
@@ -175,31 +246,17 @@ int cmd_devices(int argc, char **argv) {
     tandem_error error = TANDEM_ERROR_INIT;
     if (find_files(common.plugin, &files, &n_file, &error))
         return cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s", error.message);
-    device_list list = {0};
-    cJSON *json = cJSON_CreateObject(), *silent = cJSON_AddArrayToObject(json, "plugins_without_devices");
-    for (uint32_t i = 0; i < n_file; i++) {
-        tandem_error why = TANDEM_ERROR_INIT;
-        if (list_plugin(&files[i], &list, &why))
-            continue;
-        if (!common.json)
-            printf("%s: no device: %s\n", files[i].name, why.message);
-        cJSON *j = cJSON_CreateObject();
-        cJSON_AddStringToObject(j, "plugin", files[i].name);
-        cJSON_AddStringToObject(j, "reason", why.message);
-        cJSON_AddItemToArray(silent, j);
-    }
-    cJSON *devices = cJSON_AddArrayToObject(json, "devices");
-    for (uint32_t i = 0; i < list.n; i++) {
-        if (common.json)
-            cJSON_AddItemToArray(devices, device_json(&list, &list.device[i]));
-        else
-            print_device(&list, &list.device[i]);
-    }
+    device_list list = {.plugin = calloc(n_file + 1, sizeof *list.plugin)};
+    if (!list.plugin)
+        return cli_fail(TANDEM_EXIT_NO_MEMORY, usage.name, "Out of memory");
+    for (uint32_t i = 0; i < n_file; i++)
+        list_plugin(&files[i], &list);
     if (common.json)
-        print_json(json);
+        print_list_json(&list);
     else
-        cJSON_Delete(json);
+        print_list(&list);
     code = list.n ? TANDEM_EXIT_GOOD : cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "No device was found");
+    free(list.plugin);
     free(list.device);
     free_files(common.plugin, files, n_file);
     return code;

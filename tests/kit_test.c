@@ -196,6 +196,48 @@ static void takes_ops_by_their_kind(void **state) {
     assert_string_equal(tandem_kit_op_name(77), "unknown");
 }
 
+/* Every kind: its first version's size is enough, less is not, and what lies behind the struct must be zero.
+ */
+static void ops_of_every_kind_and_size(void **state) {
+    (void)state;
+#define OP(KIND, type)                                                                                       \
+    { TANDEM_OP_##KIND, #KIND, TANDEM_KIT_MIN_##type, sizeof(type) }
+    static const struct {
+        uint32_t kind;
+        const char *name;
+        uint32_t minimum, bytes;
+    } ops[] = {
+        OP(EMBED, tandem_op_embed),         OP(STREAM, tandem_op_stream),     OP(MATMUL, tandem_op_matmul),
+        OP(ATTENTION, tandem_op_attention), OP(TOPK, tandem_op_topk),         OP(GLU, tandem_op_elementwise),
+        OP(ADD, tandem_op_elementwise),     OP(SCALE, tandem_op_elementwise), OP(COPY, tandem_op_elementwise),
+        OP(MOE_ROUTE, tandem_op_moe_route), OP(MOE_FFN, tandem_op_moe_ffn)};
+#undef OP
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+        union {
+            tandem_op head;
+            unsigned char bytes[sizeof(tandem_kit_op) + 8];
+        } given;
+        tandem_kit_op local;
+        tandem_error error = {.struct_size = sizeof error};
+        assert_int_equal(ops[i].kind, i + 1);
+        assert_string_equal(tandem_kit_op_name(ops[i].kind), ops[i].name);
+        memset(&given, 0xa5, sizeof given);
+        given.head = (tandem_op){.struct_size = ops[i].minimum - 1, .kind = ops[i].kind};
+        assert_int_equal(tandem_kit_take_op(&local, &given.head, 3, &error), TANDEM_E_INVALID);
+        assert_int_equal(error.op_index, 3);
+        given.head.struct_size = ops[i].minimum; /* what lies behind it is not looked at */
+        assert_int_equal(tandem_kit_take_op(&local, &given.head, 3, &error), TANDEM_OK);
+        assert_int_equal(local.head.struct_size, ops[i].bytes);
+        for (uint32_t at = ops[i].minimum; at < ops[i].bytes; at++)
+            assert_int_equal(((const unsigned char *)&local)[at], 0);
+        memset(given.bytes + ops[i].bytes, 0, 8);
+        given.head.struct_size = ops[i].bytes + 8;
+        assert_int_equal(tandem_kit_take_op(&local, &given.head, 3, &error), TANDEM_OK);
+        given.bytes[ops[i].bytes + 7] = 1;
+        assert_int_equal(tandem_kit_take_op(&local, &given.head, 3, &error), TANDEM_E_UNSUPPORTED);
+    }
+}
+
 /* ---- negotiation ---- */
 
 static void versions_fit_by_the_published_rule(void **state) {
@@ -359,6 +401,7 @@ int main(void) {
         cmocka_unit_test(a_struct_without_a_believable_size_is_not_read),
         cmocka_unit_test(an_output_is_filled_as_far_as_both_sides_know),
         cmocka_unit_test(takes_ops_by_their_kind),
+        cmocka_unit_test(ops_of_every_kind_and_size),
         cmocka_unit_test(versions_fit_by_the_published_rule),
         cmocka_unit_test(a_plugin_refuses_hosts_that_do_not_fit),
         cmocka_unit_test(exact_angles_are_exact),

@@ -174,6 +174,10 @@ static void accepts_no_view_beyond_its_buffer(void **state) {
             {&w.head_op.y[0], N_VOCAB},
             {&w.topk_op.x, N_VOCAB},
             {&w.topk_op.out, 8},
+            {&w.route_op.route, 2 * N_USED},
+            {&w.route_op.imposed, N_USED},
+            {&w.experts_op.route, 2 * N_USED},
+            {&w.experts_op.y, D},
         };
         enum { N_VIEW = sizeof views / sizeof *views };
         tandem_view *view = views[test_random(&seed) % N_VIEW].view;
@@ -324,6 +328,95 @@ static void refuses_bad_small_ops(void **state) {
     PROGRAM(NOT_FINITE, "scale", w.add_op.scale = INFINITY);
 }
 
+static void accepts_experts_in_both_forms(void **state) {
+    (void)state;
+    world w;
+    world_build(&w);
+    w.experts.n_matrix = 2; /* gate and up in one matrix */
+    w.experts.matrices[0] = world_matrix(TANDEM_ROLE_GATE_UP, 2 * D_FF, D);
+    w.experts.matrices[1] = world_matrix(TANDEM_ROLE_DOWN, D, D_FF);
+    ACCEPTS(tandem_kit_validate_program(&world_table, &w.desc, &error));
+    w.route_op.expert_scale.buffer = w.route_op.imposed.buffer = w.route_op.probabilities.buffer = NULL;
+    w.route_op.n_used = w.experts_op.n_used = 1;
+    ACCEPTS(tandem_kit_validate_program(&world_table, &w.desc, &error));
+    w.route_op.n_used = w.experts_op.n_used = N_EXPERT; /* its rows end where the next would begin */
+    w.route_op.route.stride = w.experts_op.route.stride = 8 * N_EXPERT;
+    w.route.bytes = 8 * N_EXPERT * N_TOK;
+    ACCEPTS(tandem_kit_validate_program(&world_table, &w.desc, &error));
+    w.route_op.head.struct_size = TANDEM_KIT_MIN_tandem_op_moe_route; /* knows no probabilities */
+    w.route_op.probabilities.buffer = (tandem_buffer *)(uintptr_t)1;
+    ACCEPTS(tandem_kit_validate_program(&world_table, &w.desc, &error));
+    world_build(&w);
+    w.route_op.head.rows = w.experts_op.head.rows =
+        TANDEM_ROWS_OUT; /* reads ALL rows, and imposed ids of ALL */
+    w.route_op.route.rows = w.route_op.probabilities.rows = TANDEM_ROWS_OUT;
+    w.experts_op.route.rows = w.experts_op.y.rows = TANDEM_ROWS_OUT;
+    ACCEPTS(tandem_kit_validate_program(&world_table, &w.desc, &error));
+}
+
+static void refuses_bad_routes(void **state) {
+    (void)state;
+    PROGRAM(POINTER, "weights", w.route_op.weights = NULL);
+    PROGRAM(MATRIX_INDEX, "weights", w.route_op.matrix = 1);
+    PROGRAM(MOE_USED, "0 of 6", w.route_op.n_used = 0);
+    PROGRAM(MOE_USED, "7 of 6", w.route_op.n_used = N_EXPERT + 1);
+    PROGRAM(MOE_USED, "3 of 1025", w.router.matrices[0].n_row = 1025);
+    PROGRAM(VIEW_MISSING, "x", w.route_op.x.buffer = NULL);
+    PROGRAM(VIEW_MISSING, "route", w.route_op.route.buffer = NULL);
+    PROGRAM(VIEW_STRIDE, "route", w.route_op.route.stride = 16);
+    PROGRAM(VIEW_STRIDE, "x", w.router.matrices[0].n_col = 2 * D);
+    PROGRAM(VIEW_STRIDE, "probabilities", w.route_op.probabilities.stride = 16);
+    PROGRAM(VIEW_STRIDE, "imposed", w.route_op.imposed.stride = 4 * (N_USED - 1));
+    PROGRAM(VIEW_ALIGNMENT, "imposed", w.route_op.imposed.offset = 2);
+    PROGRAM(VIEW_ALIGNMENT, "route", w.route_op.route.offset = 8);
+    PROGRAM(VIEW_RANGE, "route", w.route.bytes -= 16);
+    PROGRAM(VIEW_RANGE, "expert_scale", w.route_op.expert_scale.offset = D * 4 - 4 * N_EXPERT + 4);
+    PROGRAM(VIEW_RANGE, "probabilities", w.probabilities.bytes -= 16);
+    PROGRAM(VIEW_RANGE, "imposed", w.imposed.bytes -= 1);
+    PROGRAM(VIEW_ROWS, "expert_scale", w.route_op.expert_scale.rows = TANDEM_ROWS_ALL);
+    PROGRAM(VIEW_ROWS, "imposed", w.route_op.imposed.rows = TANDEM_ROWS_OUT);
+    PROGRAM(VIEW_ROWS, "route", w.route_op.route.rows = TANDEM_ROWS_OUT);
+    PROGRAM(VIEW_ROWS, "probabilities", w.route_op.probabilities.rows = TANDEM_ROWS_CONST);
+    PROGRAM(VIEW_OVERLAP, "probabilities", w.route_op.probabilities = w.route_op.route);
+    PROGRAM(VIEW_OVERLAP, "imposed", w.route_op.imposed = w.route_op.route);
+}
+
+static void refuses_bad_experts(void **state) {
+    (void)state;
+    PROGRAM(RESERVED, "reserved", w.experts_op.reserved = 1);
+    PROGRAM(POINTER, "weights", w.experts_op.weights = NULL);
+    PROGRAM(MOE_MATRICES, "4 matrices", w.experts.n_matrix = 4;
+            w.experts.matrices[3] = world_matrix(TANDEM_ROLE_SINGLE, D, D));
+    PROGRAM(MOE_MATRICES, "2 matrices", w.experts.n_matrix = 2);
+    PROGRAM(MOE_MATRICES, "1 matrices", w.experts.n_matrix = 1);
+    PROGRAM(MOE_MATRICES, "role 5 and 4", w.experts.matrices[0].role = TANDEM_ROLE_UP;
+            w.experts.matrices[1].role = TANDEM_ROLE_GATE);
+    PROGRAM(MOE_MATRICES, "97 by 64", w.experts.matrices[1].n_row++);
+    PROGRAM(MOE_MATRICES, "96 by 128", w.experts.matrices[1].n_col *= 2);
+    PROGRAM(MOE_MATRICES, "weights", w.experts.matrices[2].n_col = D);
+    PROGRAM(MOE_MATRICES, "weights", w.experts.matrices[2].role = TANDEM_ROLE_SINGLE);
+    PROGRAM(MOE_MATRICES, "193 by 64", w.experts.n_matrix = 2;
+            w.experts.matrices[0] = world_matrix(TANDEM_ROLE_GATE_UP, 2 * D_FF + 1, D);
+            w.experts.matrices[1] = w.experts.matrices[2]);
+    PROGRAM(MOE_MATRICES, "role 6 and 7", w.experts.n_matrix = 2;
+            w.experts.matrices[0] = world_matrix(TANDEM_ROLE_GATE_UP, D_FF, D);
+            w.experts.matrices[1] = w.experts.matrices[2]);
+    PROGRAM(MOE_USED, "0 of 6", w.experts_op.n_used = 0);
+    PROGRAM(MOE_USED, "3 of 2", w.experts.n_record = 2);
+    PROGRAM(VIEW_MISSING, "x", w.experts_op.x.buffer = NULL);
+    PROGRAM(VIEW_MISSING, "route", w.experts_op.route.buffer = NULL);
+    PROGRAM(VIEW_MISSING, "y", w.experts_op.y.buffer = NULL);
+    PROGRAM(VIEW_STRIDE, "route", w.experts_op.route.stride = 16);
+    PROGRAM(VIEW_RANGE, "route", w.experts_op.route.offset = 16);
+    PROGRAM(VIEW_RANGE, "y", w.moe.bytes -= 16);
+    PROGRAM(VIEW_STRIDE, "y", w.experts.matrices[2].n_row++);
+    PROGRAM(VIEW_ROWS, "route", w.experts_op.route.rows = TANDEM_ROWS_OUT);
+    PROGRAM(VIEW_ROWS, "y", w.experts_op.y.rows = TANDEM_ROWS_OUT);
+    PROGRAM(VIEW_OVERLAP, "x bytes", w.experts_op.y = w.experts_op.x);
+    PROGRAM(VIEW_OVERLAP, "route bytes", w.experts_op.y = w.experts_op.route; w.experts_op.y.stride = D * 4;
+            w.route.bytes = w.moe.bytes);
+}
+
 static void names_the_op_that_is_wrong(void **state) {
     (void)state;
     world w;
@@ -332,7 +425,7 @@ static void names_the_op_that_is_wrong(void **state) {
     w.head_op.softcap = -1;
     assert_int_equal(tandem_kit_validate_program(&world_table, &w.desc, &error), TANDEM_E_INVALID);
     assert_int_equal(error.op_index, HEAD);
-    assert_non_null(strstr(error.message, "op 9 (MATMUL \"product\"), softcap"));
+    assert_non_null(strstr(error.message, "op 11 (MATMUL \"product\"), softcap"));
     w.ops[STREAM] = NULL;
     assert_int_equal(tandem_kit_validate_program(&world_table, &w.desc, &error), TANDEM_E_INVALID);
     assert_int_equal(error.op_index, STREAM);
@@ -341,9 +434,6 @@ static void names_the_op_that_is_wrong(void **state) {
     assert_int_equal(tandem_kit_validate_program(&world_table, &w.desc, &error), TANDEM_E_UNSUPPORTED);
     assert_int_equal(error.op_index, ADD);
     assert_non_null(strstr(error.message, "kind 99"));
-    w.add_op.head.kind = TANDEM_OP_MOE_FFN;
-    assert_int_equal(tandem_kit_validate_program(&world_table, &w.desc, &error), TANDEM_E_UNSUPPORTED);
-    assert_non_null(strstr(error.message, "MOE_FFN"));
     assert_int_equal(tandem_kit_validate_program(&world_table, NULL, &error), TANDEM_E_INVALID);
     assert_int_equal(tandem_kit_validate_program(&world_table, NULL, NULL), TANDEM_E_INVALID);
 }
@@ -562,6 +652,9 @@ int main(void) {
         cmocka_unit_test(refuses_bad_prologues),
         cmocka_unit_test(refuses_bad_attention),
         cmocka_unit_test(refuses_bad_small_ops),
+        cmocka_unit_test(accepts_experts_in_both_forms),
+        cmocka_unit_test(refuses_bad_routes),
+        cmocka_unit_test(refuses_bad_experts),
         cmocka_unit_test(names_the_op_that_is_wrong),
         cmocka_unit_test(accepts_runs_of_every_form),
         cmocka_unit_test(refuses_bad_runs),

@@ -75,6 +75,12 @@ static void build_objects(world *w) {
         1, 2, {world_matrix(TANDEM_ROLE_GATE, D_FF, D), world_matrix(TANDEM_ROLE_UP, D_FF, D)}};
     w->joined = (tandem_weights){1, 1, {world_matrix(TANDEM_ROLE_GATE_UP, 2 * D_FF, D)}};
     w->down = (tandem_weights){1, 1, {world_matrix(TANDEM_ROLE_DOWN, D, D_FF)}};
+    w->router = (tandem_weights){1, 1, {world_matrix(TANDEM_ROLE_SINGLE, N_EXPERT, D)}};
+    w->experts =
+        (tandem_weights){N_EXPERT,
+                         3,
+                         {world_matrix(TANDEM_ROLE_GATE, D_FF, D), world_matrix(TANDEM_ROLE_UP, D_FF, D),
+                          world_matrix(TANDEM_ROLE_DOWN, D, D_FF)}};
     w->kv = (tandem_kv){
         2, 2, N_TOK, {{sizeof(tandem_kv_layer), N_KV, HEAD_DIM, TANDEM_TYPE_F16, 0, TANDEM_NONE, 20}}};
     w->kv.layers[1] = w->kv.layers[0];
@@ -148,17 +154,33 @@ static void build_products(world *w) {
     w->topk_op.out = rows_in(&w->top, 8, TANDEM_ROWS_OUT);
 }
 
+static void build_experts(world *w) {
+    tandem_op_moe_route *route = &w->route_op;
+    *route = (tandem_op_moe_route){.weights = &w->router, .n_used = N_USED, .x = w->stream_op.out[0]};
+    route->head = HEAD_OF(*route, MOE_ROUTE, ALL, "blk.0.router");
+    route->expert_scale = vector_in(&w->vectors);
+    route->imposed = rows_in(&w->imposed, N_USED, TANDEM_ROWS_ALL);
+    route->route = rows_in(&w->route, 8, TANDEM_ROWS_ALL);
+    route->probabilities = rows_in(&w->probabilities, 8, TANDEM_ROWS_ALL);
+    tandem_op_moe_ffn *experts = &w->experts_op;
+    *experts = (tandem_op_moe_ffn){
+        .weights = &w->experts, .n_used = N_USED, .x = w->stream_op.out[0], .route = route->route};
+    experts->head = HEAD_OF(*experts, MOE_FFN, ALL, "blk.0.experts");
+    experts->y = rows_in(&w->moe, D, TANDEM_ROWS_ALL);
+}
+
 void world_build(world *w) {
     build_objects(w);
     build_attention(w);
     build_streams(w);
     build_products(w);
+    build_experts(w);
     w->embed_op = (tandem_op_embed){.table = &w->embed, .scale = 8, .out = w->prologue.h};
     w->embed_op.head = HEAD_OF(w->embed_op, EMBED, ALL, "token_embd");
-    const tandem_op *ops[N_OP] = {&w->embed_op.head,  &w->qkv_op.head,    &w->attend_op.head,
-                                  &w->output_op.head, &w->stream_op.head, &w->glu_op.head,
-                                  &w->down_op.head,   &w->shared_op.head, &w->add_op.head,
-                                  &w->head_op.head,   &w->topk_op.head};
+    const tandem_op *ops[N_OP] = {
+        &w->embed_op.head, &w->qkv_op.head,  &w->attend_op.head, &w->output_op.head,  &w->stream_op.head,
+        &w->glu_op.head,   &w->down_op.head, &w->route_op.head,  &w->experts_op.head, &w->shared_op.head,
+        &w->add_op.head,   &w->head_op.head, &w->topk_op.head};
     memcpy(w->ops, ops, sizeof ops);
     w->desc = (tandem_program_desc){.struct_size = sizeof w->desc,
                                     .n_op = N_OP,

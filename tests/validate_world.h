@@ -18,11 +18,13 @@ struct tandem_kv {
 };
 
 enum { D = 64, N_HEAD = 4, N_KV = 2, HEAD_DIM = 32, D_FF = 96, N_VOCAB = 100, N_TOK = 8, N_OUT = 2 };
-enum { EMBED, QKV, ATTEND, OUTPUT, STREAM, GLU, DOWN, ATTEND_SHARED, ADD, HEAD, TOPK, N_OP };
+enum { N_EXPERT = 6, N_USED = 3 };
+enum { EMBED, QKV, ATTEND, OUTPUT, STREAM, GLU, DOWN, ROUTE, EXPERTS, ATTEND_SHARED, ADD, HEAD, TOPK, N_OP };
 
 typedef struct world {
-    tandem_buffer h[2], q, k, v, mixed, branch, normed, glu, sum, logits, top, vectors, result;
-    tandem_weights embed, qkv, output, gate_up, joined, down;
+    tandem_buffer h[2], q, k, v, mixed, branch, normed, glu, sum, logits, top, vectors, result, route,
+        probabilities, imposed, moe;
+    tandem_weights embed, qkv, output, gate_up, joined, down, router, experts;
     tandem_kv kv, other_kv;
     double omega[HEAD_DIM / 2];
     tandem_op_embed embed_op;
@@ -31,6 +33,8 @@ typedef struct world {
     tandem_op_attention attend_op, shared_op;
     tandem_op_elementwise add_op;
     tandem_op_topk topk_op;
+    tandem_op_moe_route route_op;
+    tandem_op_moe_ffn experts_op;
     const tandem_op *ops[N_OP];
     tandem_program_desc desc;
 

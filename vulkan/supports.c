@@ -159,6 +159,9 @@ static int op_belongs(const tandem_context *context, const tandem_kit_op *op) {
 
 tandem_status vk_supports_op(tandem_context *context, const tandem_kit_op *op, uint32_t precision,
                              uint32_t op_index, tandem_error *error) {
+    if (op->head.kind > TANDEM_OP_COPY)
+        return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index, "%s: there are no kernels for it",
+                                  tandem_kit_op_name(op->head.kind));
     if (!op_belongs(context, op))
         return tandem_kit_fail_op(error, TANDEM_E_INVALID, op_index,
                                   "%s: an object belongs to another context",

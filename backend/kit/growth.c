@@ -54,7 +54,7 @@ tandem_status tandem_kit_give(void *output, const void *local, uint32_t local_by
 
 typedef struct op_shape {
     uint32_t kind;
-    uint32_t bytes; /* 0: no struct in this version */
+    uint32_t bytes;
     uint32_t minimum;
     const char *name;
     const char *type;
@@ -64,17 +64,12 @@ typedef struct op_shape {
     { TANDEM_OP_##KIND, (uint32_t)sizeof(type), TANDEM_KIT_MIN_##type, #KIND, #type }
 
 static const op_shape shapes[] = {
-    SHAPE(EMBED, tandem_op_embed),
-    SHAPE(STREAM, tandem_op_stream),
-    SHAPE(MATMUL, tandem_op_matmul),
-    SHAPE(ATTENTION, tandem_op_attention),
-    SHAPE(TOPK, tandem_op_topk),
-    SHAPE(GLU, tandem_op_elementwise),
-    SHAPE(ADD, tandem_op_elementwise),
-    SHAPE(SCALE, tandem_op_elementwise),
-    SHAPE(COPY, tandem_op_elementwise),
-    {TANDEM_OP_MOE_ROUTE, 0, 0, "MOE_ROUTE", ""},
-    {TANDEM_OP_MOE_FFN, 0, 0, "MOE_FFN", ""},
+    SHAPE(EMBED, tandem_op_embed),      SHAPE(STREAM, tandem_op_stream),
+    SHAPE(MATMUL, tandem_op_matmul),    SHAPE(ATTENTION, tandem_op_attention),
+    SHAPE(TOPK, tandem_op_topk),        SHAPE(GLU, tandem_op_elementwise),
+    SHAPE(ADD, tandem_op_elementwise),  SHAPE(SCALE, tandem_op_elementwise),
+    SHAPE(COPY, tandem_op_elementwise), SHAPE(MOE_ROUTE, tandem_op_moe_route),
+    SHAPE(MOE_FFN, tandem_op_moe_ffn),
 };
 
 static const op_shape *find(uint32_t kind) {
@@ -103,9 +98,6 @@ tandem_status tandem_kit_take_op(tandem_kit_op *local, const tandem_op *op, uint
     if (shape == NULL)
         return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
                                   "op %u is of kind %u, which this side does not know", op_index, op->kind);
-    if (shape->bytes == 0)
-        return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
-                                  "op %u is a %s, which this version does not have", op_index, shape->name);
     tandem_status status = tandem_kit_take(local, shape->bytes, shape->minimum, op, error, shape->type);
     if (status != TANDEM_OK && error != NULL && error->struct_size >= TANDEM_KIT_END(tandem_error, op_index))
         error->op_index = op_index;

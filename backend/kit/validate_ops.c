@@ -6,6 +6,8 @@
 
 #include "validate_internal.h"
 
+enum { MAX_EXPERT = 1024 };
+
 static view_need required_if(int condition) {
     return condition ? VIEW_REQUIRED : VIEW_ABSENT;
 }
@@ -233,6 +235,66 @@ static tandem_status check_elementwise(check *c, const tandem_op_elementwise *op
     return check_views(c, 1);
 }
 
+static tandem_status check_route_stride(const check *c, const tandem_view *route, uint32_t n_used) {
+    if (route->buffer != NULL && route->stride < 8 * (uint64_t)n_used)
+        return check_fail(c, TANDEM_KIT_RULE_VIEW_STRIDE, "route", "stride %llu for rows of %llu bytes",
+                          (unsigned long long)route->stride, 8 * (unsigned long long)n_used);
+    return TANDEM_OK;
+}
+
+static tandem_status check_moe_route(check *c, const tandem_op_moe_route *op) {
+    tandem_matrix_desc router;
+    CHECK_TRY(read_matrix(c, "weights", op->weights, 0, op->matrix, &router));
+    if (op->n_used < 1 || op->n_used > router.n_row || router.n_row > MAX_EXPERT)
+        return check_fail(c, TANDEM_KIT_RULE_MOE_USED, "n_used", "%u of %llu", op->n_used,
+                          (unsigned long long)router.n_row);
+    CHECK_TRY(check_route_stride(c, &op->route, op->n_used));
+    uint64_t per_expert = check_f32_bytes(router.n_row);
+    check_add_view(c, "x", -1, &op->x, VIEW_INPUT, VIEW_REQUIRED, check_f32_bytes(router.n_col));
+    check_add_view(c, "expert_scale", -1, &op->expert_scale, VIEW_VECTOR, VIEW_OPTIONAL, per_expert);
+    check_add_view(c, "imposed", -1, &op->imposed, VIEW_INDEX, VIEW_OPTIONAL, 4 * (uint64_t)op->n_used);
+    check_add_view(c, "route", -1, &op->route, VIEW_OUTPUT, VIEW_REQUIRED, 8 * (uint64_t)op->n_used);
+    check_add_view(c, "probabilities", -1, &op->probabilities, VIEW_OUTPUT, VIEW_OPTIONAL, per_expert);
+    return check_views(c, 0);
+}
+
+/* The roles in their order, and shapes that fit. m: the n matrices of a record. */
+static tandem_status check_expert(const check *c, const tandem_matrix_desc m[3], uint32_t n) {
+    int joined = n == 2 && m[0].role == TANDEM_ROLE_GATE_UP && m[0].n_row % 2 == 0;
+    int split = n == 3 && m[0].role == TANDEM_ROLE_GATE && m[1].role == TANDEM_ROLE_UP &&
+                m[0].n_row == m[1].n_row && m[0].n_col == m[1].n_col;
+    const tandem_matrix_desc *down = joined ? &m[1] : &m[2];
+    uint64_t width = joined ? m[0].n_row / 2 : m[0].n_row;
+    if ((!joined && !split) || down->role != TANDEM_ROLE_DOWN || down->n_col != width)
+        return check_fail(c, TANDEM_KIT_RULE_MOE_MATRICES, "weights",
+                          "%u matrices, the first two of role %u and %u, %llu by %llu and %llu by %llu", n,
+                          m[0].role, m[1].role, (unsigned long long)m[0].n_row,
+                          (unsigned long long)m[0].n_col, (unsigned long long)m[1].n_row,
+                          (unsigned long long)m[1].n_col);
+    return TANDEM_OK;
+}
+
+static tandem_status check_moe_ffn(check *c, const tandem_op_moe_ffn *op) {
+    tandem_matrix_desc m[3] = {{0}};
+    tandem_weights_info info = {.struct_size = sizeof info};
+    if (op->reserved != 0)
+        return check_fail(c, TANDEM_KIT_RULE_RESERVED, "reserved", "%u", op->reserved);
+    if (op->weights == NULL)
+        return check_fail(c, TANDEM_KIT_RULE_POINTER, "weights", "no weights");
+    CHECK_TRY(c->table->weights_info(op->weights, &info, c->error));
+    for (uint32_t i = 0; i < 3 && i < info.n_matrix; i++)
+        CHECK_TRY(read_matrix(c, "weights", op->weights, 0, i, &m[i]));
+    CHECK_TRY(check_expert(c, m, info.n_matrix));
+    if (op->n_used < 1 || op->n_used > info.n_record)
+        return check_fail(c, TANDEM_KIT_RULE_MOE_USED, "n_used", "%u of %u", op->n_used, info.n_record);
+    CHECK_TRY(check_route_stride(c, &op->route, op->n_used));
+    check_add_view(c, "x", -1, &op->x, VIEW_INPUT, VIEW_REQUIRED, check_f32_bytes(m[0].n_col));
+    check_add_view(c, "route", -1, &op->route, VIEW_INPUT, VIEW_REQUIRED, 8 * (uint64_t)op->n_used);
+    check_add_view(c, "y", -1, &op->y, VIEW_OUTPUT, VIEW_REQUIRED,
+                   check_f32_bytes(m[info.n_matrix - 1].n_row));
+    return check_views(c, 0);
+}
+
 tandem_status check_op(check *c, const tandem_kit_op *op) {
     c->head = &op->head;
     c->n_view = 0;
@@ -251,6 +313,10 @@ tandem_status check_op(check *c, const tandem_kit_op *op) {
         return check_attention(c, &op->attention);
     case TANDEM_OP_TOPK:
         return check_topk(c, &op->topk);
+    case TANDEM_OP_MOE_ROUTE:
+        return check_moe_route(c, &op->moe_route);
+    case TANDEM_OP_MOE_FFN:
+        return check_moe_ffn(c, &op->moe_ffn);
     default: /* tandem_kit_take_op lets no other kind pass */
         return check_elementwise(c, &op->elementwise);
     }

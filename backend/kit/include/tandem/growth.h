@@ -57,6 +57,8 @@ tandem_status tandem_kit_give(void *output, const void *local, uint32_t local_by
 #define TANDEM_KIT_MIN_tandem_op_attention TANDEM_KIT_END(tandem_op_attention, out)
 #define TANDEM_KIT_MIN_tandem_op_topk TANDEM_KIT_END(tandem_op_topk, out)
 #define TANDEM_KIT_MIN_tandem_op_elementwise TANDEM_KIT_END(tandem_op_elementwise, out)
+#define TANDEM_KIT_MIN_tandem_op_moe_route TANDEM_KIT_END(tandem_op_moe_route, route)
+#define TANDEM_KIT_MIN_tandem_op_moe_ffn TANDEM_KIT_END(tandem_op_moe_ffn, y)
 
 /* TANDEM_KIT_TAKE(tandem_run, &local, run, error) */
 #define TANDEM_KIT_TAKE(type, local, input, error)                                                           \
@@ -73,13 +75,15 @@ typedef union tandem_kit_op {
     tandem_op_attention attention;
     tandem_op_topk topk;
     tandem_op_elementwise elementwise;
+    tandem_op_moe_route moe_route;
+    tandem_op_moe_ffn moe_ffn;
 } tandem_kit_op;
 
 /* "MATMUL", or "unknown". */
 const char *tandem_kit_op_name(uint32_t kind);
 
 /* Takes an op of any kind (a MATMUL's prologue stays a pointer to the caller's struct). op_index goes into
- * the error. Beyond the codes of tandem_kit_take, UNSUPPORTED: a kind without a struct in this version. */
+ * the error. Beyond the codes of tandem_kit_take, UNSUPPORTED: a kind that this version does not have. */
 tandem_status tandem_kit_take_op(tandem_kit_op *local, const tandem_op *op, uint32_t op_index,
                                  tandem_error *error);
 

@@ -81,6 +81,9 @@ extern "C" {
       "all ATTENTION ops of a program name one cache, with as many slots as the program")                    \
     X(TOPK_K, INVALID, "k must be 1 to 64 and at most n")                                                    \
     X(ELEMENTS, INVALID, "a row needs at least one element")                                                 \
+    X(MOE_USED, INVALID, "a row uses 1 to all of the experts, and a router has at most 1024")                \
+    X(MOE_MATRICES, INVALID,                                                                                 \
+      "an expert is GATE_UP and DOWN, or GATE, UP and DOWN, and down takes what gate and up yield")          \
     X(RUN_SOURCE, INVALID, "the source of the rows is unknown")                                              \
     X(RUN_ROWS, INVALID, "a run has 1 to max_tokens rows, given as rows or as tokens")                       \
     X(RUN_NEXT, INVALID, "DEVICE_NEXT is one row after a run with a TOPK, without rows, tokens or position") \

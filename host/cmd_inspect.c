@@ -10,21 +10,29 @@
 
 static const command_usage usage = {
     "inspect", "MODEL [options]",
-    "Shape, formats and memory of a model (GGUF file or preset), and whether it fits common cards.",
+    "Shape, formats and memory of a model (GGUF file or preset), and whether it fits common cards and\n"
+    "the device of --plugin.",
     "--steps compiles the model for --plugin and lists the steps of one decoded token: kernel, launches, "
     "barriers, bytes.\n"
     "Throughput lines are predictions from bandwidth alone, an upper bound: bytes a token / bandwidth of the "
     "card."};
 
-/* Cards that people ask about: memory that a process gets, and bandwidth by their data sheets. */
-static const struct {
-    const char *name;
-    double gib, bytes_per_second;
-} cards[] = {{"RTX 3060 12 GB", 12, 360e9}, {"RTX 4090 24 GB", 24, 1008e9}};
+/* A card to fit into: bytes that a process gets, and bandwidth by its data sheet (0: unknown, no
+ * prediction). */
+typedef struct card {
+    char name[32];
+    double bytes, bytes_per_second;
+} card;
 
-#define N_CARD (sizeof cards / sizeof cards[0])
+#define MAX_CARDS 3u
+
 /* Driver, desktop and fragmentation. */
 #define CARD_RESERVE_GIB 0.75
+
+static const card known_cards[] = {{"RTX 3060 12 GB", (12 - CARD_RESERVE_GIB) * 0x1p30, 360e9},
+                                   {"RTX 4090 24 GB", (24 - CARD_RESERVE_GIB) * 0x1p30, 1008e9}};
+
+#define N_KNOWN_CARD (sizeof known_cards / sizeof known_cards[0])
 
 static const uint32_t contexts[] = {4096, 32768, 131072, 262144};
 static const uint32_t kv_types[] = {TANDEM_TYPE_F16, TANDEM_TYPE_Q8_0};
@@ -91,10 +99,22 @@ static double bound(const model_source *source, const model_figures *f, uint32_t
     return bandwidth / (double)(f->bytes_per_token + plan_kv_bytes(model_source_config(source), &request));
 }
 
-static void print_memory(const model_source *source, const model_figures *f) {
+static void print_fit(const model_source *source, const model_figures *f, const card *c,
+                      const plan_request *request, uint64_t bytes) {
+    char note[32] = "does not fit";
+    if ((double)bytes <= c->bytes && c->bytes_per_second > 0)
+        snprintf(note, sizeof note, "fits, <= %.0f tok/s (pred.)",
+                 bound(source, f, request->n_ctx, request->kv_type, c->bytes_per_second));
+    else if ((double)bytes <= c->bytes)
+        snprintf(note, sizeof note, "fits");
+    printf("  %-26s", note);
+}
+
+static void print_memory(const model_source *source, const model_figures *f, const card *cards,
+                         uint32_t n_card) {
     printf("\n  context  cache      memory");
-    for (uint32_t k = 0; k < N_CARD; k++)
-        printf("  %-26s", cards[k].name);
+    for (uint32_t k = 0; k < n_card; k++)
+        printf("  %-26.26s", cards[k].name);
     printf("\n");
     for (uint32_t i = 0; i < N_CONTEXT; i++)
         for (uint32_t t = 0; t < N_KV_TYPE; t++) {
@@ -103,15 +123,27 @@ static void print_memory(const model_source *source, const model_figures *f) {
             char text[32];
             printf("  %7u  %-5s  %10s", contexts[i], kv_type_name(kv_types[t]),
                    format_bytes(bytes, text, sizeof text));
-            for (uint32_t k = 0; k < N_CARD; k++) {
-                char note[32] = "does not fit";
-                if ((double)bytes <= (cards[k].gib - CARD_RESERVE_GIB) * 0x1p30)
-                    snprintf(note, sizeof note, "fits, <= %.0f tok/s (pred.)",
-                             bound(source, f, contexts[i], kv_types[t], cards[k].bytes_per_second));
-                printf("  %-26s", note);
-            }
+            for (uint32_t k = 0; k < n_card; k++)
+                print_fit(source, f, &cards[k], &request, bytes);
             printf("\n");
         }
+}
+
+/* The known cards, and the device of --plugin if one is named. */
+static int list_cards(const inspect_command *c, card cards[MAX_CARDS], uint32_t *n_card) {
+    memcpy(cards, known_cards, sizeof known_cards);
+    *n_card = N_KNOWN_CARD;
+    if (!c->common.plugin)
+        return OPTIONS_GO_ON;
+    cli_device device;
+    int code = cli_open_device(&c->common, usage.name, &device);
+    if (code != OPTIONS_GO_ON)
+        return code;
+    card *own = &cards[(*n_card)++];
+    *own = (card){.bytes = (double)device.info.memory_free};
+    snprintf(own->name, sizeof own->name, "%.31s", device.info.name);
+    cli_close_device(&device);
+    return OPTIONS_GO_ON;
 }
 
 static void print_json(const model_source *source, const model_figures *f) {
@@ -219,11 +251,16 @@ static int show_model(const inspect_command *c, const model_source *source) {
         print_json(source, &figures);
         return TANDEM_EXIT_GOOD;
     }
+    card cards[MAX_CARDS];
+    uint32_t n_card;
+    int code = list_cards(c, cards, &n_card);
+    if (code != OPTIONS_GO_ON)
+        return code;
     print_shape(source, &figures);
     print_tokenizer(source);
     if (c->tensors)
         model_each_tensor(source, print_tensor, NULL, &message);
-    print_memory(source, &figures);
+    print_memory(source, &figures, cards, n_card);
     return TANDEM_EXIT_GOOD;
 }
 

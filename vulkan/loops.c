@@ -1,7 +1,5 @@
-/* loops.c: loop iterations of the shaders, by their `loops` lines. */
+/* loops.c: loop iterations of the shaders, by the `loops` lines at their heads. */
 #include "loops.h"
-
-#include <tandem/quants.h>
 
 #include <string.h>
 
@@ -13,23 +11,82 @@ static int begins(const char *name, const char *prefix) {
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-static uint64_t of_prepare(const tandem_program *program, const prepare_push *push) {
-    return program->limits.max_tokens / 64 + program->limits.max_out / 64 + push->n_rule / 64 + 3 + 3 * 4;
+static uint64_t of_prepare(const tandem_program *program, const vk_dispatch *dispatch) {
+    prepare_push push;
+    memcpy(&push, dispatch->push, sizeof push);
+    uint64_t n_rule = push.n_rule / 64 + 1;
+    return program->limits.max_tokens / 64 + program->limits.max_out / 64 + 2 + n_rule * 5;
+}
+
+static uint64_t of_matmul(const vk_dispatch *dispatch) {
+    matmul_push push;
+    memcpy(&push, dispatch->push, sizeof push);
+    return 2 * divide_up(push.n_col, 32) + 8; /* a chunk is at least one block */
+}
+
+static uint64_t of_stream(const tandem_context *context, const vk_dispatch *dispatch, const uint32_t *spec) {
+    stream_push push;
+    memcpy(&push, dispatch->push, sizeof push);
+    uint64_t local = spec[0], n_a = spec[SPEC_N_A], n_out = spec[SPEC_N_OUT];
+    uint64_t n_q8 = 0;
+    for (uint32_t bits = spec[SPEC_STREAM_Q8]; bits; bits >>= 1)
+        n_q8 += bits & 1;
+    return (n_a + 1 + n_out) * (divide_up(divide_up(spec[SPEC_D], 4), local) + 1) +
+           n_q8 * (divide_up(divide_up(spec[SPEC_D], 32), local) + 1) + 3 * (local / context->subgroup_size + 1);
+}
+
+static uint64_t of_append(const tandem_context *context, const uint32_t *spec) {
+    uint64_t local = spec[0];
+    return 3 * divide_up(spec[SPEC_HEAD_DIM] / 8, local) + local / context->subgroup_size + 28;
+}
+
+/* The keys of a split at the longest context: as the launch rule says, or more where it may not split
+ * further. */
+static uint64_t of_split(const tandem_program *program, const vk_dispatch *dispatch, const uint32_t *spec) {
+    const launch_rule *rule = VK_AT(program->rules, launch_rule, dispatch->rule);
+    uint32_t n_head = spec[SPEC_N_HEAD], n_kv_head = spec[SPEC_N_KV_HEAD];
+    attention_split_push push;
+    memcpy(&push, dispatch->push, sizeof push);
+    attention_plan plan = {
+        .local_size = spec[0], .n_query = spec[SPEC_N_QUERY], .keys_in_flight = spec[SPEC_KEYS_IN_FLIGHT]};
+    uint64_t n_keys = divide_up(push.ring, rule->max_split);
+    if (n_keys < rule->keys_per_split)
+        n_keys = rule->keys_per_split;
+    uint32_t n_slot = plan.n_query / (n_head / n_kv_head) + 2;
+    if (n_slot > program->limits.max_slots)
+        n_slot = program->limits.max_slots;
+    return attention_iterations(&plan, spec[SPEC_HEAD_DIM], program->context->subgroup_size, (uint32_t)n_keys,
+                                n_slot, program->limits.max_tokens);
+}
+
+static uint64_t of_combine(const tandem_program *program, const vk_dispatch *dispatch, const uint32_t *spec) {
+    uint64_t max_split = VK_AT(program->rules, launch_rule, dispatch->rule)->max_split;
+    uint64_t pieces = divide_up(spec[SPEC_HEAD_DIM] / 4, spec[0]) + 1;
+    return pieces * (2 * (max_split + 1) + 4);
 }
 
 uint64_t vk_loop_iterations(const tandem_program *program, uint32_t index) {
+    const tandem_context *context = program->context;
     const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, index);
-    const vk_pipeline *pipeline = &program->context->pipelines->items[dispatch->pipeline];
+    const vk_pipeline *pipeline = &context->pipelines->items[dispatch->pipeline];
     const char *shader = pipeline->shader->name;
     if (begins(shader, "prepare"))
-        return of_prepare(program, (const prepare_push *)(const void *)dispatch->push);
+        return of_prepare(program, dispatch);
     if (begins(shader, "finish"))
         return 34;
-    if (begins(shader, "matmul_")) {
-        const matmul_push *push = (const matmul_push *)(const void *)dispatch->push;
-        return 2 * divide_up(push->n_col, 32) + 8; /* chunks of at least one block */
-    }
+    if (begins(shader, "matmul_"))
+        return of_matmul(dispatch);
     if (begins(shader, "embed_") || begins(shader, "quantise_q8"))
         return 0;
+    if (begins(shader, "stream"))
+        return of_stream(context, dispatch, pipeline->spec);
+    if (begins(shader, "attention_append"))
+        return of_append(context, pipeline->spec);
+    if (begins(shader, "attention_split"))
+        return of_split(program, dispatch, pipeline->spec);
+    if (begins(shader, "attention_combine"))
+        return of_combine(program, dispatch, pipeline->spec);
+    if (begins(shader, "elementwise"))
+        return 4;
     return UINT64_MAX;
 }

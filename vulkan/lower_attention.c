@@ -138,6 +138,7 @@ static tandem_status lower_split(vk_builder *builder, const tandem_op_attention 
                         a->kv_type,
                         builder->context->subgroup_size,
                         a->plan.keys_in_flight};
+    const char *shader = builder->context->device.int64 ? "attention_split_wide" : "attention_split";
     launch_rule rule = {.groups = {a->n_kv_head, a->plan.tiles_per_row, 1},
                         .rows = op->head.rows,
                         .row_axis = 1,
@@ -148,7 +149,7 @@ static tandem_status lower_split(vk_builder *builder, const tandem_op_attention 
                         .window = a->window};
     vk_dispatch *dispatch;
     VK_DO(vk_step_begin(builder, "attention_split"));
-    VK_DO(vk_dispatch_add(builder, "attention_split", spec, 8, &rule, &push, sizeof push, &dispatch));
+    VK_DO(vk_dispatch_add(builder, shader, spec, 8, &rule, &push, sizeof push, &dispatch));
     dispatch->traffic = (vk_traffic){.rows = op->head.rows,
                                      .row_bytes = 2 * a->q_bytes,
                                      .attention = a->layer,

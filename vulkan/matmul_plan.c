@@ -15,6 +15,7 @@ typedef struct tile {
     uint32_t n_col;
     uint32_t col_subgroups;
     uint32_t blocks_in_flight;
+    uint32_t unroll;
 } tile;
 
 static uint32_t floor_pow2(uint32_t n) {
@@ -45,17 +46,19 @@ static uint32_t idle_permille(const vk_pack *pack, uint32_t lanes) {
 }
 
 /* A CPU runs a subgroup as one vector and loads lane by lane, so each load must serve as many products as
- * possible: a row a lane and many rows a lane. Measured in bench/matvec_bench.c. */
+ * possible: a row a lane and many rows a lane; and its code must stay in the instruction cache. Measured by
+ * bench/matvec_bench. */
 static tile software_tile(const vk_matmul_request *request, const vk_pack *pack) {
     tile t = {.local = request->subgroup_size, .lanes_per_row = 1, .col_subgroups = 1, .blocks_in_flight = 1};
-    bool q8 = request->precision == TANDEM_PRECISION_Q8;
     if (request->kind == VK_MATMUL_VEC) {
+        bool few = request->precision == TANDEM_PRECISION_Q8 || is_float(pack->type) || request->n_tok > 4;
         t.n_col = floor_pow2(min_u32(request->n_tok, 8));
-        t.rows_per_lane = is_float(pack->type) ? 4 : 8;
-        t.rows_per_lane /= t.n_col > 4 ? 2 : 1;
+        t.rows_per_lane = few ? 4 : 8;
+        t.unroll = 2;
     } else {
-        t.n_col = q8 ? 4 : 8;
-        t.rows_per_lane = q8 ? 8 : 16;
+        t.n_col = 8;
+        t.rows_per_lane = 16;
+        t.unroll = 1;
     }
     t.rows_per_lane = request->glu ? t.rows_per_lane / 2 : t.rows_per_lane;
     return t;
@@ -64,14 +67,19 @@ static tile software_tile(const vk_matmul_request *request, const vk_pack *pack)
 /* A GPU hides latency by bytes in flight: a lane asks for its whole share of a chunk at once. Lanes share a
  * row while the matrix has too few rows for one each and no more than 2 % of them idle. */
 static tile gpu_tile(const vk_matmul_request *request, const vk_pack *pack) {
-    tile t = {
-        .local = 128, .lanes_per_row = 1, .rows_per_lane = 1, .col_subgroups = 1, .blocks_in_flight = 1};
+    tile t = {.local = 128,
+              .lanes_per_row = 1,
+              .rows_per_lane = 1,
+              .col_subgroups = 1,
+              .blocks_in_flight = 1,
+              .unroll = 8};
     uint32_t chunk = chunk_blocks(pack->type);
     if (request->kind == VK_MATMUL_MAT) {
         t.local = 4 * request->subgroup_size;
         t.rows_per_lane = request->glu ? 2 : 4;
         t.n_col = 8;
         t.col_subgroups = 4;
+        t.unroll = 4;
         return t;
     }
     uint32_t n_unit = request->n_unit ? request->n_unit : 32;
@@ -128,7 +136,7 @@ bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_mat
     plan->spec[SPEC_GLU] = request->glu;
     plan->spec[SPEC_COL_SUBGROUPS] = t.col_subgroups;
     plan->spec[SPEC_BLOCKS_IN_FLIGHT] = t.blocks_in_flight;
-    plan->spec[SPEC_UNROLL] = 4;
+    plan->spec[SPEC_UNROLL] = t.unroll;
     plan->grid_x = (request->n_row + rows - 1) / rows;
     return true;
 }

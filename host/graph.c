@@ -43,6 +43,13 @@ void graph_plan(graph_layout *layout, const model_config *c, uint32_t max_rows, 
     layout->v = add_area(layout, kv * f, max_rows);
     layout->mixed = add_area(layout, q * f, max_rows);
     layout->glu = add_area(layout, ff * f, max_rows);
+    if (c->d_ple) {
+        const uint64_t ple = (uint64_t)c->n_layer * c->d_ple * f;
+        layout->ple[0] = add_area(layout, ple, max_rows);
+        layout->ple[1] = add_area(layout, ple, max_rows);
+        layout->ple_product = add_area(layout, ple, max_rows);
+        layout->ple_gate = add_area(layout, c->d_ple * f, max_rows);
+    }
     layout->logits = add_area(layout, c->n_vocab * f, max_out);
     layout->topk = add_area(layout, graph_topk_bytes(layout->n_topk), max_out);
 }
@@ -102,7 +109,8 @@ tandem_op_stream *graph_add_prologue(graph *g, residual *r, uint64_t vector, boo
 }
 
 static uint32_t count_ops(const model_config *c) {
-    return 5 * c->n_layer + 3;
+    const uint32_t per_layer = c->d_ple ? 9 : 5, once = c->d_ple ? 7 : 3;
+    return per_layer * c->n_layer + once;
 }
 
 int graph_build(graph **out, const graph_parts *parts, uint32_t which, tandem_message *message) {

@@ -26,6 +26,10 @@ typedef struct graph_layout {
     graph_area mixed;   /* attention output */
     graph_area branch;  /* output of the attention or feed-forward branch */
     graph_area glu;
+    graph_area
+        ple[2]; /* per-layer embedding of all layers: identity and context part; then their sum in [0] */
+    graph_area ple_product;
+    graph_area ple_gate;
     graph_area logits; /* [max_out] */
     graph_area topk;   /* [max_out] rows of ids, values, logsumexp, target */
     uint64_t bytes;

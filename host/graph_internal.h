@@ -11,6 +11,7 @@ typedef union graph_op {
     tandem_op_matmul matmul;
     tandem_op_attention attention;
     tandem_op_topk topk;
+    tandem_op_elementwise elementwise;
 } graph_op;
 
 #define GRAPH_LABEL_BYTES 32

@@ -13,6 +13,7 @@
 typedef struct object_plan {
     char label[32];
     uint32_t layer;
+    uint32_t placement;
     uint32_t n_matrix;
     uint32_t tensor[3]; /* MODEL_T_* */
     uint32_t role[3];   /* TANDEM_ROLE_* */
@@ -32,9 +33,10 @@ typedef struct loader {
 } loader;
 
 static const uint32_t vector_role[N_LAYER_VECTOR] = {
-    [VECTOR_ATTN_NORM] = MODEL_T_ATTN_NORM, [VECTOR_Q_NORM] = MODEL_T_ATTN_Q_NORM,
-    [VECTOR_K_NORM] = MODEL_T_ATTN_K_NORM,  [VECTOR_POST_ATTENTION] = MODEL_T_POST_ATTENTION_NORM,
-    [VECTOR_FFN_NORM] = MODEL_T_FFN_NORM,   [VECTOR_POST_FFW] = MODEL_T_POST_FFW_NORM,
+    [VECTOR_ATTN_NORM] = MODEL_T_ATTN_NORM,    [VECTOR_Q_NORM] = MODEL_T_ATTN_Q_NORM,
+    [VECTOR_K_NORM] = MODEL_T_ATTN_K_NORM,     [VECTOR_POST_ATTENTION] = MODEL_T_POST_ATTENTION_NORM,
+    [VECTOR_FFN_NORM] = MODEL_T_FFN_NORM,      [VECTOR_POST_FFW] = MODEL_T_POST_FFW_NORM,
+    [VECTOR_PLE_POST] = MODEL_T_PLE_POST_NORM,
 };
 
 int model_weights_check(const model_config *c, tandem_message *message) {
@@ -42,9 +44,6 @@ int model_weights_check(const model_config *c, tandem_message *message) {
         return message_fail(message, TANDEM_E_UNSUPPORTED,
                             "%s has %u experts, and this version runs dense models only.", c->name,
                             c->n_expert);
-    if (c->d_ple)
-        return message_fail(message, TANDEM_E_UNSUPPORTED,
-                            "%s has per-layer embeddings, which this version does not run yet.", c->name);
     return TANDEM_OK;
 }
 
@@ -52,38 +51,57 @@ static bool owns_kv(const model_config *c, uint32_t layer) {
     return c->layers[layer].kv_layer == layer;
 }
 
-/* The objects of layer `l`, or of the whole model for TANDEM_NONE. Returns how many (at most 4). `w` may be
- * NULL. */
-static uint32_t plan_objects(const model_config *c, uint32_t l, model_weights *w, object_plan plans[4]) {
-    if (l == TANDEM_NONE) {
-        plans[0] = (object_plan){"token_embd",        l, 1, {MODEL_T_TOKEN_EMBD}, {TANDEM_ROLE_SINGLE},
-                                 w ? &w->embed : NULL};
-        plans[1] = (object_plan){"output", l, 1, {MODEL_T_OUTPUT}, {TANDEM_ROLE_SINGLE}, w ? &w->head : NULL};
-        return c->has_output ? 2 : 1;
+#define MAX_OBJECTS 6u
+
+/* An object of one matrix; its handle goes to *target. */
+static object_plan single_object(const char *name, uint32_t layer, uint32_t tensor, uint32_t role,
+                                 tandem_weights **target) {
+    object_plan plan = {.layer = layer, .n_matrix = 1, .tensor = {tensor}, .role = {role}, .target = target};
+    if (layer == TANDEM_NONE)
+        snprintf(plan.label, sizeof plan.label, "%s", name);
+    else
+        snprintf(plan.label, sizeof plan.label, "blk.%u.%s", layer, name);
+    return plan;
+}
+
+static void add_matrix(object_plan *plan, uint32_t tensor, uint32_t role) {
+    plan->tensor[plan->n_matrix] = tensor;
+    plan->role[plan->n_matrix++] = role;
+}
+
+static uint32_t plan_model_objects(const model_config *c, model_weights *w, object_plan plans[MAX_OBJECTS]) {
+    const uint32_t none = TANDEM_NONE, single = TANDEM_ROLE_SINGLE;
+    uint32_t n = 0;
+    plans[n++] = single_object("token_embd", none, MODEL_T_TOKEN_EMBD, single, &w->embed);
+    if (c->has_output)
+        plans[n++] = single_object("output", none, MODEL_T_OUTPUT, single, &w->head);
+    if (c->d_ple) {
+        plans[n] = single_object("per_layer_token_embd", none, MODEL_T_PLE_TOKEN_EMBD, single, &w->ple_embed);
+        plans[n++].placement = TANDEM_PLACE_HOST;
+        plans[n++] =
+            single_object("per_layer_model_proj", none, MODEL_T_PLE_MODEL_PROJ, single, &w->ple_project);
     }
-    layer_weights *t = w ? &w->layers[l] : NULL;
-    object_plan qkv = {"", l, 1, {MODEL_T_ATTN_Q}, {TANDEM_ROLE_Q}, t ? &t->qkv : NULL};
-    if (owns_kv(c, l)) {
-        qkv.tensor[qkv.n_matrix] = MODEL_T_ATTN_K;
-        qkv.role[qkv.n_matrix++] = TANDEM_ROLE_K;
-        if (!c->layers[l].k_is_v) {
-            qkv.tensor[qkv.n_matrix] = MODEL_T_ATTN_V;
-            qkv.role[qkv.n_matrix++] = TANDEM_ROLE_V;
-        }
+    return n;
+}
+
+static uint32_t plan_layer_objects(const model_config *c, uint32_t l, layer_weights *w,
+                                   object_plan plans[MAX_OBJECTS]) {
+    uint32_t n = 0;
+    plans[n] = single_object("attn_qkv", l, MODEL_T_ATTN_Q, TANDEM_ROLE_Q, &w->qkv);
+    if (owns_kv(c, l))
+        add_matrix(&plans[n], MODEL_T_ATTN_K, TANDEM_ROLE_K);
+    if (owns_kv(c, l) && !c->layers[l].k_is_v)
+        add_matrix(&plans[n], MODEL_T_ATTN_V, TANDEM_ROLE_V);
+    n++;
+    plans[n++] = single_object("attn_output", l, MODEL_T_ATTN_OUTPUT, TANDEM_ROLE_SINGLE, &w->output);
+    plans[n] = single_object("ffn_gate_up", l, MODEL_T_FFN_GATE, TANDEM_ROLE_GATE, &w->gate_up);
+    add_matrix(&plans[n++], MODEL_T_FFN_UP, TANDEM_ROLE_UP);
+    plans[n++] = single_object("ffn_down", l, MODEL_T_FFN_DOWN, TANDEM_ROLE_DOWN, &w->down);
+    if (c->d_ple) {
+        plans[n++] = single_object("inp_gate", l, MODEL_T_PLE_INP_GATE, TANDEM_ROLE_SINGLE, &w->ple_gate);
+        plans[n++] = single_object("proj", l, MODEL_T_PLE_PROJ, TANDEM_ROLE_SINGLE, &w->ple_out);
     }
-    plans[0] = qkv;
-    plans[1] = (object_plan){"", l, 1, {MODEL_T_ATTN_OUTPUT}, {TANDEM_ROLE_SINGLE}, t ? &t->output : NULL};
-    plans[2] = (object_plan){"",
-                             l,
-                             2,
-                             {MODEL_T_FFN_GATE, MODEL_T_FFN_UP},
-                             {TANDEM_ROLE_GATE, TANDEM_ROLE_UP},
-                             t ? &t->gate_up : NULL};
-    plans[3] = (object_plan){"", l, 1, {MODEL_T_FFN_DOWN}, {TANDEM_ROLE_DOWN}, t ? &t->down : NULL};
-    static const char *const names[4] = {"attn_qkv", "attn_output", "ffn_gate_up", "ffn_down"};
-    for (uint32_t i = 0; i < 4; i++)
-        snprintf(plans[i].label, sizeof plans[i].label, "blk.%u.%s", l, names[i]);
-    return 4;
+    return n;
 }
 
 static int find_tensor(const model_source *source, uint32_t role, uint32_t layer, source_tensor *tensor,
@@ -100,15 +118,17 @@ static int find_tensor(const model_source *source, uint32_t role, uint32_t layer
 
 int model_weights_bytes(const model_source *source, uint64_t *bytes, tandem_message *message) {
     const model_config *c = model_source_config(source);
+    layer_weights layer; /* only the addresses of its members are taken */
+    model_weights all;
     uint64_t total = 0;
     for (uint32_t l = 0; l <= c->n_layer; l++) {
-        object_plan plans[4];
-        uint32_t layer = l < c->n_layer ? l : TANDEM_NONE;
-        uint32_t n = plan_objects(c, layer, NULL, plans);
+        object_plan plans[MAX_OBJECTS];
+        uint32_t n =
+            l < c->n_layer ? plan_layer_objects(c, l, &layer, plans) : plan_model_objects(c, &all, plans);
         for (uint32_t i = 0; i < n; i++)
             for (uint32_t m = 0; m < plans[i].n_matrix; m++) {
                 source_tensor tensor;
-                int status = find_tensor(source, plans[i].tensor[m], layer, &tensor, message);
+                int status = find_tensor(source, plans[i].tensor[m], plans[i].layer, &tensor, message);
                 if (status)
                     return status;
                 total += tensor.bytes;
@@ -177,7 +197,7 @@ static int load_object(loader *load, const object_plan *plan) {
     tandem_weights_desc desc = {.struct_size = sizeof desc,
                                 .n_record = 1,
                                 .n_matrix = plan->n_matrix,
-                                .placement = TANDEM_PLACE_DEVICE,
+                                .placement = plan->placement,
                                 .matrices = matrices,
                                 .label = plan->label};
     tandem_error error = TANDEM_ERROR_INIT;
@@ -220,6 +240,8 @@ static int add_vector(loader *load, uint32_t role, uint32_t layer, uint8_t *valu
 static int read_vectors(loader *load, model_weights *w, uint8_t *values, uint64_t *used) {
     const model_config *c = model_source_config(load->source);
     int status = add_vector(load, MODEL_T_OUTPUT_NORM, TANDEM_NONE, values, used, &w->output_norm);
+    if (!status)
+        status = add_vector(load, MODEL_T_PLE_PROJ_NORM, TANDEM_NONE, values, used, &w->ple_norm);
     for (uint32_t l = 0; l < c->n_layer && !status; l++) {
         layer_weights *layer = &w->layers[l];
         for (uint32_t v = 0; v < N_LAYER_VECTOR && !status; v++) {
@@ -243,10 +265,10 @@ static int read_vectors(loader *load, model_weights *w, uint8_t *values, uint64_
 
 static int load_vectors(loader *load, model_weights *w) {
     const model_config *c = model_source_config(load->source);
-    uint64_t longest = c->d_model;
+    uint64_t longest = c->d_model > c->d_ple ? c->d_model : c->d_ple;
     for (uint32_t l = 0; l < c->n_layer; l++)
         longest = c->layers[l].head_dim > longest ? c->layers[l].head_dim : longest;
-    uint64_t room = ((uint64_t)c->n_layer * N_LAYER_VECTOR + 1) * (longest * sizeof(float) + VECTOR_ALIGN);
+    uint64_t room = ((uint64_t)c->n_layer * N_LAYER_VECTOR + 2) * (longest * sizeof(float) + VECTOR_ALIGN);
     uint8_t *values = calloc(1, room);
     if (!values)
         return message_out_of_memory(load->message, "norm vectors", room);
@@ -291,8 +313,9 @@ int model_weights_load(model_weights *weights, const tandem_backend *backend, ta
     if (!weights->layers)
         return message_out_of_memory(message, "layers", c->n_layer * sizeof *weights->layers);
     for (uint32_t l = 0; l <= c->n_layer && !status; l++) {
-        object_plan plans[4];
-        uint32_t n = plan_objects(c, l < c->n_layer ? l : TANDEM_NONE, weights, plans);
+        object_plan plans[MAX_OBJECTS];
+        uint32_t n = l < c->n_layer ? plan_layer_objects(c, l, &weights->layers[l], plans)
+                                    : plan_model_objects(c, weights, plans);
         for (uint32_t i = 0; i < n && !status; i++)
             status = load_object(&load, &plans[i]);
     }
@@ -315,10 +338,14 @@ void model_weights_free(model_weights *w) {
         b->weights_destroy(w->layers[l].output);
         b->weights_destroy(w->layers[l].gate_up);
         b->weights_destroy(w->layers[l].down);
+        b->weights_destroy(w->layers[l].ple_gate);
+        b->weights_destroy(w->layers[l].ple_out);
     }
     if (w->head != w->embed)
         b->weights_destroy(w->head);
     b->weights_destroy(w->embed);
+    b->weights_destroy(w->ple_embed);
+    b->weights_destroy(w->ple_project);
     b->buffer_destroy(w->vectors);
     free(w->layers);
     *w = (model_weights){0};

@@ -18,6 +18,7 @@ enum {
     VECTOR_POST_ATTENTION,
     VECTOR_FFN_NORM,
     VECTOR_POST_FFW,
+    VECTOR_PLE_POST,
     N_LAYER_VECTOR,
 };
 
@@ -28,6 +29,8 @@ typedef struct layer_weights {
     tandem_weights *output;
     tandem_weights *gate_up;
     tandem_weights *down;
+    tandem_weights *ple_gate; /* per-layer embedding: d_model to d_ple, and back; or NULL */
+    tandem_weights *ple_out;
     uint64_t vector[N_LAYER_VECTOR]; /* byte offsets, or NO_VECTOR */
     float scale;                     /* of the whole residual at the layer's end */
 } layer_weights;
@@ -35,9 +38,12 @@ typedef struct layer_weights {
 typedef struct model_weights {
     const tandem_backend *backend;
     tandem_weights *embed;
-    tandem_weights *head; /* == embed where tied */
+    tandem_weights *head;      /* == embed where tied */
+    tandem_weights *ple_embed; /* per-layer embedding table, in host memory: one row a token; or NULL */
+    tandem_weights *ple_project;
     tandem_buffer *vectors;
     uint64_t output_norm; /* byte offset in vectors */
+    uint64_t ple_norm;
     uint64_t vector_bytes;
     uint32_t n_layer;
     layer_weights *layers;

@@ -35,6 +35,31 @@ typedef struct logits_sink {
     uint32_t n_vocab;
 } logits_sink;
 
+/* Small relatives: 12b has K = V, E2B a per-layer embedding and shared caches; both V norm, layer scale,
+ * softcap. */
+static const model_source_desc gemma4s[] = {
+    {.model = "gemma4-12b",
+     .seed = 7,
+     .overrides = {.n_layer = 7,
+                   .d_model = 128,
+                   .d_ff = 192,
+                   .n_vocab = 600,
+                   .n_head = 8,
+                   .n_kv_head = 4,
+                   .head_dim = 32,
+                   .window = 32}},
+    {.model = "gemma4-e2b",
+     .seed = 7,
+     .overrides = {.n_layer = 10,
+                   .d_model = 128,
+                   .d_ff = 192,
+                   .n_vocab = 600,
+                   .n_head = 4,
+                   .n_kv_head = 1,
+                   .head_dim = 32,
+                   .window = 32}},
+};
+
 static int keep_logits(void *user, uint32_t index, const topk_row *row, const float *logits) {
     logits_sink *sink = user;
     /* TOPK and the logits come from one run: the best id must be the largest logit. */
@@ -173,6 +198,35 @@ static void a_ring_gives_the_logits_of_a_cache_that_keeps_all(void **state) {
     double all = error_of_session(w, &d);
     print_message("ring %.2e, whole cache %.2e of 1e-9\n", ring, all);
     assert_true(ring <= 1e-9 && all <= 1e-9);
+}
+
+static void gemma_4_agrees_with_the_reference(void **state) {
+    const world *w = *state;
+    float *ours = malloc((size_t)N_TOKEN * w->n_vocab * sizeof(float));
+    float *theirs = malloc((size_t)N_TOKEN * w->n_vocab * sizeof(float));
+    for (uint32_t i = 0; i < sizeof gemma4s / sizeof gemma4s[0]; i++) {
+        model_source *source = NULL;
+        tandem_message message = {""};
+        if (model_source_open(&source, &gemma4s[i], &message))
+            fail_msg("%s", message.text);
+        session_desc d = describe(w, w->reference);
+        d.source = source;
+        d.batch = N_TOKEN;
+        session *s = open_session(&d);
+        score(s, w->tokens, N_TOKEN, theirs, w->n_vocab);
+        session_destroy(s);
+        d.backend = tandem_plugin_backend(w->plugin);
+        d.batch = 48;
+        s = open_session(&d);
+        score(s, w->tokens, N_TOKEN, ours, w->n_vocab);
+        session_destroy(s);
+        model_source_close(source);
+        double worst = worst_error(ours, theirs, N_TOKEN, w->n_vocab);
+        print_message("%s: worst row %.2e of 1e-9\n", gemma4s[i].model, worst);
+        assert_true(worst <= 1e-9);
+    }
+    free(ours);
+    free(theirs);
 }
 
 /* A plugin against the reference with the same rounding of storage and activations. */
@@ -436,6 +490,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_of_any_size_give_the_same_logits),
         cmocka_unit_test(a_ring_gives_the_logits_of_a_cache_that_keeps_all),
+        cmocka_unit_test(gemma_4_agrees_with_the_reference),
         cmocka_unit_test(roundings_agree_with_the_reference),
         cmocka_unit_test(truncation_goes_back_exactly),
         cmocka_unit_test(queued_runs_make_the_tokens_of_single_ones),

@@ -20,6 +20,9 @@ void options_model(model_options *m, option *t) {
     *t++ = option_u32("kv-heads", 0, &o->n_kv_head, 1, 4096, "preset: key/value heads");
     *t++ = option_u32("head-dim", 0, &o->head_dim, 1, 4096, "preset: size of a head");
     *t++ = option_u32("window", 0, &o->window, 1, 1u << 24, "preset: window of the sliding layers");
+    *t++ = option_u32("experts", 0, &o->n_expert, 1, 65536, "preset: experts of a layer");
+    *t++ = option_u32("experts-used", 0, &o->n_used, 1, 65536, "preset: experts that a token uses");
+    *t++ = option_u32("d-expert", 0, &o->d_expert, 1, 1u << 20, "preset: width of an expert");
     *t = (option){0};
 }
 

@@ -75,7 +75,7 @@ tandem_status vk_stage_begin(tandem_context *context, const vk_memory **staging,
 
 tandem_status vk_stage_end(tandem_context *context, const vk_memory *memory, uint64_t offset, uint64_t bytes,
                            tandem_error *error) {
-    VkCommandBuffer commands;
+    VkCommandBuffer commands = VK_NULL_HANDLE;
     const vk_memory *staging = &context->transfers[context->next_transfer].staging;
     tandem_status status = vk_commands_begin(context, &commands, error);
     if (status != TANDEM_OK)
@@ -120,7 +120,7 @@ tandem_status vk_download(tandem_context *context, const vk_memory *memory, uint
     }
     while (bytes > 0) {
         vk_transfer *transfer;
-        VkCommandBuffer commands;
+        VkCommandBuffer commands = VK_NULL_HANDLE;
         uint64_t n = bytes < VK_STAGING_BYTES ? bytes : VK_STAGING_BYTES;
         status = get_staging(context, &transfer, error);
         if (status == TANDEM_OK)
@@ -143,7 +143,7 @@ tandem_status vk_download(tandem_context *context, const vk_memory *memory, uint
 
 tandem_status vk_copy(tandem_context *context, const vk_memory *from, uint64_t from_offset,
                       const vk_memory *to, uint64_t to_offset, uint64_t bytes, tandem_error *error) {
-    VkCommandBuffer commands;
+    VkCommandBuffer commands = VK_NULL_HANDLE;
     tandem_status status = vk_commands_begin(context, &commands, error);
     if (status != TANDEM_OK)
         return status;
@@ -157,7 +157,7 @@ tandem_status vk_zero(tandem_context *context, const vk_memory *memory, uint64_t
         memset(memory->mapped + offset, 0, (size_t)bytes);
         return TANDEM_OK;
     }
-    VkCommandBuffer commands;
+    VkCommandBuffer commands = VK_NULL_HANDLE;
     tandem_status status = vk_commands_begin(context, &commands, error);
     if (status != TANDEM_OK)
         return status;

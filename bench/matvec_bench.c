@@ -324,6 +324,7 @@ static uint32_t number(const char *text, uint32_t low, uint32_t high) {
 }
 
 int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0);
     options o = {.shaders = BENCH_SHADERS, .n_row = 4096, .n_col = 2816, .rounds = 7};
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;

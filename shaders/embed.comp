@@ -45,7 +45,7 @@ void main() {
         vec4 v = load_values(w, at, k, q);
 #else
         vec2 s = block_scale(h, j, q / 4u);
-        vec4 v = fma(block_floats(b, q) - FLOAT_ZERO, vec4(s.x), vec4(s.y));
+        vec4 v = fma(block_floats(b, q % 4u, q / 4u) - FLOAT_ZERO, vec4(s.x), vec4(s.y));
 #endif
         v *= scale;
         uint first = 32u * k + 4u * q;

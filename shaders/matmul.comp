@@ -39,6 +39,7 @@ layout(constant_id = SPEC_N_COL) const uint N_COL = 1;
 layout(constant_id = SPEC_GLU) const uint GLU = 0;
 layout(constant_id = SPEC_COL_SUBGROUPS) const uint COL_SUBGROUPS = 1;
 layout(constant_id = SPEC_BLOCKS_IN_FLIGHT) const uint BLOCKS_IN_FLIGHT = 1;
+layout(constant_id = SPEC_UNROLL) const uint UNROLL = 8;
 const uint N_W = ROWS_PER_LANE * (1 + GLU); // weight rows of a lane: gate rows first, then up rows
 
 layout(push_constant) uniform Push { matmul_push p; };
@@ -64,6 +65,15 @@ uint w_at[N_W];   // unit where a row of W begins
 uint w_row[N_W];  // its place in its group
 float sum[N_W * N_COL];
 
+// Step o + e of a block: word o + e mod 4 of part (o + e) / 4, constants where UNROLL lets them be.
+uint word_index(uint o, uint e) {
+    return UNROLL < 4 ? (o + e) % 4u : e % 4u;
+}
+
+uint part_index(uint o, uint e) {
+    return UNROLL < 8 ? (o + e) / 4u : e / 4u;
+}
+
 #ifdef IS_FLOAT
 // Columns 4q .. 4q + 3 of row n; zero from n_col on, whatever lies there.
 vec4 load_x(uint n, uint q) {
@@ -72,26 +82,27 @@ vec4 load_x(uint n, uint q) {
     return mix(v, vec4(0.0), greaterThanEqual(uvec4(4u * q) + uvec4(0u, 1u, 2u, 3u), uvec4(p.n_col)));
 }
 
-void multiply_block(uint k, bool live) {
-    [[unroll]] for (uint i = 0; i < 4; i++) {
-        vec4 wa[N_W], wb[N_W];
-        [[unroll]] for (uint m = 0; m < N_W; m++) {
-            wa[m] = load_values(w[m / ROWS_PER_LANE], w_at[m], k, i);
-            wb[m] = load_values(w[m / ROWS_PER_LANE], w_at[m], k, i + 4);
-        }
-        [[unroll]] for (uint n = 0; n < N_COL; n++) {
+void multiply_words(uint k, uint word, uint part, bool live) {
+    uint i = 4u * part + word;
+    vec4 v[N_W];
+    [[unroll]] for (uint m = 0; m < N_W; m++)
+        v[m] = live ? load_values(w[m / ROWS_PER_LANE], w_at[m], k, i) : vec4(0.0);
+    [[unroll]] for (uint n = 0; n < N_COL; n++) {
 #ifdef Q8
-            float d = live ? uintBitsToFloat(load_pair(Pairs(uvec2(x)), x_at[n] * 2u + n_block * 4u + k).x) : 0.0;
-            vec4 xa = d * code_values(load_unit(x, x_at[n] + k * 2u)[i]);
-            vec4 xb = d * code_values(load_unit(x, x_at[n] + k * 2u + 1u)[i]);
+        float d = uintBitsToFloat(load_pair(Pairs(uvec2(x)), x_at[n] * 2u + n_block * 4u + k).x);
+        vec4 xv = d * code_values(word_of(load_unit(x, x_at[n] + k * 2u + part), word));
 #else
-            vec4 xa = live ? load_x(n, k * 8u + i) : vec4(0.0);
-            vec4 xb = live ? load_x(n, k * 8u + i + 4u) : vec4(0.0);
+        vec4 xv = load_x(n, k * 8u + i);
 #endif
-            [[unroll]] for (uint m = 0; m < N_W; m++)
-                sum[m * N_COL + n] += dot(wa[m], xa) + dot(wb[m], xb);
-        }
+        [[unroll]] for (uint m = 0; m < N_W; m++)
+            sum[m * N_COL + n] += dot(v[m], xv);
     }
+}
+
+void multiply_block(uint u, uint j, uint k, bool live) {
+    for (uint o = 0; o < 8; o += UNROLL)
+        [[unroll]] for (uint e = 0; e < UNROLL; e++)
+            multiply_words(k, word_index(o, e), part_index(o, e), live);
 }
 #else
 Header header[N_W];
@@ -103,32 +114,62 @@ vec2 scale_of(uint m, uint j, uint part, bool live) {
 }
 
 #ifdef Q8
-void multiply_block(uint u, uint j, uint k, bool live) {
-    [[unroll]] for (uint n = 0; n < N_COL; n++) {
-        uvec4 xa = load_unit(x, x_at[n] + k * 2u);
-        uvec4 xb = load_unit(x, x_at[n] + k * 2u + 1u);
-        uvec2 meta = load_pair(Pairs(uvec2(x)), x_at[n] * 2u + n_block * 4u + k);
-        float d_x = uintBitsToFloat(meta.x);
-        int xa_sum = int(meta.y << 16) >> 16;
-        int xb_sum = int(meta.y) >> 16;
-        [[unroll]] for (uint m = 0; m < N_W; m++) {
-            Block b = block[m * BLOCKS_IN_FLIGHT + u];
-            int a = 0, c = 0;
-            [[unroll]] for (uint i = 0; i < 4; i++) {
-                a += dot4(block_codes(b, i), xa[i]);
-                c += dot4(block_codes(b, i + 4), xb[i]);
-            }
-            vec2 s = scale_of(m, j, 0u, live);
 #ifdef HALF_SCALES
-            float d_c = scale_of(m, j, 1u, live).x;
-            float y = s.x * float(a - DOT_ZERO * xa_sum) + d_c * float(c - DOT_ZERO * xb_sum);
+const uint N_PART = 2; // sums of 16 columns
 #else
-            float y = s.x * float(a + c - DOT_ZERO * (xa_sum + xb_sum));
+const uint N_PART = 1; // sums of 32 columns
+#endif
+int total[N_PART * N_W * N_COL];
+
+void multiply_words(uint u, uint word, uint part, uint sums, const uvec4 first[N_COL], const uvec4 second[N_COL]) {
+    uint codes[N_W];
+    [[unroll]] for (uint m = 0; m < N_W; m++)
+        codes[m] = block_codes(block[m * BLOCKS_IN_FLIGHT + u], word, part);
+    [[unroll]] for (uint n = 0; n < N_COL; n++) {
+        uint xv = word_of(part == 0u ? first[n] : second[n], word);
+        [[unroll]] for (uint m = 0; m < N_W; m++)
+            total[sums + m * N_COL + n] += dot4(codes[m], xv);
+    }
+}
+
+void multiply_block(uint u, uint j, uint k, bool live) {
+    uvec4 first[N_COL], second[N_COL];
+    uvec2 meta[N_COL];
+    [[unroll]] for (uint n = 0; n < N_COL; n++) {
+        first[n] = load_unit(x, x_at[n] + k * 2u);
+        second[n] = load_unit(x, x_at[n] + k * 2u + 1u);
+        meta[n] = load_pair(Pairs(uvec2(x)), x_at[n] * 2u + n_block * 4u + k);
+    }
+    [[unroll]] for (uint s = 0; s < N_PART * N_W * N_COL; s++)
+        total[s] = 0;
+#ifdef HALF_SCALES
+    [[unroll]] for (uint part = 0; part < 2; part++)
+        [[unroll]] for (uint e = 0; e < 4; e++)
+            multiply_words(u, e, part, part * N_W * N_COL, first, second);
+#else
+    for (uint o = 0; o < 8; o += UNROLL)
+        [[unroll]] for (uint e = 0; e < UNROLL; e++)
+            multiply_words(u, word_index(o, e), part_index(o, e), 0u, first, second);
+#endif
+    [[unroll]] for (uint m = 0; m < N_W; m++) {
+        vec2 s = scale_of(m, j, 0u, live);
+#ifdef HALF_SCALES
+        float d_second = scale_of(m, j, 1u, live).x;
+#endif
+        [[unroll]] for (uint n = 0; n < N_COL; n++) {
+            int first_sum = int(meta[n].y << 16) >> 16;
+            int second_sum = int(meta[n].y) >> 16;
+            int t = total[m * N_COL + n];
+#ifdef HALF_SCALES
+            float y = s.x * float(t - DOT_ZERO * first_sum) +
+                      d_second * float(total[(N_W + m) * N_COL + n] - DOT_ZERO * second_sum);
+#else
+            float y = s.x * float(t - DOT_ZERO * (first_sum + second_sum));
 #ifdef HAS_MIN
-            y = fma(s.y, float(xa_sum + xb_sum), y);
+            y = fma(s.y, float(first_sum + second_sum), y);
 #endif
 #endif
-            sum[m * N_COL + n] = fma(d_x, y, sum[m * N_COL + n]);
+            sum[m * N_COL + n] = fma(uintBitsToFloat(meta[n].x), y, sum[m * N_COL + n]);
         }
     }
 }
@@ -142,28 +183,31 @@ float bias_of(vec2 s) {
 #endif
 }
 
-void multiply_block(uint u, uint j, uint k, bool live) {
-    [[unroll]] for (uint i = 0; i < 4; i++) {
-        vec4 wa[N_W], wb[N_W];
-        [[unroll]] for (uint m = 0; m < N_W; m++) {
-            Block b = block[m * BLOCKS_IN_FLIGHT + u];
-            vec2 s = scale_of(m, j, 0u, live);
-            wa[m] = fma(block_floats(b, i), vec4(s.x), vec4(bias_of(s)));
-#ifdef HALF_SCALES
-            s = scale_of(m, j, 1u, live);
-#endif
-            wb[m] = fma(block_floats(b, i + 4), vec4(s.x), vec4(bias_of(s)));
-        }
-        [[unroll]] for (uint n = 0; n < N_COL; n++) {
-            vec4 xa = uintBitsToFloat(load_unit(x, x_at[n] + k * 8u + i));
-            vec4 xb = uintBitsToFloat(load_unit(x, x_at[n] + k * 8u + i + 4u));
-            [[unroll]] for (uint m = 0; m < N_W; m++)
-                sum[m * N_COL + n] += dot(wa[m], xa) + dot(wb[m], xb);
-        }
+void multiply_words(uint u, uint j, uint k, uint word, uint part, bool live) {
+    vec4 v[N_W];
+    [[unroll]] for (uint m = 0; m < N_W; m++) {
+        vec2 s = scale_of(m, j, part, live);
+        v[m] = fma(block_floats(block[m * BLOCKS_IN_FLIGHT + u], word, part), vec4(s.x), vec4(bias_of(s)));
     }
+    [[unroll]] for (uint n = 0; n < N_COL; n++) {
+        vec4 xv = uintBitsToFloat(load_unit(x, x_at[n] + k * 8u + 4u * part + word));
+        [[unroll]] for (uint m = 0; m < N_W; m++)
+            sum[m * N_COL + n] += dot(v[m], xv);
+    }
+}
+
+void multiply_block(uint u, uint j, uint k, bool live) {
+    for (uint o = 0; o < 8; o += UNROLL)
+        [[unroll]] for (uint e = 0; e < UNROLL; e++)
+            multiply_words(u, j, k, word_index(o, e), part_index(o, e), live);
 }
 #endif
 #endif
+
+// The block of the chunk that lane `part` of a row takes u-th from `first` on; the last one where there is none left.
+uint block_index(uint first, uint u, uint part, uint n_left) {
+    return LANES_PER_ROW * BLOCKS_IN_FLIGHT == 1 ? first : min(first + u * LANES_PER_ROW + part, n_left - 1u);
+}
 
 void main() {
     uint n_tok = Words(p.n_tok).v[0];
@@ -173,7 +217,7 @@ void main() {
     n_block = (p.n_col + 31u) / 32u;
 
     uint n_lane_row = gl_SubgroupSize / LANES_PER_ROW;
-    uint part = gl_SubgroupInvocationID / n_lane_row;
+    uint part = LANES_PER_ROW == 1 ? 0u : gl_SubgroupInvocationID / n_lane_row;
     uint strip = gl_WorkGroupID.x * (gl_NumSubgroups / COL_SUBGROUPS) + gl_SubgroupID / COL_SUBGROUPS;
     uint first_row = strip * n_lane_row * ROWS_PER_LANE + gl_SubgroupInvocationID % n_lane_row;
 
@@ -201,22 +245,17 @@ void main() {
             header[m] = load_header(w[m / ROWS_PER_LANE], w_at[m], w_row[m], c);
 #endif
         for (uint first = 0; first < n_left; first += LANES_PER_ROW * BLOCKS_IN_FLIGHT) {
-#ifdef IS_FLOAT
-            [[unroll]] for (uint u = 0; u < BLOCKS_IN_FLIGHT; u++) {
-                uint j = first + u * LANES_PER_ROW + part;
-                multiply_block(c * CHUNK_BLOCKS + min(j, n_left - 1u), j < n_left);
-            }
-#else
-            [[unroll]] for (uint u = 0; u < BLOCKS_IN_FLIGHT; u++) {
-                uint j = min(first + u * LANES_PER_ROW + part, n_left - 1u);
+#ifndef IS_FLOAT
+            [[unroll]] for (uint u = 0; u < BLOCKS_IN_FLIGHT; u++)
                 [[unroll]] for (uint m = 0; m < N_W; m++)
-                    block[m * BLOCKS_IN_FLIGHT + u] = load_block(w[m / ROWS_PER_LANE], w_at[m], c, j);
-            }
-            [[unroll]] for (uint u = 0; u < BLOCKS_IN_FLIGHT; u++) {
-                uint j = first + u * LANES_PER_ROW + part;
-                multiply_block(u, min(j, n_left - 1u), c * CHUNK_BLOCKS + min(j, n_left - 1u), j < n_left);
-            }
+                    block[m * BLOCKS_IN_FLIGHT + u] =
+                        load_block(w[m / ROWS_PER_LANE], w_at[m], c, block_index(first, u, part, n_left));
 #endif
+            [[unroll]] for (uint u = 0; u < BLOCKS_IN_FLIGHT; u++) {
+                uint j = block_index(first, u, part, n_left);
+                bool live = LANES_PER_ROW * BLOCKS_IN_FLIGHT == 1 || first + u * LANES_PER_ROW + part < n_left;
+                multiply_block(u, j, c * CHUNK_BLOCKS + j, live);
+            }
         }
     }
 

@@ -62,7 +62,8 @@ TANDEM_STRUCT_END(matmul_push)
 #define SPEC_GLU 4             /* 0 or 1 */
 #define SPEC_COL_SUBGROUPS 5   /* subgroups of a workgroup that work on other rows of x, not other rows of W */
 #define SPEC_BLOCKS_IN_FLIGHT 6 /* blocks of a row loaded before the first is used */
-#define N_SPEC_MATMUL 7
+#define SPEC_UNROLL 7           /* 8: the 8 x 4 columns of a block are straight code; 1, 2, 4: a loop */
+#define N_SPEC_MATMUL 8
 
 /* quantise_q8.comp: row(i) of x, i < *n_tok, to row i of q8. Grid (ceil(ceil(n_col / 32) / QUANTISE_GROUPS), *n_tok,
  * 1). */

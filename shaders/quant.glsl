@@ -7,8 +7,8 @@
 //   Header, load_header(w, at, row, c)  the scales of chunk c; row: of the group, 0..7
 //   Block, load_block(w, at, c, j)      the bits of block j of chunk c
 //   block_scale(h, j, part)             (d, m) of columns 16 part .. 16 part + 15 (part 0 and 1 differ with HALF_SCALES)
-//   block_codes(b, p)                   int8 codes of columns 4p .. 4p + 3, packed
-//   block_floats(b, p)                  the same as floats, plus FLOAT_BIAS
+//   block_codes(b, word, part)          int8 codes of columns 16 part + 4 word .. + 3, packed
+//   block_floats(b, word, part)         the same as floats, plus 2^CODE_BITS (Q8_0: after flipping the sign bit)
 //
 //   value = d * (code - DOT_ZERO) + m = d * (float - FLOAT_ZERO) + m; without HAS_MIN m is 0 and not computed.
 //
@@ -32,12 +32,12 @@ uint shift_left(uint word, int n) {
     return n >= 0 ? word << n : word >> -n;
 }
 
-// The four `bits`-wide codes that begin at bits first, first + 8, ... of word, each as 2^bits + code: put at the top
-// of the mantissa. No integer to float conversion, which runs at a quarter of the rate on NVIDIA.
-vec4 code_floats(uint word, int first, int bits) {
-    int n = 23 - bits - first;
+// The low `bits` bits of each byte of word, each as 2^bits + code: put at the top of the mantissa. No integer to float
+// conversion, which runs at a quarter of the rate on NVIDIA.
+vec4 code_floats(uint word, int bits) {
+    int n = 23 - bits;
     uvec4 m = uvec4(shift_left(word, n), shift_left(word, n - 8), shift_left(word, n - 16), shift_left(word, n - 24));
-    return uintBitsToFloat((m & (((1u << bits) - 1u) << (23 - bits))) | (uint(127 + bits) << 23));
+    return uintBitsToFloat((m & (((1u << bits) - 1u) << n)) | (uint(127 + bits) << 23));
 }
 
 #if defined(FORMAT_F32)

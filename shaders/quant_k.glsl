@@ -49,20 +49,19 @@ vec2 block_scale(Header h, uint j, uint part) {
     return vec2(d.x * float(scale), -d.y * float(low));
 }
 
-uint block_codes(Block b, uint p) {
-    uint low = (b.low[p % 4u] >> (p < 4u ? 0 : 4)) & 0x0f0f0f0fu;
+uint block_codes(Block b, uint word, uint part) {
+    uint low = (word_of(b.low, word) >> (4u * part)) & 0x0f0f0f0fu;
 #ifdef FORMAT_Q4_K
     return low;
 #else
-    uint high = p < 4u ? b.high << (4u - p) : b.high >> (p - 4u);
-    return low | (high & 0x10101010u);
+    return low | ((b.high >> (4u * part + word)) & 0x01010101u) << 4;
 #endif
 }
 
-vec4 block_floats(Block b, uint p) {
+vec4 block_floats(Block b, uint word, uint part) {
 #ifdef FORMAT_Q4_K
-    return code_floats(b.low[p % 4u], p < 4u ? 0 : 4, CODE_BITS);
+    return code_floats(word_of(b.low, word) >> (4u * part), CODE_BITS);
 #else
-    return code_floats(block_codes(b, p), 0, CODE_BITS);
+    return code_floats(block_codes(b, word, part), CODE_BITS);
 #endif
 }

@@ -42,10 +42,10 @@ vec2 block_scale(Header h, uint j, uint part) {
 #endif
 }
 
-uint block_codes(Block b, uint p) {
-    return (b.quants[p % 4u] >> (p < 4u ? 0 : 4)) & 0x0f0f0f0fu;
+uint block_codes(Block b, uint word, uint part) {
+    return (word_of(b.quants, word) >> (4u * part)) & 0x0f0f0f0fu;
 }
 
-vec4 block_floats(Block b, uint p) {
-    return code_floats(b.quants[p % 4u], p < 4u ? 0 : 4, CODE_BITS);
+vec4 block_floats(Block b, uint word, uint part) {
+    return code_floats(word_of(b.quants, word) >> (4u * part), CODE_BITS);
 }

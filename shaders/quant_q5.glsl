@@ -45,11 +45,11 @@ vec2 block_scale(Header h, uint j, uint part) {
 #endif
 }
 
-uint block_codes(Block b, uint p) {
-    uint high = p < 4u ? b.high << (4u - p) : b.high >> (p - 4u);
-    return ((b.low[p % 4u] >> (p < 4u ? 0 : 4)) & 0x0f0f0f0fu) | (high & 0x10101010u);
+uint block_codes(Block b, uint word, uint part) {
+    uint high = (b.high >> (4u * part + word)) & 0x01010101u;
+    return ((word_of(b.low, word) >> (4u * part)) & 0x0f0f0f0fu) | (high << 4);
 }
 
-vec4 block_floats(Block b, uint p) {
-    return code_floats(block_codes(b, p), 0, CODE_BITS);
+vec4 block_floats(Block b, uint word, uint part) {
+    return code_floats(block_codes(b, word, part), CODE_BITS);
 }

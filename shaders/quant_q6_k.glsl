@@ -39,13 +39,11 @@ vec2 block_scale(Header h, uint j, uint part) {
     return vec2(h.d * float(scale), 0.0);
 }
 
-uint block_codes(Block b, uint p) {
-    uint high = p < 4u ? b.high.x : b.high.y;
-    uint i = p % 4u;
-    high = i < 3u ? high << (4u - 2u * i) : high >> 2;
-    return ((b.low[i] >> (p < 4u ? 0 : 4)) & 0x0f0f0f0fu) | (high & 0x30303030u);
+uint block_codes(Block b, uint word, uint part) {
+    uint high = ((part == 0u ? b.high.x : b.high.y) >> (2u * word)) & 0x03030303u;
+    return ((word_of(b.low, word) >> (4u * part)) & 0x0f0f0f0fu) | (high << 4);
 }
 
-vec4 block_floats(Block b, uint p) {
-    return code_floats(block_codes(b, p), 0, CODE_BITS);
+vec4 block_floats(Block b, uint word, uint part) {
+    return code_floats(block_codes(b, word, part), CODE_BITS);
 }

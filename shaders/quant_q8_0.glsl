@@ -30,10 +30,10 @@ vec2 block_scale(Header h, uint j, uint part) {
     return vec2(half_of(h.scales, j), 0.0);
 }
 
-uint block_codes(Block b, uint p) {
-    return p < 4u ? b.first[p % 4u] : b.second[p % 4u];
+uint block_codes(Block b, uint word, uint part) {
+    return word_of(part == 0u ? b.first : b.second, word);
 }
 
-vec4 block_floats(Block b, uint p) {
-    return code_floats(block_codes(b, p) ^ 0x80808080u, 0, CODE_BITS);
+vec4 block_floats(Block b, uint word, uint part) {
+    return code_floats(block_codes(b, word, part) ^ 0x80808080u, CODE_BITS);
 }

@@ -11,7 +11,7 @@ if(TARGET tandem_vulkan)
     tandem_run(vulkan_fault 300 COMMAND vulkan_fault_test --cache ${PROJECT_BINARY_DIR}/tests/pipelines
         LABELS quick sanitize)
     # As a card does it: device memory that the host cannot reach, and matrices in several allocations.
-    tandem_run(vulkan_staged 300 COMMAND vulkan_run_test --option vulkan.staged=1 --option vulkan.max_allocation=65536
+    tandem_run(vulkan_staged 300 COMMAND vulkan_run_test --option vulkan.staged=1 --option vulkan.max_segment=131072
         LABELS quick)
     tandem_run(vulkan_validated 600 COMMAND vulkan_test ${validated})
     tandem_run(vulkan_run_validated 600 COMMAND vulkan_run_test ${validated} --option vulkan.staged=1)
@@ -21,7 +21,7 @@ if(TARGET tandem_vulkan)
     add_dependencies(op_test tandem_vulkan tandem_reference)
     tandem_run(ops_vulkan 900 COMMAND op_test vulkan)
     tandem_run(ops_vulkan_staged 600 COMMAND op_test vulkan --stride 7 --option vulkan.staged=1
-        --option vulkan.max_allocation=65536)
+        --option vulkan.max_segment=131072)
     tandem_run(ops_vulkan_validated 900 COMMAND op_test vulkan --stride 3 ${validated})
     # Subgroups of 4 and 16 lanes; 8 is the default of lavapipe.
     foreach(width 128 512)

@@ -16,7 +16,7 @@ const model_shape model_small = {.d = 128,
                                  .n_kv_head = 1,
                                  .head_dim = 32,
                                  .window = 16,
-                                 .n_vocab = 300,
+                                 .n_vocab = 1100,
                                  .n_ctx = 256,
                                  .chunk = 24,
                                  .n_out = 24,
@@ -320,7 +320,7 @@ static void add_head(model *m, const areas *a) {
                                .prologue = last};
     m->topk = (tandem_op_topk){.head = head_of(sizeof m->topk, TANDEM_OP_TOPK, TANDEM_ROWS_OUT, "top"),
                                .n = m->shape.n_vocab,
-                               .k = MODEL_TOPK,
+                               .k = m->shape.empty ? 64 : MODEL_TOPK,
                                .x = a->logits,
                                .out = a->top};
     add(m, &head->head);
@@ -340,7 +340,7 @@ static uint64_t plan_areas(const model *m, areas *a) {
     a->branch = area(m, &end, s->d, TANDEM_ROWS_ALL);
     a->glu = area(m, &end, s->ff, TANDEM_ROWS_ALL);
     a->logits = area(m, &end, s->n_vocab, TANDEM_ROWS_OUT);
-    a->top = area(m, &end, (uint32_t)(model_result_stride() / 4), TANDEM_ROWS_OUT);
+    a->top = area(m, &end, s->empty ? 2 * 64 + 2 : (uint32_t)(model_result_stride() / 4), TANDEM_ROWS_OUT);
     return end;
 }
 

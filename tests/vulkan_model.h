@@ -40,10 +40,11 @@ typedef struct model_shape {
     uint32_t n_out;   /* most wanted rows of a run */
     uint32_t kv_type; /* TANDEM_TYPE_* */
     uint32_t n_slot;
-    uint32_t empty; /* 1: weights are never written; for programs that do not run */
+    uint32_t empty; /* 1: weights are never written and k is 64: for programs that do not run */
 } model_shape;
 
-/* 128 wide, 4 heads of 32 on one KV head, window 16, 256 positions, 300 tokens, chunks of 24. */
+/* 128 wide, 4 heads of 32 on one KV head, window 16, 256 positions, 1100 tokens (several segments by option
+ * vulkan.max_segment=131072), chunks of 24. */
 extern const model_shape model_small;
 /* As wide and long as models get: 262144 tokens and positions, heads of 512. Empty. */
 extern const model_shape model_wide;

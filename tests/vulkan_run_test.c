@@ -31,29 +31,30 @@ static void wait_all(void) {
     OK(fx.api->wait(fx.context, TANDEM_TICKET_ALL, UINT64_MAX, &fx.error), &fx);
 }
 
+/* model_run that waits where as many runs are pending as may be. */
+static void run_when_possible(model *m, tandem_program *program, const uint32_t *tokens, uint32_t n,
+                              uint32_t position, uint32_t result_row) {
+    tandem_ticket ticket;
+    tandem_status status;
+    while ((status = model_run(m, program, tokens, n, position, result_row, &ticket)) == TANDEM_E_BUSY)
+        OK(m->api->wait(m->context, TANDEM_TICKET_ALL, UINT64_MAX, &m->error), m);
+    OK(status, m);
+}
+
 /* Prompt of n tokens in chunks, then greedy decode of `n_next` tokens; all TOPK rows from `first_row` on. */
 static void generate(model *m, tandem_program *prefill, tandem_program *decode, uint32_t n, uint32_t chunk,
                      uint32_t n_next, uint32_t device_next, model_top *tops) {
     uint32_t tokens[64];
-    tandem_ticket ticket;
     for (uint32_t i = 0; i < n; i++)
         tokens[i] = token_of(i);
     for (uint32_t i = 0; i < n; i += chunk)
-        OK(model_run(m, prefill, tokens + i, n - i < chunk ? n - i : chunk, i, 0, &ticket), m);
+        run_when_possible(m, prefill, tokens + i, n - i < chunk ? n - i : chunk, i, 0);
     OK(model_result(m, 0, &tops[0]), m);
     for (uint32_t i = 1; i <= n_next; i++) {
-        if (!device_next) {
-            OK(model_run(m, decode, &tops[i - 1].id[0], 1, n + i - 1, i, &ticket), m);
+        run_when_possible(m, decode, device_next ? NULL : &tops[i - 1].id[0], 1, device_next ? 0 : n + i - 1,
+                          i);
+        if (!device_next)
             OK(model_result(m, i, &tops[i]), m);
-            continue;
-        }
-        tandem_status status = model_run(m, decode, NULL, 1, 0, i, &ticket);
-        if (status == TANDEM_E_BUSY) {
-            OK(m->api->wait(m->context, TANDEM_TICKET_ALL, UINT64_MAX, &m->error), m);
-            i--;
-            continue;
-        }
-        OK(status, m);
     }
     for (uint32_t i = 1; i <= n_next; i++)
         OK(model_result(m, i, &tops[i]), m);
@@ -243,13 +244,10 @@ static void moved_weights_give_the_same_bits(void **state) {
     OK(model_run(&p.m, p.prefill, tokens, 20, 0, 0, &ticket), &p.m);
     for (uint32_t i = 1; i <= 12; i++) {
         /* To the host, back to the device, ... while runs are pending. */
-        tandem_status status;
         OK(fx.api->weights_place(p.m.layers[0].down, 0, i % 2 ? TANDEM_PLACE_HOST : TANDEM_PLACE_DEVICE,
                                  &ticket, &fx.error),
            &fx);
-        while ((status = model_run(&p.m, p.decode, NULL, 1, 0, i, &ticket)) == TANDEM_E_BUSY)
-            wait_all();
-        OK(status, &p.m);
+        run_when_possible(&p.m, p.decode, NULL, 1, 0, i);
     }
     for (uint32_t i = 0; i <= 12; i++)
         OK(model_result(&p.m, i, &moved[i]), &p.m);
@@ -272,12 +270,17 @@ static void a_cap_leaves_a_record_where_it_was(void **state) {
     fixture capped = fx;
     pair p;
     (void)state;
-    open_pair(&p, &fx, &model_small, TANDEM_PRECISION_EXACT);
-    OK(fx.api->context_memory(fx.context, &memory, &fx.error), &fx);
-    close_pair(&p);
-    capped.context = fixture_context(&fx, memory.total);
-    assert_non_null(capped.context);
-    open_pair(&p, &capped, &model_small, TANDEM_PRECISION_EXACT);
+    for (int i = 0; i < 2; i++) { /* the first time to learn how much it takes */
+        if (i == 1)
+            fx.api->context_destroy(capped.context);
+        capped.context = fixture_context(&fx, memory.total);
+        assert_non_null(capped.context);
+        open_pair(&p, &capped, &model_small, TANDEM_PRECISION_EXACT);
+        if (i == 1)
+            break;
+        OK(fx.api->context_memory(capped.context, &memory, &fx.error), &fx);
+        close_pair(&p);
+    }
     generate(&p.m, p.prefill, p.decode, 20, 24, 2, 0, tops[0]);
     OK(fx.api->weights_info(p.m.table, &before, &fx.error), &fx);
     assert_int_equal(fx.api->weights_place(p.m.table, 0, TANDEM_PLACE_HOST, &ticket, &fx.error),
@@ -293,7 +296,7 @@ static void a_cap_leaves_a_record_where_it_was(void **state) {
 }
 
 static void a_run_with_missing_rows_is_refused(void **state) {
-    unsigned char *rows = calloc(1, 300 * 136);
+    unsigned char *rows = calloc(1, 1100 * 136);
     uint32_t token = 1;
     tandem_ticket ticket;
     pair p;
@@ -307,7 +310,7 @@ static void a_run_with_missing_rows_is_refused(void **state) {
                      TANDEM_E_INVALID);
     assert_int_equal(fx.api->weights_write(p.m.table, 0, 0, 11, 9, rows, 9 * 136, 0, &fx.error),
                      TANDEM_E_INVALID);
-    OK(fx.api->weights_write(p.m.table, 0, 0, 10, 290, rows, 290 * 136, 0, &fx.error), &fx);
+    OK(fx.api->weights_write(p.m.table, 0, 0, 10, 1090, rows, 1090 * 136, 0, &fx.error), &fx);
     OK(model_run(&p.m, p.decode, &token, 1, 0, 0, &ticket), &p.m);
     close_pair(&p);
     free(rows);

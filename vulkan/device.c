@@ -192,8 +192,6 @@ static void find_properties(const vk_instance *vk, vk_device *device, const exte
     device->max_allocation = p11.maxMemoryAllocationSize;
     if (has_limits4 && limits4.maxBufferSize < device->max_allocation)
         device->max_allocation = limits4.maxBufferSize;
-    if (vk_the_plugin.max_allocation && vk_the_plugin.max_allocation < device->max_allocation)
-        device->max_allocation = vk_the_plugin.max_allocation;
     device->max_allocation &= ~(uint64_t)0xffff;
     device->info.max_allocation = device->max_allocation;
 

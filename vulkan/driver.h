@@ -111,17 +111,18 @@ typedef struct vk_device_key {
     uint32_t vendor_id, device_id;
 } vk_device_key;
 
-#define VK_MIN_ALLOCATION 65536u /* least value of option vulkan.max_allocation */
+#define VK_MIN_SEGMENT 65536u /* least value of option vulkan.max_segment */
 
 /* What the plugin keeps from load to unload: the host's services and options, and the shared instance. */
 typedef struct vk_plugin {
     tandem_host host;
-    int validation;          /* option vulkan.validation: the Khronos layer with synchronization validation */
-    int gpu_assisted;        /* option vulkan.gpu_assisted: and instrumented shaders */
-    int staged;              /* option vulkan.staged: treat unified memory like a card's, for tests */
-    uint64_t max_allocation; /* option vulkan.max_allocation: a lower limit, for tests; 0: the device's */
-    char cache_dir[512];     /* "": none */
-    pthread_mutex_t lock;    /* guards what follows */
+    int validation;       /* option vulkan.validation: the Khronos layer with synchronization validation */
+    int gpu_assisted;     /* option vulkan.gpu_assisted: and instrumented shaders */
+    int staged;           /* option vulkan.staged: treat unified memory like a card's, for tests */
+    uint64_t max_segment; /* option vulkan.max_segment: bytes of a piece of a matrix, for tests; 0: the
+                             device's limit */
+    char cache_dir[512];  /* "": none */
+    pthread_mutex_t lock; /* guards what follows */
     vk_instance instance;
     uint32_t n_users;
     vk_device_key order[VK_MAX_DEVICES]; /* devices as listed first in this process */

@@ -225,6 +225,10 @@ tandem_status vk_lower_attention(vk_builder *builder, const tandem_op_attention 
     a.plan = attention_choose(a.head_dim, op->n_head, a.n_kv_head, a.rows.max, a.layer->ring,
                               program->limits.max_slots, builder->context->subgroup_size,
                               get_target(builder->context));
+    /* A short window never fills more than these splits, and with one there is nothing to combine. */
+    uint32_t most = (a.layer->ring + a.plan.keys_per_split - 1) / a.plan.keys_per_split;
+    if (a.plan.max_split > most)
+        a.plan.max_split = most;
     VK_DO(get_rope(builder, op, &a.rope));
     VK_DO(vk_scratch_take(builder, a.rows.max * a.q_bytes, &a.q));
     VK_DO(lower_append(builder, op, &a));

@@ -88,10 +88,10 @@ static tandem_status take_bytes(const char *option, const char *value, uint64_t 
                                 tandem_error *error) {
     char *end;
     unsigned long long bytes = strtoull(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end != 0 || bytes < VK_MIN_ALLOCATION)
+    if (value[0] < '0' || value[0] > '9' || *end != 0 || bytes < VK_MIN_SEGMENT)
         return tandem_kit_fail(error, TANDEM_E_INVALID,
                                "Option %s: the value must be a number of bytes, at least %u", option,
-                               VK_MIN_ALLOCATION);
+                               VK_MIN_SEGMENT);
     *target = bytes;
     return TANDEM_OK;
 }
@@ -110,11 +110,11 @@ static tandem_status take_option(vk_plugin *plugin, const char *option, tandem_e
         return take_switch(option, value, &plugin->gpu_assisted, error);
     if (n == strlen("vulkan.staged") && strncmp(option, "vulkan.staged", n) == 0)
         return take_switch(option, value, &plugin->staged, error);
-    if (n == strlen("vulkan.max_allocation") && strncmp(option, "vulkan.max_allocation", n) == 0)
-        return take_bytes(option, value, &plugin->max_allocation, error);
+    if (n == strlen("vulkan.max_segment") && strncmp(option, "vulkan.max_segment", n) == 0)
+        return take_bytes(option, value, &plugin->max_segment, error);
     return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
                            "Unknown option %s: the Vulkan plugin has vulkan.validation, vulkan.gpu_assisted, "
-                           "vulkan.staged and vulkan.max_allocation",
+                           "vulkan.staged and vulkan.max_segment",
                            option);
 }
 
@@ -149,7 +149,7 @@ tandem_status tandem_backend_query(const tandem_host *host, tandem_backend *back
     if (status != TANDEM_OK)
         return status;
     plugin->validation = plugin->gpu_assisted = plugin->staged = 0;
-    plugin->max_allocation = 0;
+    plugin->max_segment = 0;
     plugin->cache_dir[0] = 0;
     status = take_options(plugin, plugin->host.error);
     plugin->host.error = NULL;

@@ -62,9 +62,14 @@ void vk_table_entries(const tandem_weights *weights, uint32_t record, uint64_t *
 
 /* ---- layout ---- */
 
+static uint64_t segment_limit(const tandem_weights *weights) {
+    uint64_t device = weights->context->device.max_allocation, option = vk_the_plugin.max_segment;
+    return option && option < device ? option : device;
+}
+
 /* Puts the segments of a record one behind another into as few allocations as the device's limit allows. */
 static tandem_status plan_parts(tandem_weights *weights, tandem_error *error) {
-    uint64_t limit = weights->context->device.max_allocation;
+    uint64_t limit = segment_limit(weights);
     uint32_t index = 0;
     weights->segments = vk_alloc(weights->n_segment * sizeof *weights->segments);
     weights->part_bytes = vk_alloc(weights->n_segment * sizeof *weights->part_bytes);
@@ -92,7 +97,7 @@ static tandem_status plan_parts(tandem_weights *weights, tandem_error *error) {
 static tandem_status take_matrix(tandem_weights *weights, const tandem_weights_desc *desc, uint32_t m,
                                  tandem_error *error) {
     tandem_matrix_desc *matrix = &weights->matrices[m];
-    uint64_t limit = weights->context->device.max_allocation;
+    uint64_t limit = segment_limit(weights);
     tandem_status status = TANDEM_KIT_TAKE(tandem_matrix_desc, matrix, desc->matrices[m], error);
     if (status != TANDEM_OK)
         return status;

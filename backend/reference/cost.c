@@ -111,6 +111,35 @@ static void count_attention(const counted *c, const tandem_op_attention *op, tan
     cost->flops = 4 * n_pair * op->n_head * layer->head_dim;
 }
 
+static void count_moe_route(const counted *c, const tandem_op_moe_route *op, tandem_cost *cost) {
+    const ref_matrix *router = &op->weights->matrices[op->matrix];
+    uint64_t n_expert = router->desc.n_row, n_col = router->desc.n_col;
+    if (c->n_rows == 0)
+        return;
+    cost->weight_bytes_min = cost->weight_bytes = router->bytes;
+    cost->activation_bytes = c->n_rows * (n_col * sizeof(float) + 8 * (uint64_t)op->n_used);
+    if (op->probabilities.buffer)
+        cost->activation_bytes += c->n_rows * n_expert * sizeof(float);
+    cost->activation_bytes += 2 * c->n_rows * ref_moe_route_inputs(op); /* scratch, written and read */
+    cost->flops = 2 * c->n_rows * n_expert * n_col;
+}
+
+/* Which experts a run will use nobody knows yet: as many as the rows can name, each once. */
+static void count_moe_ffn(const counted *c, const tandem_op_moe_ffn *op, tandem_cost *cost) {
+    const tandem_weights *w = op->weights;
+    uint64_t n_entry = (uint64_t)c->n_rows * op->n_used, record_bytes = 0;
+    for (uint32_t m = 0; m < w->n_matrix; m++) {
+        record_bytes += w->matrices[m].bytes;
+        cost->flops += 2 * n_entry * w->matrices[m].desc.n_row * w->matrices[m].desc.n_col;
+    }
+    cost->n_expert = n_entry < w->n_record ? n_entry : w->n_record;
+    cost->weight_bytes_min = cost->weight_bytes = cost->n_expert * record_bytes;
+    cost->activation_bytes =
+        c->n_rows * (w->matrices[0].desc.n_col + w->matrices[w->n_matrix - 1].desc.n_row) * sizeof(float) +
+        8 * n_entry;
+    cost->activation_bytes += 2 * ref_moe_ffn_inputs(op, c->n_rows);
+}
+
 static void count_elementwise(const counted *c, const tandem_op_elementwise *op, tandem_cost *cost) {
     uint64_t n = (uint64_t)c->n_rows * op->n;
     cost->activation_bytes = n * (op->b.buffer ? 3 : 2) * sizeof(float);
@@ -136,6 +165,12 @@ static void count(counted *c, const tandem_kit_op *op, tandem_cost *cost) {
     case TANDEM_OP_TOPK:
         cost->activation_bytes =
             c->n_rows * ((uint64_t)op->topk.n * sizeof(float) + 8 * (uint64_t)op->topk.k + 8);
+        return;
+    case TANDEM_OP_MOE_ROUTE:
+        count_moe_route(c, &op->moe_route, cost);
+        return;
+    case TANDEM_OP_MOE_FFN:
+        count_moe_ffn(c, &op->moe_ffn, cost);
         return;
     default:
         count_elementwise(c, &op->elementwise, cost);

@@ -10,11 +10,6 @@
 
 #include "objects.h"
 
-#define ROW_BLOCK 8u /* outputs dequantised at a time: 8 rows of 2048 f32 are 64 KiB */
-#define INPUT_BLOCK                                                                                          \
-    32u /* input rows at a time: 32 of 2048 doubles are 512 KiB, in reach of a second-level cache */
-#define INPUT_PAD 8u /* doubles between input rows, against rows that share cache sets */
-
 typedef struct matmul_task {
     const ref_work *work;
     const tandem_op_matmul *op;
@@ -42,10 +37,6 @@ static uint32_t n_output(const tandem_op_matmul *op) {
 static uint64_t n_output_row(const tandem_op_matmul *op, uint32_t m) {
     uint64_t n_row = matrix_of(op, m)->desc.n_row;
     return is_glu(op) && op->n_matrix == 1 ? n_row / 2 : n_row;
-}
-
-static uint64_t input_stride(uint64_t n_col) {
-    return n_col + INPUT_PAD;
 }
 
 static int same_input(const tandem_op_matmul *op, uint32_t a, uint32_t b) {
@@ -78,7 +69,7 @@ uint64_t ref_matmul_inputs(const tandem_op_matmul *op) {
     uint64_t bytes = 0;
     plan_inputs(&task);
     for (uint32_t i = 0; i < task.n_input; i++)
-        bytes += input_stride(task.n_col[i]) * sizeof(double);
+        bytes += ref_input_stride(task.n_col[i]) * sizeof(double);
     return bytes;
 }
 
@@ -86,14 +77,14 @@ uint64_t ref_matmul_scratch(const tandem_op_matmul *op) {
     uint64_t n_col = 0;
     for (uint32_t m = 0; m < op->n_matrix; m++)
         n_col = n_col > matrix_of(op, m)->desc.n_col ? n_col : matrix_of(op, m)->desc.n_col;
-    uint64_t product = 2 * ROW_BLOCK * n_col * sizeof(float);
+    uint64_t product = 2 * REF_ROW_BLOCK * n_col * sizeof(float);
     uint64_t input = 3 * n_col * sizeof(float);
     if (op->prologue)
         input += ref_stream_scratch(op->prologue) * sizeof(double);
     return product > input ? product : input;
 }
 
-static void widen(uint32_t precision, float *rounded, const float *x, double *target, uint64_t n) {
+void ref_round_row(uint32_t precision, const float *x, float *rounded, double *target, uint64_t n) {
     tandem_kit_round_activations(precision, x, rounded, n);
     for (uint64_t j = 0; j < n; j++)
         target[j] = rounded[j];
@@ -120,7 +111,8 @@ static void prepare_rows(void *argument, uint64_t first, uint64_t end, uint32_t 
                 x = row = rows + n * task->n_col[0]; /* rounded in place */
             else
                 x = ref_view_row(task->work, &op->x[task->first_of[n]], (uint32_t)i);
-            widen(precision, row, x, task->inputs[n] + i * input_stride(task->n_col[n]), task->n_col[n]);
+            ref_round_row(precision, x, row, task->inputs[n] + i * ref_input_stride(task->n_col[n]),
+                          task->n_col[n]);
         }
     }
 }
@@ -131,12 +123,12 @@ static void multiply_block(const matmul_task *task, uint32_t m, uint64_t row, ui
                            const float *up) {
     const tandem_op_matmul *op = task->op;
     uint32_t input = task->input_of[m], n_rows = task->work->n_rows;
-    uint64_t n_col = task->n_col[input], stride = input_stride(n_col);
+    uint64_t n_col = task->n_col[input], stride = ref_input_stride(n_col);
     ref_dot_fn dot = task->work->program->context->dot;
-    double y[INPUT_BLOCK], z[INPUT_BLOCK], softcap = op->softcap;
+    double y[REF_INPUT_BLOCK], z[REF_INPUT_BLOCK], softcap = op->softcap;
 
-    for (uint32_t i = 0; i < n_rows; i += INPUT_BLOCK) {
-        uint32_t n_x = n_rows - i < INPUT_BLOCK ? n_rows - i : INPUT_BLOCK;
+    for (uint32_t i = 0; i < n_rows; i += REF_INPUT_BLOCK) {
+        uint32_t n_x = n_rows - i < REF_INPUT_BLOCK ? n_rows - i : REF_INPUT_BLOCK;
         const double *x = task->inputs[input] + i * stride;
         for (uint32_t r = 0; r < n; r++) {
             dot(w + r * n_col, x, stride, n_x, n_col, y);
@@ -173,12 +165,12 @@ static void multiply(void *argument, uint64_t first, uint64_t end, uint32_t thre
         uint64_t at = block;
         while (at >= task->n_block[m])
             at -= task->n_block[m++];
-        uint64_t row = at * ROW_BLOCK, left = n_output_row(op, m) - row;
-        uint32_t n = left < ROW_BLOCK ? (uint32_t)left : ROW_BLOCK;
+        uint64_t row = at * REF_ROW_BLOCK, left = n_output_row(op, m) - row;
+        uint32_t n = left < REF_ROW_BLOCK ? (uint32_t)left : REF_ROW_BLOCK;
         float *up = NULL;
         dequantise_rows(op, m, row, n, w);
         if (is_glu(op)) {
-            up = w + ROW_BLOCK * matrix_of(op, m)->desc.n_col;
+            up = w + REF_ROW_BLOCK * matrix_of(op, m)->desc.n_col;
             if (op->n_matrix == 1)
                 dequantise_rows(op, m, n_output_row(op, m) + row, n, up);
             else
@@ -199,16 +191,13 @@ void ref_matmul(const ref_work *work, const tandem_op_matmul *op) {
     plan_inputs(&task);
     for (uint32_t n = 0; n < task.n_input; n++) {
         task.inputs[n] = at;
-        at += work->n_rows * input_stride(task.n_col[n]);
+        at += work->n_rows * ref_input_stride(task.n_col[n]);
     }
     for (uint32_t m = 0; m < n_output(op); m++) {
-        task.n_block[m] = (n_output_row(op, m) + ROW_BLOCK - 1) / ROW_BLOCK;
+        task.n_block[m] = (n_output_row(op, m) + REF_ROW_BLOCK - 1) / REF_ROW_BLOCK;
         n_block += task.n_block[m];
     }
     ref_parallel(pool, work->n_rows, 2, prepare_rows, &task);
-    /* Some 100 microseconds of work to a piece, so that taking it costs nothing beside it. */
-    uint64_t grain = 1 + 1000000 / (ROW_BLOCK * task.n_col[0] * work->n_rows);
-    if (grain > 1 + n_block / (4 * (uint64_t)ref_pool_size(pool)))
-        grain = 1 + n_block / (4 * (uint64_t)ref_pool_size(pool));
-    ref_parallel(pool, n_block, grain, multiply, &task);
+    ref_parallel(pool, n_block, ref_grain(pool, n_block, REF_ROW_BLOCK * task.n_col[0] * work->n_rows),
+                 multiply, &task);
 }

@@ -211,6 +211,14 @@ static inline unsigned char *ref_scratch(const tandem_program *program, uint32_t
     return program->scratch + thread * program->scratch_bytes;
 }
 
+/* Doubles from one input row of a product to the next; the pad is against rows that share cache sets. */
+static inline uint64_t ref_input_stride(uint64_t n_col) {
+    return n_col + 8;
+}
+
+/* x as a product sees it: rounded as the precision says (rounded: [n], may be x) and widened. */
+void ref_round_row(uint32_t precision, const float *x, float *rounded, double *target, uint64_t n);
+
 void ref_embed(const ref_work *work, const tandem_op_embed *op);
 void ref_stream(const ref_work *work, const tandem_op_stream *op);
 /* One row of the op: writes the views that are present, and output n also to wanted[n] [n_slice * d] if not
@@ -222,10 +230,17 @@ void ref_matmul(const ref_work *work, const tandem_op_matmul *op);
 void ref_attention(const ref_work *work, const tandem_op_attention *op);
 void ref_topk(const ref_work *work, const tandem_op_topk *op);
 void ref_elementwise(const ref_work *work, const tandem_op_elementwise *op);
+void ref_moe_route(const ref_work *work, const tandem_op_moe_route *op);
+void ref_moe_ffn(const ref_work *work, const tandem_op_moe_ffn *op);
 
 /* Bytes of scratch for one thread, and of rounded inputs for one row. */
 uint64_t ref_matmul_scratch(const tandem_op_matmul *op);
 uint64_t ref_matmul_inputs(const tandem_op_matmul *op);
 uint64_t ref_attention_scratch(const tandem_op_attention *op);
+uint64_t ref_moe_route_scratch(const tandem_op_moe_route *op);
+uint64_t ref_moe_route_inputs(const tandem_op_moe_route *op);
+/* The same for all of n_rows rows: entries sorted by expert are no multiple of a row's. */
+uint64_t ref_moe_ffn_scratch(const tandem_op_moe_ffn *op, uint64_t n_rows);
+uint64_t ref_moe_ffn_inputs(const tandem_op_moe_ffn *op, uint64_t n_rows);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "objects.h"
 
-/* ---- which ops this plugin has: the kinds from EMBED to COPY, in every valid form ---- */
+/* ---- which ops this plugin has: all that are valid ---- */
 
 static int owns_views(const tandem_context *context, const tandem_view *views, uint32_t n) {
     for (uint32_t i = 0; i < n; i++)
@@ -37,6 +37,16 @@ static int owns(const tandem_context *context, const tandem_kit_op *op, const ta
     }
     case TANDEM_OP_TOPK:
         return owns_views(context, &op->topk.x, 1) && owns_views(context, &op->topk.out, 1);
+    case TANDEM_OP_MOE_ROUTE: {
+        const tandem_op_moe_route *r = &op->moe_route;
+        const tandem_view views[] = {r->x, r->expert_scale, r->imposed, r->route, r->probabilities};
+        return r->weights->context == context && owns_views(context, views, sizeof views / sizeof *views);
+    }
+    case TANDEM_OP_MOE_FFN: {
+        const tandem_view views[] = {op->moe_ffn.x, op->moe_ffn.route, op->moe_ffn.y};
+        return op->moe_ffn.weights->context == context &&
+               owns_views(context, views, sizeof views / sizeof *views);
+    }
     default:
         return owns_views(context, &op->elementwise.a, 1) && owns_views(context, &op->elementwise.b, 1) &&
                owns_views(context, &op->elementwise.out, 1);
@@ -49,9 +59,6 @@ static tandem_status take_op(const tandem_context *context, const tandem_op *giv
     tandem_status status = tandem_kit_take_op(&op->u, given, index, error);
     if (status != TANDEM_OK)
         return status;
-    if (op->u.head.kind < TANDEM_OP_EMBED || op->u.head.kind > TANDEM_OP_COPY)
-        return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, index, "op %u: the reference plugin has no %s",
-                                  index, tandem_kit_op_name(op->u.head.kind));
     const tandem_op_stream *prologue = op->u.head.kind == TANDEM_OP_MATMUL ? op->u.matmul.prologue : NULL;
     if (prologue) {
         status = TANDEM_KIT_TAKE(tandem_op_stream, &op->prologue, prologue, error);
@@ -118,6 +125,14 @@ static sizes measure(const tandem_program *p) {
                 larger(s.rotation, ref_mul(n_rows, op->u.attention.n_rope_pair * 2 * sizeof(double)));
             s.omega += op->u.attention.n_rope_pair;
             break;
+        case TANDEM_OP_MOE_ROUTE:
+            s.scratch = larger(s.scratch, ref_moe_route_scratch(&op->u.moe_route));
+            s.inputs = larger(s.inputs, ref_mul(n_rows, ref_moe_route_inputs(&op->u.moe_route)));
+            break;
+        case TANDEM_OP_MOE_FFN:
+            s.scratch = larger(s.scratch, ref_moe_ffn_scratch(&op->u.moe_ffn, n_rows));
+            s.inputs = larger(s.inputs, ref_moe_ffn_inputs(&op->u.moe_ffn, n_rows));
+            break;
         default:
             break;
         }
@@ -156,9 +171,23 @@ static void append_type(char *text, size_t room, uint32_t type) {
     append(text, room, tandem_kit_type(type)->name);
 }
 
-static void name_kernel(ref_op *op, uint32_t precision) {
+/* Types of n matrices, a run of equal ones once, and the precision. */
+static void append_product(char *text, size_t room, const tandem_weights *w, uint32_t first, uint32_t n,
+                           uint32_t precision) {
     static const char *const precisions[] = {"_exact", "_f16", "_q8"};
+    uint32_t before = TANDEM_NONE;
+    for (uint32_t i = first; i < first + n; i++) {
+        if (w->matrices[i].desc.type != before)
+            append_type(text, room, w->matrices[i].desc.type);
+        before = w->matrices[i].desc.type;
+    }
+    append(text, room, precisions[precision]);
+}
+
+static void name_kernel(ref_op *op, uint32_t precision) {
     const tandem_op_matmul *m = &op->u.matmul;
+    const tandem_op_moe_route *route = &op->u.moe_route;
+    const tandem_op_moe_ffn *ffn = &op->u.moe_ffn;
     char *name = op->kernel;
     size_t room = sizeof op->kernel;
     uint32_t kind = op->u.head.kind;
@@ -173,15 +202,12 @@ static void name_kernel(ref_op *op, uint32_t precision) {
     if (kind == TANDEM_OP_MATMUL) {
         if (m->activation == TANDEM_ACT_GELU_GLU)
             append(name, room, "_glu");
-        uint32_t before = TANDEM_NONE;
-        for (uint32_t i = 0; i < m->n_matrix; i++) {
-            uint32_t type = m->weights->matrices[m->first_matrix + i].desc.type;
-            if (type != before)
-                append_type(name, room, type);
-            before = type;
-        }
-        append(name, room, precisions[precision]);
+        append_product(name, room, m->weights, m->first_matrix, m->n_matrix, precision);
     }
+    if (kind == TANDEM_OP_MOE_ROUTE)
+        append_product(name, room, route->weights, route->matrix, 1, TANDEM_PRECISION_EXACT);
+    if (kind == TANDEM_OP_MOE_FFN)
+        append_product(name, room, ffn->weights, 0, ffn->weights->n_matrix, precision);
 }
 
 /* ---- life ---- */

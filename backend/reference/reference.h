@@ -21,6 +21,9 @@
 #define REF_MAX_HEAD_DIM 1024u
 #define REF_KEY_BLOCK 64u /* keys that attention takes at a time, at multiples of 64 */
 #define REF_ROW_TILE 8u   /* rows that attention takes at a time */
+#define REF_ROW_BLOCK 8u  /* matrix rows dequantised at a time: 8 rows of 2048 f32 are 64 KiB */
+#define REF_INPUT_BLOCK                                                                                      \
+    32u /* input rows at a time: 32 of 2048 doubles are 512 KiB, in reach of a second-level cache */
 
 /* ---- host services (plugin.c) ---- */
 
@@ -75,6 +78,9 @@ uint32_t ref_pool_size(const ref_pool *pool);
 int ref_thread_start(pthread_t *id, void *(*entry)(void *), void *argument);
 /* Runs the task over n items in pieces of `grain`, on all threads, and returns when all are done. */
 void ref_parallel(ref_pool *pool, uint64_t n, uint64_t grain, ref_task_fn task, void *argument);
+/* The grain for n items of n_product multiply-adds each: some 100 microseconds of work to a piece, so that
+ * taking it costs nothing beside it, and four pieces for each thread. */
+uint64_t ref_grain(const ref_pool *pool, uint64_t n, uint64_t n_product);
 
 /* ---- context (context.c) ---- */
 

@@ -5,33 +5,49 @@
 
 /* ---- submission, on the caller's thread ---- */
 
-/* What only the plugin knows: that every record the program reads is written. */
-static tandem_status check_records(const tandem_program *p, tandem_error *error) {
-    for (uint32_t i = 0; i < p->n_op; i++) {
-        const tandem_kit_op *op = &p->ops[i].u;
-        const tandem_weights *w = NULL;
-        uint32_t record = 0, first = 0, n = 0;
-        if (op->head.kind == TANDEM_OP_EMBED) {
-            w = op->embed.table;
-            first = op->embed.matrix;
-            n = 1;
-        } else if (op->head.kind == TANDEM_OP_MATMUL) {
-            w = op->matmul.weights;
-            record = op->matmul.record;
-            first = op->matmul.first_matrix;
-            n = op->matmul.n_matrix;
-        }
-        for (uint32_t m = first; m < first + n; m++) {
-            uint64_t written = ref_cell_of(w, record, m)->n_row, n_row = w->matrices[m].desc.n_row;
-            if (written != n_row)
-                return tandem_kit_fail_op(
-                    error, TANDEM_E_INVALID, i,
-                    "op %u (%s \"%s\"): %llu of the %llu rows of record %u matrix %u are written", i,
-                    tandem_kit_op_name(op->head.kind), p->ops[i].label, (unsigned long long)written,
-                    (unsigned long long)n_row, record, m);
-        }
+/* Matrices [first, first + n) of a record, which op i reads. */
+static tandem_status check_record(const tandem_program *p, uint32_t i, const tandem_weights *w,
+                                  uint32_t record, uint32_t first, uint32_t n, tandem_error *error) {
+    for (uint32_t m = first; m < first + n; m++) {
+        uint64_t written = ref_cell_of(w, record, m)->n_row, n_row = w->matrices[m].desc.n_row;
+        if (written != n_row)
+            return tandem_kit_fail_op(
+                error, TANDEM_E_INVALID, i,
+                "op %u (%s \"%s\"): %llu of the %llu rows of record %u matrix %u are written", i,
+                tandem_kit_op_name(p->ops[i].u.head.kind), p->ops[i].label, (unsigned long long)written,
+                (unsigned long long)n_row, record, m);
     }
     return TANDEM_OK;
+}
+
+/* What only the plugin knows: that every record the program reads is written. A router may choose any expert.
+ */
+static tandem_status check_records(const tandem_program *p, tandem_error *error) {
+    tandem_status status = TANDEM_OK;
+    for (uint32_t i = 0; i < p->n_op && status == TANDEM_OK; i++) {
+        const tandem_kit_op *op = &p->ops[i].u;
+        const tandem_op_matmul *matmul = &op->matmul;
+        const tandem_weights *experts = op->moe_ffn.weights;
+        switch (op->head.kind) {
+        case TANDEM_OP_EMBED:
+            status = check_record(p, i, op->embed.table, 0, op->embed.matrix, 1, error);
+            break;
+        case TANDEM_OP_MATMUL:
+            status = check_record(p, i, matmul->weights, matmul->record, matmul->first_matrix,
+                                  matmul->n_matrix, error);
+            break;
+        case TANDEM_OP_MOE_ROUTE:
+            status = check_record(p, i, op->moe_route.weights, 0, op->moe_route.matrix, 1, error);
+            break;
+        case TANDEM_OP_MOE_FFN:
+            for (uint32_t r = 0; r < experts->n_record && status == TANDEM_OK; r++)
+                status = check_record(p, i, experts, r, 0, experts->n_matrix, error);
+            break;
+        default:
+            break;
+        }
+    }
+    return status;
 }
 
 tandem_status ref_check_run(const tandem_program *p, const tandem_run *run, tandem_error *error) {
@@ -140,6 +156,12 @@ static void execute_op(ref_work *work, const tandem_kit_op *op) {
         return;
     case TANDEM_OP_TOPK:
         ref_topk(work, &op->topk);
+        return;
+    case TANDEM_OP_MOE_ROUTE:
+        ref_moe_route(work, &op->moe_route);
+        return;
+    case TANDEM_OP_MOE_FFN:
+        ref_moe_ffn(work, &op->moe_ffn);
         return;
     default:
         ref_elementwise(work, &op->elementwise);

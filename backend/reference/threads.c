@@ -112,6 +112,11 @@ uint32_t ref_pool_size(const ref_pool *pool) {
     return pool->n_thread;
 }
 
+uint64_t ref_grain(const ref_pool *pool, uint64_t n, uint64_t n_product) {
+    uint64_t grain = 1 + 1000000 / n_product, most = 1 + n / (4 * (uint64_t)pool->n_thread);
+    return grain < most ? grain : most;
+}
+
 void ref_parallel(ref_pool *pool, uint64_t n, uint64_t grain, ref_task_fn task, void *argument) {
     if (n == 0)
         return;

@@ -34,6 +34,7 @@ typedef struct options {
     const char *format;
     int clock;
     int check;
+    int quick; /* check with 64-bit loads only, where there are any */
 } options;
 
 typedef struct variant {
@@ -249,7 +250,7 @@ static int check_product(const bench_device *device, const options *o, const pro
     int failed = 0;
     for (uint32_t kind = 0; kind < 2; kind++)
         for (uint32_t software = 0; software < 2; software++)
-            for (uint32_t int64 = 0; int64 < 1 + device->int64; int64++) {
+            for (uint32_t int64 = o->quick ? device->int64 : 0; int64 < 1 + device->int64; int64++) {
                 uint32_t n_unit = desc->n_tok % 2 ? 1 : 1000; /* few lanes or many share a row */
                 vk_matmul_plan plan = plan_of(device, &p, kind, int64, software, n_unit);
                 failed += check_plan(device, o, &p, &plan, worst);
@@ -330,6 +331,8 @@ int main(int argc, char **argv) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(argv[i], "--check"))
             o.check = 1;
+        else if (!strcmp(argv[i], "--quick"))
+            o.quick = 1;
         else if (!strcmp(argv[i], "--cpu-time"))
             o.clock = BENCH_CPU_TIME;
         else if (!strcmp(argv[i], "--device"))

@@ -1,8 +1,10 @@
 // activations.glsl: gelu (tanh form) and the soft cap, finite for every finite argument.
 //
-// Built on one exponential of our own, since a driver's exp may be off by 4e-6 and need not agree with the next one's.
+// Built on one exponential of our own, since a driver's exp may be off by 4e-6 and need not agree with the
+// next one's.
 
-// e^x for |x| <= 87, relative error about 1e-7: 2^n by the exponent field, e^r by its Taylor polynomial, |r| <= ln(2)/2.
+// e^x for |x| <= 87, relative error about 1e-7: 2^n by the exponent field, e^r by its Taylor polynomial,
+// |r| <= ln(2)/2.
 float exp_bounded(float x) {
     float n = roundEven(x * 1.44269504);
     float r = fma(n, -0.693145752, x); // ln 2 in two parts: the first has few bits, so n * it is exact
@@ -18,8 +20,8 @@ float exp_bounded(float x) {
     return p * uintBitsToFloat(uint(int(n) + 127) << 23);
 }
 
-// x/2 (1 + tanh(u)) = x / (1 + e^(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3). Beyond |u| = 43 the result is x or 0 to
-// the last bit, so u is cut there before it can overflow; x^3 may be inf by then, never NaN.
+// x/2 (1 + tanh(u)) = x / (1 + e^(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3). Beyond |u| = 43 the result is x
+// or 0 to the last bit, so u is cut there before it can overflow; x^3 may be inf by then, never NaN.
 float gelu_tanh(float x) {
     float u = 0.797884561 * x * fma(0.044715 * x, x, 1.0);
     return x / (1.0 + exp_bounded(clamp(-2.0 * u, -86.0, 86.0)));

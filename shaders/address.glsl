@@ -1,7 +1,8 @@
 // address.glsl: device memory by address, 16 bytes at a time.
 //
-// Only 32-bit component types unless WIDE is defined. WIDE asks for 64-bit integers and loads 16 bytes as two of them:
-// the same instruction on a GPU, half the work on drivers that load component by component and lane by lane.
+// Only 32-bit component types unless WIDE is defined. WIDE asks for 64-bit integers and loads 16 bytes as two
+// of them: the same instruction on a GPU, half the work on drivers that load component by component and lane
+// by lane.
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference_uvec2 : require
 #ifdef WIDE

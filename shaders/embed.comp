@@ -3,8 +3,8 @@
  * computes    y[i] = scale * W[token(i)]; zero for a token outside the table
  * inputs      W in the layout of vulkan/pack.h (the head may share it); token ids token_stride apart
  * grid        x: blocks of 32 columns / EMBED_BLOCKS, y: rows. One thread a block
- * bytes       one packed row and 4 n_col a row; a row is 16 bytes of each 128-byte line, so twice as many cross the
- *             bus as are used. A token reads one row: 1 / 5000 of its weights
+ * bytes       one packed row and 4 n_col a row; a row has 16 bytes of each 128-byte line, so twice as many
+ *             cross the bus as are used. A token reads one row: under 1 / 5000 of its weights
  * phase       first of a token
  * order       no sums
  * reference   backend/reference/embed.c

@@ -1,23 +1,24 @@
-/* matmul.comp: y[i][r] = f(sum over c of W[r][c] x[row(i)][c]), W packed in one of eleven formats. The mat-vec of decode
- * and the matrix product of prefill are this one loop at different tile sizes.
+/* matmul.comp: y[i][r] = f(sum over c of W[r][c] x[row(i)][c]), W packed in one of eleven formats. The
+ * mat-vec of decode and the matrix product of prefill are this one loop at different tile sizes.
  *
- * computes    with f: identity, soft cap, or with GLU two matrices: y = gelu(gate x) * (up x)
- * inputs      matmul_push (params.h); W [n_row][n_col] as vulkan/pack.h lays it; x f32 rows, or with Q8 (integer dot
- *             products) rows of quantise_q8.comp
- * grid        x: rows of y / rows_per_group, y: *n_tok / cols_per_group (vk_matmul_plan). A lane owns a tile of
- *             ROWS_PER_LANE rows (twice with GLU) by N_COL rows of x, in registers. LANES_PER_ROW lanes share a row:
- *             block j of a chunk falls to lane j mod LANES_PER_ROW, so that 704 and 2112 columns (22 and 66 blocks)
- *             leave no lane of a pair idle. No shared memory, no barrier: a subgroup needs nobody. Lanes with the
- *             same columns load the same address of x, one transaction; the rows of x stay in the first-level cache
- * bytes       W once per N_COL * COL_SUBGROUPS rows of x, by 16-byte loads of whole 128-byte lines; COL_SUBGROUPS
- *             subgroups of a workgroup pass over the same rows of W together, so it reaches the SM once for them.
- *             BLOCKS_IN_FLIGHT blocks of each row are asked for before the first is used
+ * computes    f: identity, soft cap, or with GLU two matrices and y = gelu(gate x) * (up x)
+ * inputs      matmul_push (params.h); W [n_row][n_col] as vulkan/pack.h lays it; x f32 rows, or with Q8
+ *             (integer dot products) rows of quantise_q8.comp
+ * grid        x: rows of y / rows_per_group, y: *n_tok / cols_per_group (vk_matmul_plan). A lane owns a tile
+ *             of ROWS_PER_LANE rows (twice with GLU) by N_COL rows of x, in registers. LANES_PER_ROW lanes
+ *             share a row: block j of a chunk falls to lane j mod LANES_PER_ROW, so that 704 and 2112 columns
+ *             (22 and 66 blocks) leave no lane of a pair idle. No shared memory, no barrier: a subgroup needs
+ *             nobody. Lanes with the same columns load the same address of x, one transaction; the rows of x
+ *             stay in the first-level cache
+ * bytes       W once per N_COL * COL_SUBGROUPS rows of x, by 16-byte loads of whole 128-byte lines;
+ *             COL_SUBGROUPS subgroups of a workgroup pass over the same rows of W together, so it reaches the
+ *             SM once for them. BLOCKS_IN_FLIGHT blocks of each row are asked for before the first is used
  * phase       every product of a layer, and the head
- * order       f32: 8 columns by a dot product, those in ascending order per lane, then lanes by an exclusive-or tree.
- *             Q8: 32 columns (Q6_K: 16) exactly in int32, then f32. The same in every run
+ * order       f32: 4 columns by a dot product, those in ascending order per lane, then lanes by an
+ *             exclusive-or tree. Q8: 32 columns (Q6_K: 16) exactly in int32, then f32. The same in every run
  * reference   backend/reference/matmul.c
  *
- * loops       per subgroup at most ceil(n_col / 32) * (1 + 1 / CHUNK_BLOCKS) + 8 iterations
+ * loops       per subgroup at most MATMUL_ITERATIONS(n_col, UNROLL)
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -58,12 +59,15 @@ vec4 code_values(uint word) {
 }
 #endif
 
-Units x;
-uint x_at[N_COL]; // unit where a row of x begins
-Units w[1 + GLU];
+uint x_at[N_COL];    // unit where a row of x begins
+uvec2 w_base[1 + GLU]; // of the segment
 uint w_at[N_W];   // unit where a row of W begins
 uint w_row[N_W];  // its place in its group
 float sum[N_W * N_COL];
+
+Units weights_of(uint m) {
+    return Units(w_base[m / ROWS_PER_LANE]);
+}
 
 // Step o + e of a block: word o + e mod 4 of part (o + e) / 4, constants where UNROLL lets them be.
 uint word_index(uint o, uint e) {
@@ -78,7 +82,7 @@ uint part_index(uint o, uint e) {
 // Columns 4q .. 4q + 3 of row n; zero from n_col on, whatever lies there.
 vec4 load_x(uint n, uint q) {
     uint last = (p.n_col - 1u) / 4u;
-    vec4 v = uintBitsToFloat(load_unit(x, x_at[n] + min(q, last)));
+    vec4 v = uintBitsToFloat(load_unit(Units(p.x), x_at[n] + min(q, last)));
     return mix(v, vec4(0.0), greaterThanEqual(uvec4(4u * q) + uvec4(0u, 1u, 2u, 3u), uvec4(p.n_col)));
 }
 
@@ -86,11 +90,11 @@ void multiply_words(uint k, uint word, uint part, bool live) {
     uint i = 4u * part + word;
     vec4 v[N_W];
     [[unroll]] for (uint m = 0; m < N_W; m++)
-        v[m] = live ? load_values(w[m / ROWS_PER_LANE], w_at[m], k, i) : vec4(0.0);
+        v[m] = live ? load_values(weights_of(m), w_at[m], k, i) : vec4(0.0);
     [[unroll]] for (uint n = 0; n < N_COL; n++) {
 #ifdef Q8
-        float d = uintBitsToFloat(load_pair(Pairs(uvec2(x)), x_at[n] * 2u + n_block * 4u + k).x);
-        vec4 xv = d * code_values(word_of(load_unit(x, x_at[n] + k * 2u + part), word));
+        float d = uintBitsToFloat(load_pair(Pairs(p.x), x_at[n] * 2u + n_block * 4u + k).x);
+        vec4 xv = d * code_values(word_of(load_unit(Units(p.x), x_at[n] + k * 2u + part), word));
 #else
         vec4 xv = load_x(n, k * 8u + i);
 #endif
@@ -121,7 +125,8 @@ const uint N_PART = 1; // sums of 32 columns
 #endif
 int total[N_PART * N_W * N_COL];
 
-void multiply_words(uint u, uint word, uint part, uint sums, const uvec4 first[N_COL], const uvec4 second[N_COL]) {
+void multiply_words(uint u, uint word, uint part, uint sums, const uvec4 first[N_COL],
+                    const uvec4 second[N_COL]) {
     uint codes[N_W];
     [[unroll]] for (uint m = 0; m < N_W; m++)
         codes[m] = block_codes(block[m * BLOCKS_IN_FLIGHT + u], word, part);
@@ -136,9 +141,9 @@ void multiply_block(uint u, uint j, uint k, bool live) {
     uvec4 first[N_COL], second[N_COL];
     uvec2 meta[N_COL];
     [[unroll]] for (uint n = 0; n < N_COL; n++) {
-        first[n] = load_unit(x, x_at[n] + k * 2u);
-        second[n] = load_unit(x, x_at[n] + k * 2u + 1u);
-        meta[n] = load_pair(Pairs(uvec2(x)), x_at[n] * 2u + n_block * 4u + k);
+        first[n] = load_unit(Units(p.x), x_at[n] + k * 2u);
+        second[n] = load_unit(Units(p.x), x_at[n] + k * 2u + 1u);
+        meta[n] = load_pair(Pairs(p.x), x_at[n] * 2u + n_block * 4u + k);
     }
     [[unroll]] for (uint s = 0; s < N_PART * N_W * N_COL; s++)
         total[s] = 0;
@@ -190,7 +195,7 @@ void multiply_words(uint u, uint j, uint k, uint word, uint part, bool live) {
         v[m] = fma(block_floats(block[m * BLOCKS_IN_FLIGHT + u], word, part), vec4(s.x), vec4(bias_of(s)));
     }
     [[unroll]] for (uint n = 0; n < N_COL; n++) {
-        vec4 xv = uintBitsToFloat(load_unit(x, x_at[n] + k * 8u + 4u * part + word));
+        vec4 xv = uintBitsToFloat(load_unit(Units(p.x), x_at[n] + k * 8u + 4u * part + word));
         [[unroll]] for (uint m = 0; m < N_W; m++)
             sum[m * N_COL + n] += dot(v[m], xv);
     }
@@ -204,9 +209,11 @@ void multiply_block(uint u, uint j, uint k, bool live) {
 #endif
 #endif
 
-// The block of the chunk that lane `part` of a row takes u-th from `first` on; the last one where there is none left.
+// The block of the chunk that lane `part` of a row takes u-th from `first` on; the last where none is left.
 uint block_index(uint first, uint u, uint part, uint n_left) {
-    return LANES_PER_ROW * BLOCKS_IN_FLIGHT == 1 ? first : min(first + u * LANES_PER_ROW + part, n_left - 1u);
+    if (LANES_PER_ROW * BLOCKS_IN_FLIGHT == 1)
+        return first;
+    return min(first + u * LANES_PER_ROW + part, n_left - 1u);
 }
 
 void main() {
@@ -221,9 +228,9 @@ void main() {
     uint strip = gl_WorkGroupID.x * (gl_NumSubgroups / COL_SUBGROUPS) + gl_SubgroupID / COL_SUBGROUPS;
     uint first_row = strip * n_lane_row * ROWS_PER_LANE + gl_SubgroupInvocationID % n_lane_row;
 
-    w[0] = Units(Table(p.table).address[first_row >> p.segment_shift]);
+    w_base[0] = Table(p.table).address[first_row >> p.segment_shift];
     if (GLU == 1)
-        w[GLU] = Units(Table(p.table_up).address[0]);
+        w_base[GLU] = Table(p.table_up).address[0];
     uint row_mask = (1u << p.segment_shift) - 1u; // row of its segment
     [[unroll]] for (uint m = 0; m < N_W; m++) {
         uint row = min(first_row + m % ROWS_PER_LANE * n_lane_row, p.n_row - 1u);
@@ -231,7 +238,6 @@ void main() {
         w_at[m] = row_at(row);
         w_row[m] = row % GROUP_ROWS;
     }
-    x = Units(p.x);
     [[unroll]] for (uint n = 0; n < N_COL; n++)
         x_at[n] = row_index(p.rows, min(first_tok + n, n_tok - 1u)) * (p.x_stride / 16u);
     [[unroll]] for (uint s = 0; s < N_W * N_COL; s++)
@@ -242,18 +248,19 @@ void main() {
         uint n_left = min(CHUNK_BLOCKS, n_block - c * CHUNK_BLOCKS);
 #ifndef IS_FLOAT
         [[unroll]] for (uint m = 0; m < N_W; m++)
-            header[m] = load_header(w[m / ROWS_PER_LANE], w_at[m], w_row[m], c);
+            header[m] = load_header(weights_of(m), w_at[m], w_row[m], c);
 #endif
         for (uint first = 0; first < n_left; first += LANES_PER_ROW * BLOCKS_IN_FLIGHT) {
 #ifndef IS_FLOAT
             [[unroll]] for (uint u = 0; u < BLOCKS_IN_FLIGHT; u++)
                 [[unroll]] for (uint m = 0; m < N_W; m++)
                     block[m * BLOCKS_IN_FLIGHT + u] =
-                        load_block(w[m / ROWS_PER_LANE], w_at[m], c, block_index(first, u, part, n_left));
+                        load_block(weights_of(m), w_at[m], c, block_index(first, u, part, n_left));
 #endif
             [[unroll]] for (uint u = 0; u < BLOCKS_IN_FLIGHT; u++) {
                 uint j = block_index(first, u, part, n_left);
-                bool live = LANES_PER_ROW * BLOCKS_IN_FLIGHT == 1 || first + u * LANES_PER_ROW + part < n_left;
+                bool live =
+                    LANES_PER_ROW * BLOCKS_IN_FLIGHT == 1 || first + u * LANES_PER_ROW + part < n_left;
                 multiply_block(u, j, c * CHUNK_BLOCKS + j, live);
             }
         }

@@ -1,10 +1,10 @@
 /* shaders/params.h: push constants, specialisation constants and activation layouts of the matrix shaders.
  *
- * Read by C and by GLSL. Addresses are buffer device addresses: uint64_t in C, uvec2 in GLSL (same 8 bytes). Strides
- * are bytes. Every block is at most 128 bytes, the least a Vulkan device offers.
+ * Read by C and by GLSL. Addresses are buffer device addresses: uint64_t in C, uvec2 in GLSL (same 8 bytes).
+ * Strides are bytes. Every block is at most 128 bytes, the least a Vulkan device offers.
  *
- * Weights lie in the layout of vulkan/pack.h: groups of 8 rows, 16-byte units, one table entry (address) per segment
- * of rows. The table is read at execution.
+ * Weights lie in the layout of vulkan/pack.h: groups of 8 rows, 16-byte units, one table entry (address) per
+ * segment of rows. The table is read at execution.
  */
 #ifndef TANDEM_SHADERS_PARAMS_H
 #define TANDEM_SHADERS_PARAMS_H
@@ -35,10 +35,11 @@
 #define Q8_ROW_BYTES(n_col) (((((n_col) + 31u) / 32u * 40u) + 15u) / 16u * 16u)
 
 /* matmul.comp: y[i][r] = f(sum over c of W[r][c] * x[row(i)][c]) for i < *n_tok, r < n_row.
- * f(v) = softcap * tanh(v / softcap) if softcap > 0, else v; with GLU = 1, y = gelu_tanh(gate row) * (up row).
- * Grid: (grid_x of the plan, ceil(*n_tok / cols_per_group of the plan), 1); see vk_matmul_plan in vulkan/pack.h. */
+ * f(v) = softcap * tanh(v / softcap) if softcap > 0, else v; with GLU = 1, y = gelu_tanh(gate row) * up row.
+ * Grid: (plan.grid_x, ceil(*n_tok / plan.cols_per_group), 1), the plan from vk_matmul_plan_make (vulkan/pack.h).
+ * x is loaded 16 bytes at a time: buffers end on a multiple of 16. */
 TANDEM_STRUCT_BEGIN(matmul_push)
-    TANDEM_ADDRESS table;    /* -> address of segment 0 of the matrix (of gate with GLU), then of segment 1, ... */
+    TANDEM_ADDRESS table;    /* -> addresses of the segments of the matrix (of gate with GLU) */
     TANDEM_ADDRESS table_up; /* GLU: likewise for up; else unused */
     TANDEM_ADDRESS x;        /* exact: f32 rows, x_stride apart, 16-byte aligned; q8: rows of quantise_q8 */
     TANDEM_ADDRESS y;        /* f32 rows, y_stride apart, 4-byte aligned */
@@ -49,7 +50,7 @@ TANDEM_STRUCT_BEGIN(matmul_push)
     TANDEM_U32 x_stride;      /* exact: bytes, a multiple of 16; q8: Q8_ROW_BYTES(n_col) */
     TANDEM_U32 y_stride;      /* bytes, a multiple of 4 */
     TANDEM_U32 segment_shift; /* segment of row r = r >> segment_shift */
-    TANDEM_U32 up_row;        /* GLU: row of the up matrix that goes with gate row 0 (n_ff in a GATE_UP matrix) */
+    TANDEM_U32 up_row;        /* GLU: row of `up` that goes with gate row 0; n_row in a GATE_UP matrix */
     TANDEM_F32 softcap;       /* 0: none */
     TANDEM_U32 reserved;
 TANDEM_STRUCT_END(matmul_push)
@@ -60,13 +61,17 @@ TANDEM_STRUCT_END(matmul_push)
 #define SPEC_ROWS_PER_LANE 2   /* rows of W of a lane */
 #define SPEC_N_COL 3           /* rows of x of a lane */
 #define SPEC_GLU 4             /* 0 or 1 */
-#define SPEC_COL_SUBGROUPS 5   /* subgroups of a workgroup that work on other rows of x, not other rows of W */
+#define SPEC_COL_SUBGROUPS 5   /* subgroups of a workgroup that differ in rows of x, not in rows of W */
 #define SPEC_BLOCKS_IN_FLIGHT 6 /* blocks of a row loaded before the first is used */
 #define SPEC_UNROLL 7           /* 8: the 8 x 4 columns of a block are straight code; 1, 2, 4: a loop */
 #define N_SPEC_MATMUL 8
 
-/* quantise_q8.comp: row(i) of x, i < *n_tok, to row i of q8. Grid (ceil(ceil(n_col / 32) / QUANTISE_GROUPS), *n_tok,
- * 1). */
+/* Most loop iterations of a subgroup: per block one and 8 / UNROLL, per chunk one, a few at the end. */
+#define MATMUL_ITERATIONS(n_col, unroll) \
+    (((n_col) + 31u) / 32u * (1u + 8u / (unroll)) + ((n_col) + 127u) / 128u + 8u)
+
+/* quantise_q8.comp: row(i) of x, i < *n_tok, to row i of q8.
+ * Grid (ceil(ceil(n_col / 32) / QUANTISE_GROUPS), *n_tok, 1). */
 #define QUANTISE_GROUPS 64u
 TANDEM_STRUCT_BEGIN(quantise_push)
     TANDEM_ADDRESS x;     /* f32 rows, x_stride apart, 16-byte aligned */

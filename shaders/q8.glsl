@@ -1,8 +1,10 @@
-// q8.glsl: the rounding of activations to 8 bits in groups of 32, in arithmetic that has one result on every device
-// (the rule: tandem/quants.h, tandem_kit_round_activations). A group lies in memory as Q8_ROW_BYTES of params.h says.
+// q8.glsl: the rounding of activations to 8 bits in groups of 32, in arithmetic that has one result on every
+// device (the rule: tandem/quants.h, tandem_kit_round_activations). A group lies in memory as Q8_ROW_BYTES of
+// params.h says.
 
-// d and s of a group whose largest magnitude has these bits: code = round(x * s), x ~ d * code. The reciprocal of the
-// mantissa comes from a line and three Newton steps, since a division need not be correctly rounded.
+// d and s of a group whose largest magnitude has these bits: code = round(x * s), x ~ d * code. The
+// reciprocal of the mantissa comes from a line and three Newton steps, since a division need not be correctly
+// rounded.
 void q8_scale(uint max_bits, out float d, out float s) {
     precise float f = uintBitsToFloat((max_bits & 0x7fffffu) | 0x3f800000u);
     precise float step_ = f * (8.0 / 17.0);

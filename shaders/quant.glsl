@@ -1,16 +1,17 @@
 // quant.glsl: reads the packed layout of one format (FORMAT_*), chosen at compile time.
 //
-// A row of a group (vulkan/pack.h) is a sequence of 16-byte units 8 units apart; `at` is the index of its first unit.
-// Columns come in blocks of 32, blocks in chunks of CHUNK_BLOCKS that share a header. Every quant_*.glsl gives:
+// A row of a group (vulkan/pack.h) is a sequence of 16-byte units 8 units apart; `at` is the index of its
+// first unit. Columns come in blocks of 32, blocks in chunks of CHUNK_BLOCKS that share a header. Every
+// quant_*.glsl gives:
 //
 //   group_units()                       units of a group (8 rows)
 //   Header, load_header(w, at, row, c)  the scales of chunk c; row: of the group, 0..7
 //   Block, load_block(w, at, c, j)      the bits of block j of chunk c
-//   block_scale(h, j, part)             (d, m) of columns 16 part .. 16 part + 15 (part 0 and 1 differ with HALF_SCALES)
+//   block_scale(h, j, part)             (d, m) of columns 16 part .. + 15; parts differ with HALF_SCALES only
 //   block_codes(b, word, part)          int8 codes of columns 16 part + 4 word .. + 3, packed
-//   block_floats(b, word, part)         the same as floats, plus 2^CODE_BITS (Q8_0: after flipping the sign bit)
+//   block_floats(b, word, part)         the same as floats, plus 2^CODE_BITS (Q8_0: plus 2^8 + 2^7)
 //
-//   value = d * (code - DOT_ZERO) + m = d * (float - FLOAT_ZERO) + m; without HAS_MIN m is 0 and not computed.
+//   value = d * (code - DOT_ZERO) + m = d * (float - FLOAT_ZERO) + m. Without HAS_MIN m is 0.
 //
 // F32, F16 and BF16 have no codes (IS_FLOAT): load_values(w, at, k, p) gives columns 4p .. 4p + 3 of block k.
 
@@ -32,11 +33,12 @@ uint shift_left(uint word, int n) {
     return n >= 0 ? word << n : word >> -n;
 }
 
-// The low `bits` bits of each byte of word, each as 2^bits + code: put at the top of the mantissa. No integer to float
-// conversion, which runs at a quarter of the rate on NVIDIA.
+// The low `bits` bits of each byte of word, each as 2^bits + code: put at the top of the mantissa. No integer
+// to float conversion, which runs at a quarter of the rate on NVIDIA.
 vec4 code_floats(uint word, int bits) {
     int n = 23 - bits;
-    uvec4 m = uvec4(shift_left(word, n), shift_left(word, n - 8), shift_left(word, n - 16), shift_left(word, n - 24));
+    uvec4 m = uvec4(shift_left(word, n), shift_left(word, n - 8), shift_left(word, n - 16),
+                    shift_left(word, n - 24));
     return uintBitsToFloat((m & (((1u << bits) - 1u) << n)) | (uint(127 + bits) << 23));
 }
 

@@ -1,5 +1,6 @@
 // Q4_K and Q5_K. A chunk is a super-block of 8 blocks:
-//   header unit: { f16 d, f16 dmin } { low 4 bits of 8 scales } { of 8 mins } { high 2 bits of 8 scales, of 8 mins }
+//   header unit: { f16 d, f16 dmin } { low 4 bits of 8 scales } { low 4 of 8 mins }
+//                { high 2 bits of 8 scales, high 2 of 8 mins }
 //   Q4_K: [header] [quants] x 8;  Q5_K: [header] then twice { [4 high words] [low bits] x 4 }
 // Quants and high words as in quant_q4.glsl and quant_q5.glsl: block by block, no longer in pairs.
 #define HAS_MIN 1

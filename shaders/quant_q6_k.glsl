@@ -1,7 +1,7 @@
-// Q6_K. A chunk is a super-block of 8 blocks: [16 int8 scales] then four times { [2 x 2 high words] [low bits] x 2 }.
-// Low bits as in quant_q4.glsl; high words of a block: bits 8b + 2i, 8b + 2i + 1 of the first for column 4i + b, of
-// the second for column 16 + 4i + b. The f16 d of the super-blocks, two to a word, follow the chunks of the group:
-// word 8 c + r holds d of chunks 2c and 2c + 1 of row r.
+// Q6_K. A chunk is a super-block of 8 blocks: [16 int8 scales] then four times { [2 x 2 high words] [low
+// bits] x 2 }. Low bits as in quant_q4.glsl; high words of a block: bits 8b + 2i, 8b + 2i + 1 of the first
+// for column 4i + b, of the second for column 16 + 4i + b. The f16 d of the super-blocks, two to a word,
+// follow the chunks of the group: word 8 i + r holds d of chunks 2i and 2i + 1 of row r.
 #define HALF_SCALES 1
 const int CODE_BITS = 6;
 const uint CHUNK_BLOCKS = 8u;

@@ -1,4 +1,5 @@
-// Q8_0. Chunk of 8 blocks: [8 f16 d] { [codes 0..15] [codes 16..31] } x 8. A last chunk ends with its last block.
+// Q8_0. Chunk of 8 blocks: [8 f16 d] { [codes 0..15] [codes 16..31] } x 8. A last chunk ends with its last
+// block.
 const int CODE_BITS = 8;
 const uint CHUNK_BLOCKS = 8u;
 const uint CHUNK_UNITS = 17u * 8u;

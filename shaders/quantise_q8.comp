@@ -1,9 +1,9 @@
 /* quantise_q8.comp: activations to 8 bits, once for every product that reads them.
  *
- * computes    row i of q8 = row(i) of x, in groups of 32: d = max |x| / 127, codes = x / d rounded, sums of codes
+ * computes    row i of q8 = row(i) of x, in groups of 32: d = max |x| / 127, codes x / d, their sums
  * inputs      x f32 rows; q8 as in params.h: codes, then meta
- * grid        x: groups of a row / QUANTISE_GROUPS, y: rows. One thread a group: a row of 2816 is 88 threads, and the
- *             128 bytes of a group are four sectors whoever loads them
+ * grid        x: groups of a row / QUANTISE_GROUPS, y: rows. One thread a group: a row of 2816 is 88 threads,
+ *             and the 128 bytes of a group are four sectors whoever loads them
  * bytes       reads 4, writes 1.25 per column, each once
  * phase       before the products of a layer that did not get their input rounded by STREAM
  * order       integer sums

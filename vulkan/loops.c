@@ -18,10 +18,10 @@ static uint64_t of_prepare(const tandem_program *program, const vk_dispatch *dis
     return program->limits.max_tokens / 64 + program->limits.max_out / 64 + 2 + n_rule * 5;
 }
 
-static uint64_t of_matmul(const vk_dispatch *dispatch) {
+static uint64_t of_matmul(const vk_dispatch *dispatch, const uint32_t *spec) {
     matmul_push push;
     memcpy(&push, dispatch->push, sizeof push);
-    return 2 * divide_up(push.n_col, 32) + 8; /* a chunk is at least one block */
+    return MATMUL_ITERATIONS((uint64_t)push.n_col, spec[SPEC_UNROLL]);
 }
 
 static uint64_t of_stream(const tandem_context *context, const vk_dispatch *dispatch, const uint32_t *spec) {
@@ -87,7 +87,7 @@ uint64_t vk_loop_iterations(const tandem_program *program, uint32_t index) {
     if (begins(shader, "finish"))
         return 34;
     if (begins(shader, "matmul_"))
-        return of_matmul(dispatch);
+        return of_matmul(dispatch, pipeline->spec);
     if (begins(shader, "embed_") || begins(shader, "quantise_q8"))
         return 0;
     if (begins(shader, "stream"))

@@ -6,7 +6,10 @@
 #include <tandem/base.h>
 #include <tandem/quants.h>
 
-enum { MAX_ROWS_PER_GROUP = 512 }; /* rows of the smallest segment */
+enum {
+    MAX_ROWS_PER_GROUP = 512, /* rows of the smallest segment */
+    MAX_ITERATIONS = 65000,   /* lavapipe ends a subgroup's loops after 65534, silently */
+};
 
 typedef struct tile {
     uint32_t local;
@@ -109,8 +112,12 @@ bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_mat
     tile t = request->software ? software_tile(request, pack) : gpu_tile(request, pack);
     t.local = t.local < request->subgroup_size ? request->subgroup_size : t.local;
     uint32_t max_local = request->max_local ? request->max_local : 1024;
-    t.local = min_u32(t.local, max_local / request->subgroup_size * request->subgroup_size);
+    t.local = min_u32(t.local, floor_pow2(max_local));
     t.col_subgroups = min_u32(t.col_subgroups, t.local / request->subgroup_size);
+    while (t.unroll < 8 && MATMUL_ITERATIONS((uint64_t)pack->n_col, t.unroll) > MAX_ITERATIONS)
+        t.unroll *= 2;
+    if (MATMUL_ITERATIONS((uint64_t)pack->n_col, t.unroll) > MAX_ITERATIONS)
+        return false;
     uint32_t rows;
     for (;;) {
         rows = t.local / t.lanes_per_row * t.rows_per_lane / t.col_subgroups;

@@ -74,7 +74,8 @@ typedef struct vk_matmul_plan {
     uint64_t weight_bytes_min; /* GGUF bytes of the same rows */
 } vk_matmul_plan;
 
-/* False: a precision or format without a kernel, or a GLU matrix of more than one segment. The subgroup size
+/* False: a precision or format without a kernel, a GLU matrix of more than one segment, or rows too long for
+ * lavapipe's loop budget (900,000 columns). The subgroup size
  * of the pipeline must be the request's (required explicitly where the device has a choice). A product of
  * several matrices (q, k, v) is one launch each, without a barrier between. */
 bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_matmul_request *request);

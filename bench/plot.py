@@ -3,7 +3,7 @@
 
     plot.py JOURNAL OUT        writes OUT.png and OUT.svg
 
-Points are medians over the samples by the wall clock, whiskers run from the least to the greatest. Only checked cells are
+Points are medians over the samples by the device's clock (time and gap), whiskers run from the least to the greatest. Only checked cells are
 drawn; software devices are labelled. Depth 0 is drawn at the left edge of a logarithmic axis. Exit status: 0 drawn,
 1 nothing to draw, 2 usage, 3 the journal is unusable or matplotlib is missing.
 """
@@ -31,11 +31,12 @@ def read_cells(path):
                 raise ValueError(f"{path} has rows of schema version {row.get('version')}, this program reads {VERSION}")
             cells[row["key"]] = row
     return [r for r in cells.values()
-            if r["status"] == "done" and r.get("wall_ns") and r["phase"] in PHASES and r["stamp"]["ok"]]
+            if r["status"] == "done" and r.get("device_ns") and r["phase"] in PHASES and r["stamp"]["ok"]]
 
 
 def rates(row):
-    return [row["n_token"] * 1e9 / ns for ns in row["wall_ns"] if ns > 0]
+    gaps = row.get("gap_ns", [0] * len(row["device_ns"]))
+    return [row["n_token"] * 1e9 / (ns + gap) for ns, gap in zip(row["device_ns"], gaps) if ns + gap > 0]
 
 
 def series_label(row, several_models):

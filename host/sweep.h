@@ -8,7 +8,7 @@
  *   child   {"msg":"column", "key", "model_key", "model", "plugin", "device", "simulated"}
  *   parent  {"cells":[{"phase","depth"}...], "reference": row or null}
  *   child   {"msg":"begin", "phase", "depth"}  {"msg":"progress", "units"}*  {"msg":"cell", ... row members}
- *   child   {"msg":"reference", ...}           instead of cells, for the prefix that others are checked against
+ *   child   {"msg":"reference", ...}  instead of cells: the prefix that others are checked against
  *   child   {"msg":"end"}
  */
 #ifndef TANDEM_HOST_SWEEP_H
@@ -68,8 +68,9 @@ int sweep_child(const sweep_options *o);
 /* sweep_measure.c */
 typedef struct cell_samples {
     uint32_t n;
-    uint32_t n_token; /* of each sample */
-    uint64_t *device_ns, *wall_ns;
+    uint32_t n_token;             /* of each sample */
+    uint64_t *device_ns, *gap_ns; /* [n]; the gap is the device's idle time before the run, decode only */
+    uint64_t wall_ns;             /* of all samples together, rolling back not included */
 } cell_samples;
 
 typedef struct sweep_walk {
@@ -88,13 +89,12 @@ uint32_t sweep_token(const sweep_walk *w, uint32_t position);
 
 /* sweep_stamp.c: the prefix that the reference plugin is asked for once, and the comparison with it. */
 #define STAMP_TOKENS 16u
-#define STAMP_TOP 32u
+#define STAMP_COLUMNS 64u
 
-/* Runs the prefix on an empty cache and leaves it empty. Returns a JSON object with "top" (ids) and
- * "logits". */
-int sweep_prefix(sweep_walk *w, cJSON **prefix, tandem_message *message);
-/* The stamp of a column: {"method", "ok", "top1_equal", "n", "worst_error", "budget"}. reference NULL: not
- * checked, and why. */
+/* Runs the prefix on an empty cache and leaves it empty. Returns "top" (likeliest ids), "columns", "logits"
+ * (of those columns) and "variance" of each row. The columns are those of `reference`; NULL: chosen here. */
+int sweep_prefix(sweep_walk *w, const cJSON *reference, cJSON **prefix, tandem_message *message);
+/* The stamp of a column: {"method", "ok", "n", "top1_equal", "worst_error", "budget"}. */
 cJSON *sweep_stamp(const cJSON *prefix, const cJSON *reference, uint32_t kv_type, uint32_t precision);
 
 /* sweep_parent.c: runs the missing cells of a column; TANDEM_EXIT_*, or OPTIONS_GO_ON where all went well. */

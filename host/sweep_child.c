@@ -57,7 +57,10 @@ static cJSON *cell_message(const char *kind, sweep_cell cell) {
 
 static void send_refusal(sweep_cell cell, tandem_status status, const char *reason) {
     cJSON *j = cell_message("cell", cell);
-    cJSON_AddStringToObject(j, "status", status == TANDEM_E_OUT_OF_MEMORY ? "out_of_memory" : "failed");
+    cJSON_AddStringToObject(j, "status",
+                            status == TANDEM_E_OUT_OF_MEMORY ? "out_of_memory"
+                            : status == TANDEM_E_UNSUPPORTED ? "unsupported"
+                                                             : "failed");
     cJSON_AddStringToObject(j, "reason", reason);
     send_message(j);
 }
@@ -308,7 +311,9 @@ static int run_cell(child *c, sweep_cell cell, tandem_message *message) {
     /* A simulated device proves results; its times mean nothing and are not kept. */
     if (c->device.info.kind != TANDEM_DEVICE_SIMULATED) {
         add_numbers(j, "device_ns", c->samples.device_ns, c->samples.n);
-        add_numbers(j, "wall_ns", c->samples.wall_ns, c->samples.n);
+        if (cell.phase != PHASE_PREFILL)
+            add_numbers(j, "gap_ns", c->samples.gap_ns, c->samples.n);
+        cJSON_AddNumberToObject(j, "wall_ns", (double)c->samples.wall_ns);
     }
     cJSON_AddItemToObject(j, "stamp", cJSON_Duplicate(c->stamp, true));
     send_message(j);
@@ -333,7 +338,7 @@ static int make_stamp(child *c, tandem_message *message) {
     }
     const session_desc *desc = session_description(c->walk.s);
     cJSON *prefix;
-    int status = sweep_prefix(&c->walk, &prefix, message);
+    int status = sweep_prefix(&c->walk, c->reference, &prefix, message);
     if (status)
         return status;
     c->stamp = sweep_stamp(prefix, c->reference, desc->kv_type, desc->precision);
@@ -361,7 +366,7 @@ static int run_reference(child *c) {
     int status = open_session(c, STAMP_TOKENS, &message);
     cJSON *prefix = NULL;
     if (!status)
-        status = sweep_prefix(&c->walk, &prefix, &message);
+        status = sweep_prefix(&c->walk, NULL, &prefix, &message);
     if (status)
         return cli_refuse(status, sweep_command, &message);
     cJSON_AddStringToObject(prefix, "msg", "reference");
@@ -379,8 +384,8 @@ int sweep_child(const sweep_options *o) {
     common.plugin = o->plugins.text[0];
     uint32_t n_sample = o->n_sample > o->n_chunk ? o->n_sample : o->n_chunk;
     c.samples.device_ns = malloc(n_sample * sizeof *c.samples.device_ns);
-    c.samples.wall_ns = malloc(n_sample * sizeof *c.samples.wall_ns);
-    int code = c.samples.device_ns && c.samples.wall_ns ? OPTIONS_GO_ON : TANDEM_EXIT_NO_MEMORY;
+    c.samples.gap_ns = malloc(n_sample * sizeof *c.samples.gap_ns);
+    int code = c.samples.device_ns && c.samples.gap_ns ? OPTIONS_GO_ON : TANDEM_EXIT_NO_MEMORY;
     if (code == OPTIONS_GO_ON)
         code = cli_open_model(&model, common.seed, sweep_command, &c.source);
     if (code == OPTIONS_GO_ON)
@@ -402,6 +407,6 @@ int sweep_child(const sweep_options *o) {
     cJSON_Delete(c.reference);
     cJSON_Delete(c.stamp);
     free(c.samples.device_ns);
-    free(c.samples.wall_ns);
+    free(c.samples.gap_ns);
     return code == OPTIONS_GO_ON ? TANDEM_EXIT_GOOD : code;
 }

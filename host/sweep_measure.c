@@ -50,7 +50,6 @@ int sweep_go_to(sweep_walk *w, uint32_t depth, tandem_message *message) {
 static int measure_prefill(sweep_walk *w, cell_samples *samples, tandem_message *message) {
     const uint32_t start = session_length(w->s), batch = session_description(w->s)->batch;
     samples->n_token = batch;
-    samples->n = 0;
     for (uint32_t i = 0; i <= w->options->n_chunk; i++) {
         run_times times;
         int status = feed(w, batch, &times, message);
@@ -59,8 +58,9 @@ static int measure_prefill(sweep_walk *w, cell_samples *samples, tandem_message 
         if (status)
             return status;
         if (i > 0) { /* the first warms up */
-            samples->device_ns[samples->n] = times.device_ns;
-            samples->wall_ns[samples->n++] = times.wall_ns;
+            samples->gap_ns[samples->n] = 0;
+            samples->device_ns[samples->n++] = times.device_ns;
+            samples->wall_ns += times.wall_ns;
         }
         if (w->report)
             w->report(w->user, batch);
@@ -68,14 +68,14 @@ static int measure_prefill(sweep_walk *w, cell_samples *samples, tandem_message 
     return TANDEM_OK;
 }
 
-/* Keeps the pipeline full, so that the wall time of a sample is the time from one token to the next. Tokens
- * are those the model finds likeliest; without a head there are none, and seeded ones go in. */
+/* Keeps the pipeline full: the host is never waited for, and device time plus gap is what a token takes. A
+ * driver may answer several waits at once, so wall time is taken over all samples. Tokens are those the model
+ * finds likeliest; without a head there are none, and seeded ones go in. */
 static int measure_decode(sweep_walk *w, bool with_head, cell_samples *samples, tandem_message *message) {
     const uint32_t start = session_length(w->s), n_run = sweep_decode_runs(w->options);
     uint32_t queued = 0;
     int status = TANDEM_OK;
     samples->n_token = 1;
-    samples->n = 0;
     for (uint32_t i = 0; i < n_run && !status; i++) {
         while (queued < n_run && session_pending(w->s) < SESSION_MAX_PENDING && !status) {
             bool follows = with_head && queued > 0;
@@ -87,8 +87,9 @@ static int measure_decode(sweep_walk *w, bool with_head, cell_samples *samples, 
         if (!status)
             status = session_collect(w->s, NULL, &times, message);
         if (!status && i >= SWEEP_WARM_RUNS && samples->n < w->options->n_sample) {
-            samples->device_ns[samples->n] = times.device_ns;
-            samples->wall_ns[samples->n++] = times.wall_ns;
+            samples->gap_ns[samples->n] = times.gap_ns;
+            samples->device_ns[samples->n++] = times.device_ns;
+            samples->wall_ns += times.wall_ns;
         }
     }
     if (!status)
@@ -99,6 +100,8 @@ static int measure_decode(sweep_walk *w, bool with_head, cell_samples *samples, 
 }
 
 int sweep_measure(sweep_walk *w, uint32_t phase, cell_samples *samples, tandem_message *message) {
+    samples->n = 0;
+    samples->wall_ns = 0;
     if (phase == PHASE_PREFILL)
         return measure_prefill(w, samples, message);
     return measure_decode(w, phase == PHASE_DECODE, samples, message);

@@ -5,7 +5,7 @@
 
 #include "sweep.h"
 
-enum { PLUGIN, KV, PRECISION, PHASE, DEPTH, RATE, RANGE, DEVICE_RATE, BANDWIDTH, CHECK, N_COLUMN };
+enum { PLUGIN, KV, PRECISION, PHASE, DEPTH, RATE, RANGE, WALL_RATE, BANDWIDTH, CHECK, N_COLUMN };
 
 #define CELL 64
 
@@ -19,24 +19,31 @@ typedef struct table {
     size_t width[N_COLUMN];
 } table;
 
-static const char *const headings[N_COLUMN] = {"plugin [device]", "kv",       "precision",  "phase", "depth",
-                                               "tokens/s",        "min..max", "device t/s", "GB/s",  "check"};
+static const char *const headings[N_COLUMN] = {"plugin [device]", "kv",       "precision", "phase", "depth",
+                                               "tokens/s",        "min..max", "wall t/s",  "GB/s",  "check"};
 
-/* Tokens per second of each sample, ascending. Returns how many. */
-static uint32_t rates_of(const cJSON *row, const char *name, double **rates) {
-    const cJSON *times = cJSON_GetObjectItem(row, name);
+static int compare_numbers(const void *left, const void *right) {
+    double a = *(const double *)left, b = *(const double *)right;
+    return a < b ? -1 : a > b;
+}
+
+/* Tokens per second of each sample by the device's clock (time and gap before it), ascending. Returns how
+ * many. */
+static uint32_t rates_of(const cJSON *row, double **rates) {
+    const cJSON *times = cJSON_GetObjectItem(row, "device_ns"), *gap = cJSON_GetObjectItem(row, "gap_ns"), *t;
     uint32_t n = (uint32_t)cJSON_GetArraySize(times), used = 0;
     double n_token = json_number(row, "n_token");
     *rates = malloc((n ? n : 1) * sizeof **rates);
-    const cJSON *t;
+    gap = gap ? gap->child : NULL;
     if (*rates)
-        cJSON_ArrayForEach(t, times) if (t->valuedouble > 0)(*rates)[used++] = n_token * 1e9 / t->valuedouble;
-    for (uint32_t i = 1; i < used; i++)
-        for (uint32_t k = i; k > 0 && (*rates)[k - 1] > (*rates)[k]; k--) {
-            double swap = (*rates)[k];
-            (*rates)[k] = (*rates)[k - 1];
-            (*rates)[k - 1] = swap;
+        cJSON_ArrayForEach(t, times) {
+            double ns = t->valuedouble + (gap ? gap->valuedouble : 0);
+            if (ns > 0)
+                (*rates)[used++] = n_token * 1e9 / ns;
+            gap = gap ? gap->next : NULL;
         }
+    if (used)
+        qsort(*rates, used, sizeof **rates, compare_numbers);
     return used;
 }
 
@@ -45,21 +52,20 @@ static double median(const double *sorted, uint32_t n) {
 }
 
 static void fill_rates(const cJSON *row, char cell[N_COLUMN][CELL]) {
-    double *wall = NULL, *device = NULL;
-    uint32_t n_wall = rates_of(row, "wall_ns", &wall), n_device = rates_of(row, "device_ns", &device);
-    if (n_wall) {
-        snprintf(cell[RATE], CELL, "%.4g", median(wall, n_wall));
-        snprintf(cell[RANGE], CELL, "%.4g..%.4g", wall[0], wall[n_wall - 1]);
-    }
-    if (n_device) {
+    double *rates = NULL;
+    uint32_t n = rates_of(row, &rates);
+    double wall_ns = json_number(row, "wall_ns"), n_token = json_number(row, "n_token");
+    if (n) {
         const cJSON *cost = cJSON_GetObjectItem(row, "cost");
         double bytes = json_number(cost, "weight_bytes") + json_number(cost, "kv_bytes");
-        snprintf(cell[DEVICE_RATE], CELL, "%.4g", median(device, n_device));
-        snprintf(cell[BANDWIDTH], CELL, "%.3g",
-                 bytes * median(device, n_device) / json_number(row, "n_token") * 1e-9);
+        snprintf(cell[RATE], CELL, "%.4g", median(rates, n));
+        snprintf(cell[RANGE], CELL, "%.4g..%.4g", rates[0], rates[n - 1]);
+        snprintf(cell[BANDWIDTH], CELL, "%.3g", bytes * median(rates, n) / n_token * 1e-9);
     }
-    free(wall);
-    free(device);
+    if (wall_ns > 0)
+        snprintf(cell[WALL_RATE], CELL, "%.4g",
+                 n_token * cJSON_GetArraySize(cJSON_GetObjectItem(row, "device_ns")) * 1e9 / wall_ns);
+    free(rates);
 }
 
 static void fill_check(const cJSON *row, char text[CELL]) {
@@ -179,7 +185,7 @@ static void add_row(void *user, const cJSON *row) {
 }
 
 typedef struct verdict {
-    uint32_t n_done, n_self, n_wrong, n_unchecked, n_memory, n_broken;
+    uint32_t n_done, n_self, n_wrong, n_unchecked, n_memory, n_unsupported, n_broken;
 } verdict;
 
 static void judge(void *user, const cJSON *row) {
@@ -195,6 +201,8 @@ static void judge(void *user, const cJSON *row) {
             v->n_wrong += !json_true(stamp, "ok");
     } else if (!strcmp(status, "out_of_memory") || !strcmp(status, "skipped")) {
         v->n_memory++;
+    } else if (!strcmp(status, "unsupported")) {
+        v->n_unsupported++;
     } else {
         v->n_broken++;
     }
@@ -204,6 +212,8 @@ static int conclude(const verdict *v, FILE *file) {
     fprintf(file, "\n%u cells measured", v->n_done);
     if (v->n_memory)
         fprintf(file, ", %u beyond memory or skipped", v->n_memory);
+    if (v->n_unsupported)
+        fprintf(file, ", %u not offered by the plugin", v->n_unsupported);
     if (v->n_broken)
         fprintf(file, ", %u failed", v->n_broken);
     if (v->n_wrong)
@@ -226,10 +236,10 @@ int sweep_print_table(const sweep_run *run, FILE *file) {
     flush_table(&t);
     free(t.cell);
     each_row(run, judge, &v);
-    fprintf(file, "\ntokens/s by the wall clock: median of the samples, least and greatest; device t/s: "
-                  "device time alone;\n"
-                  "GB/s: weight and cache bytes over device time. decode runs the head for every token, "
-                  "prefill does not.\n");
+    fprintf(file, "\ntokens/s: by the device's clock, median of the samples, least and greatest; wall t/s: "
+                  "mean by the host's\n"
+                  "clock; GB/s: weight and cache bytes over device time. decode runs the head for every "
+                  "token, prefill never.\n");
     if (!strcmp(run->options->fill, "synthetic"))
         fprintf(file, "* cache filled with synthetic values.\n");
     return conclude(&v, file);

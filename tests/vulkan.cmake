@@ -15,7 +15,9 @@ if(TARGET tandem_vulkan)
         LABELS quick)
     tandem_run(vulkan_validated 600 COMMAND vulkan_test ${validated})
     tandem_run(vulkan_run_validated 600 COMMAND vulkan_run_test ${validated} --option vulkan.staged=1)
+    # Every pipeline once with instrumented shaders, which notice addresses out of bounds.
     tandem_run(vulkan_gpu_assisted 900 COMMAND vulkan_run_test ${validated} --option vulkan.gpu_assisted=1)
+    tandem_run(ops_vulkan_gpu_assisted 900 COMMAND op_test vulkan --smoke ${validated} --option vulkan.gpu_assisted=1)
 
     # ---- op cases ----
     add_dependencies(op_test tandem_vulkan tandem_reference)

@@ -234,6 +234,10 @@ static void moved_weights_give_the_same_bits(void **state) {
     tandem_memory_info memory = {.struct_size = sizeof memory}, later = {.struct_size = sizeof later};
     pair p;
     (void)state;
+    /* The layer lists the valid addresses when a command buffer is recorded, and takes moved records for
+     * stray ones. */
+    if (fx.inside->is_gpu_assisted())
+        skip();
     open_pair(&p, &fx, &model_small, TANDEM_PRECISION_EXACT);
     generate(&p.m, p.prefill, p.decode, 20, 24, 12, 1, home);
     reset(&p);
@@ -469,6 +473,15 @@ static void no_validation_message_came(void **state) {
     assert_int_equal(fx.n_log_error, 0);
 }
 
+static void validation_would_have_spoken(void **state) {
+    (void)state;
+    if (!fx.inside->validates())
+        skip();
+    fx.inside->provoke(fx.context);
+    assert_int_equal(fx.inside->n_messages(), 1);
+    assert_int_equal(fx.n_log_error, 1);
+}
+
 int main(int argc, char **argv) {
     fixture_open(&fx, "vulkan", argc, argv);
     fixture_open(&reference, "reference", 0, NULL);
@@ -488,6 +501,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(an_image_restores_a_slot),
         cmocka_unit_test(a_ring_goes_back_by_a_chunk_and_no_further),
         cmocka_unit_test(no_validation_message_came),
+        cmocka_unit_test(validation_would_have_spoken),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     fixture_close(&reference);

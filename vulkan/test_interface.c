@@ -10,6 +10,22 @@ static uint32_t n_messages(void) {
     return atomic_load(&vk_the_plugin.n_messages);
 }
 
+static void provoke(const tandem_context *context) {
+    const VkBufferCreateInfo empty = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+                                      .usage = VK_BUFFER_USAGE_TRANSFER_SRC_BIT};
+    VkBuffer buffer = VK_NULL_HANDLE;
+    if (context->vk.CreateBuffer(context->handle, &empty, NULL, &buffer) == VK_SUCCESS)
+        context->vk.DestroyBuffer(context->handle, buffer, NULL);
+}
+
+static int validates(void) {
+    return vk_the_plugin.validation;
+}
+
+static int is_gpu_assisted(void) {
+    return vk_the_plugin.gpu_assisted;
+}
+
 static void inject(uint64_t n, int32_t result) {
     vk_fault *fault = &vk_the_plugin.fault;
     atomic_store(&fault->countdown, 0);
@@ -93,6 +109,9 @@ const vk_test_interface vk_the_test_interface = {
     .struct_size = sizeof(vk_test_interface),
     .n_pending = VK_N_PENDING,
     .n_messages = n_messages,
+    .provoke = provoke,
+    .validates = validates,
+    .is_gpu_assisted = is_gpu_assisted,
     .inject = inject,
     .n_calls = n_calls,
     .dispatch_count = dispatch_count,

@@ -31,8 +31,12 @@ typedef struct vk_test_interface {
     uint32_t struct_size;
     uint32_t n_pending; /* runs that a context takes */
 
-    /* Validation messages since load. */
+    /* Validation messages since load; and one call that breaks a rule on purpose, to see whether somebody
+     * listens. */
     uint32_t (*n_messages)(void);
+    void (*provoke)(const tandem_context *context);
+    int (*validates)(void);       /* option vulkan.validation is on */
+    int (*is_gpu_assisted)(void); /* option vulkan.gpu_assisted is on */
 
     /* The n-th fallible Vulkan call from now on (1: the next) answers `result` and does not reach the driver;
      * 0: none. n_calls counts such calls since. */

@@ -137,6 +137,14 @@ void multiply_words(uint u, uint word, uint part, uint sums, const uvec4 first[N
     }
 }
 
+#ifdef HALF_SCALES
+void multiply_part(uint u, uint part, const uvec4 first[N_COL], const uvec4 second[N_COL]) {
+    for (uint o = 0; o < 4; o += UNROLL)
+        [[unroll]] for (uint e = 0; e < min(UNROLL, 4u); e++)
+            multiply_words(u, word_index(o, e), part, part * N_W * N_COL, first, second);
+}
+#endif
+
 void multiply_block(uint u, uint j, uint k, bool live) {
     uvec4 first[N_COL], second[N_COL];
     uvec2 meta[N_COL];
@@ -148,9 +156,8 @@ void multiply_block(uint u, uint j, uint k, bool live) {
     [[unroll]] for (uint s = 0; s < N_PART * N_W * N_COL; s++)
         total[s] = 0;
 #ifdef HALF_SCALES
-    [[unroll]] for (uint part = 0; part < 2; part++)
-        [[unroll]] for (uint e = 0; e < 4; e++)
-            multiply_words(u, e, part, part * N_W * N_COL, first, second);
+    multiply_part(u, 0u, first, second);
+    multiply_part(u, 1u, first, second);
 #else
     for (uint o = 0; o < 8; o += UNROLL)
         [[unroll]] for (uint e = 0; e < UNROLL; e++)

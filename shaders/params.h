@@ -36,7 +36,7 @@
 
 /* matmul.comp: y[i][r] = f(sum over c of W[r][c] * x[row(i)][c]) for i < *n_tok, r < n_row.
  * f(v) = softcap * tanh(v / softcap) if softcap > 0, else v; with GLU = 1, y = gelu_tanh(gate row) * up row.
- * Grid: (plan.grid_x, ceil(*n_tok / plan.cols_per_group), 1), the plan from vk_matmul_plan_make (vulkan/pack.h).
+ * Grid: (plan.grid_x, ceil(*n_tok / plan.cols_per_group), 1); the plan: vk_matmul_plan_make of vulkan/pack.h.
  * x is loaded 16 bytes at a time: buffers end on a multiple of 16. */
 TANDEM_STRUCT_BEGIN(matmul_push)
     TANDEM_ADDRESS table;    /* -> addresses of the segments of the matrix (of gate with GLU) */

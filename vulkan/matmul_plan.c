@@ -49,21 +49,18 @@ static uint32_t idle_permille(const vk_pack *pack, uint32_t lanes) {
 }
 
 /* A CPU runs a subgroup as one vector and loads lane by lane, so each load must serve as many products as
- * possible: a row a lane and many rows a lane; and its code must stay in the instruction cache. Measured by
- * bench/matvec_bench. */
+ * possible: a row a lane and many rows a lane. Its code must stay in the instruction cache, so large tiles
+ * are rolled. Measured with bench/matvec_bench; the second choice of rows keeps both a few threads and small
+ * matrices in work, since a workgroup has rows_per_lane * subgroup_size rows. */
 static tile software_tile(const vk_matmul_request *request, const vk_pack *pack) {
     tile t = {.local = request->subgroup_size, .lanes_per_row = 1, .col_subgroups = 1, .blocks_in_flight = 1};
     bool q8 = request->precision == TANDEM_PRECISION_Q8;
-    if (request->kind == VK_MATMUL_VEC) {
-        /* 8 rows a lane are a fifth faster in f32, and take 8 * subgroup size rows a workgroup: for large
-         * matrices */
-        bool many = !q8 && !is_float(pack->type) && request->n_tok <= 4 && request->n_row >= 8192;
-        t.n_col = floor_pow2(min_u32(request->n_tok, 8));
-        t.rows_per_lane = many ? 8 : 4;
+    t.n_col = request->kind == VK_MATMUL_MAT ? 8 : floor_pow2(min_u32(request->n_tok, 8));
+    if (t.n_col == 1) {
+        t.rows_per_lane = !q8 && !is_float(pack->type) && request->n_row >= 8192 ? 8 : 4;
         t.unroll = q8 ? 4 : 2;
     } else {
-        t.n_col = 8;
-        t.rows_per_lane = 16;
+        t.rows_per_lane = request->kind == VK_MATMUL_MAT || request->n_row >= 1024 ? 16 : 8;
         t.unroll = 1;
     }
     t.rows_per_lane = request->glu ? t.rows_per_lane / 2 : t.rows_per_lane;

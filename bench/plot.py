@@ -92,7 +92,10 @@ def draw(cells, out):
     depths = sorted({r["depth"] for r in cells})
     ticks, tick_names = depth_ticks(depths)
     left = min(ticks) / 4 if ticks else 1
-    figure, panels = plt.subplots(1, len(phases), figsize=(6.2 * len(phases), 4.6), squeeze=False)
+    legend_rows = (len(labels) + 1) // 2
+    below = 0.5 + 0.19 * legend_rows  # inches: legend and device line
+    height = 4.2 + below
+    figure, panels = plt.subplots(1, len(phases), figsize=(6.2 * len(phases), height), squeeze=False)
     for axes, phase in zip(panels[0], phases):
         draw_phase(axes, cells, phase, left, labels)
         axes.set_xscale("log", base=2)
@@ -103,10 +106,9 @@ def draw(cells, out):
     figure.suptitle(models[0] if len(models) == 1 else f"{len(models)} models", fontsize=11)
     devices = sorted({f"{r['device']['name']} ({r['plugin']['name']}, {r['device']['driver']})" for r in cells})
     figure.legend(handles, names, loc="lower center", ncol=min(len(labels), 2), fontsize=8, frameon=False,
-                  bbox_to_anchor=(0.5, 0.035))
-    figure.text(0.5, 0.012, "; ".join(devices), ha="center", fontsize=7, color="0.35")
-    rows = (len(labels) + 1) // 2
-    figure.tight_layout(rect=(0, 0.06 + 0.045 * rows, 1, 1))
+                  bbox_to_anchor=(0.5, 0.25 / height))
+    figure.text(0.5, 0.08 / height, "; ".join(devices), ha="center", fontsize=7, color="0.35")
+    figure.tight_layout(rect=(0, below / height, 1, 1))
     for suffix in ("png", "svg"):
         figure.savefig(f"{out}.{suffix}", dpi=150)
 

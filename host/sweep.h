@@ -94,8 +94,12 @@ uint32_t sweep_token(const sweep_walk *w, uint32_t position);
 /* Runs the prefix on an empty cache and leaves it empty. Returns "top" (likeliest ids), "columns", "logits"
  * (of those columns) and "variance" of each row. The columns are those of `reference`; NULL: chosen here. */
 int sweep_prefix(sweep_walk *w, const cJSON *reference, cJSON **prefix, tandem_message *message);
-/* The stamp of a column: {"method", "ok", "n", "top1_equal", "worst_error", "budget"}. */
-cJSON *sweep_stamp(const cJSON *prefix, const cJSON *reference, uint32_t kv_type, uint32_t precision);
+/* Worst row error of a prefix against another of the same columns; *n_equal: rows with the same likeliest
+ * id. */
+double sweep_prefix_error(const cJSON *prefix, const cJSON *reference, uint32_t *n_equal);
+/* The stamp of a column. reference: a prefix with "rounding", its own distance from the unrounded
+ * reference. */
+cJSON *sweep_stamp(const cJSON *prefix, const cJSON *reference);
 
 /* sweep_parent.c: runs the missing cells of a column; TANDEM_EXIT_*, or OPTIONS_GO_ON where all went well. */
 typedef struct sweep_run {

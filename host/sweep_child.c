@@ -194,13 +194,14 @@ static int read_orders(child *c) {
 
 /* ---- session ---- */
 
-static int open_session(child *c, uint32_t n_ctx, tandem_message *message) {
+static int open_session(child *c, uint32_t n_ctx, const char *kv, const char *precision,
+                        tandem_message *message) {
     const sweep_options *o = c->options;
     session_request request = {.command = sweep_command, .n_ctx = n_ctx, .n_score = STAMP_TOKENS};
     common_options common = o->common;
     common.n_ctx = 0;
-    common.kv = o->kvs.text[0];
-    common.precision = o->precisions.text[0];
+    common.kv = kv;
+    common.precision = precision;
     session_desc desc;
     cli_describe_session(&common, &request, &desc);
     desc.backend = c->device.backend;
@@ -222,10 +223,11 @@ static uint32_t room_for(const sweep_options *o, uint32_t depth) {
 
 /* One cache for the largest depth that fits; depths that do not are answered and dropped. */
 static int open_largest(child *c) {
+    const sweep_options *o = c->options;
     tandem_message message;
     while (c->n_cell) {
         uint32_t depth = c->cells[c->n_cell - 1].depth;
-        int status = open_session(c, room_for(c->options, depth), &message);
+        int status = open_session(c, room_for(o, depth), o->kvs.text[0], o->precisions.text[0], &message);
         if (!status)
             return OPTIONS_GO_ON;
         /* What is refused for another reason than memory is refused at every depth. */
@@ -336,12 +338,11 @@ static int make_stamp(child *c, tandem_message *message) {
         c->stamp = unchecked_stamp("none");
         return TANDEM_OK;
     }
-    const session_desc *desc = session_description(c->walk.s);
     cJSON *prefix;
     int status = sweep_prefix(&c->walk, c->reference, &prefix, message);
     if (status)
         return status;
-    c->stamp = sweep_stamp(prefix, c->reference, desc->kv_type, desc->precision);
+    c->stamp = sweep_stamp(prefix, c->reference);
     cJSON_Delete(prefix);
     return TANDEM_OK;
 }
@@ -361,14 +362,35 @@ static int run_cells(child *c) {
     return OPTIONS_GO_ON;
 }
 
-static int run_reference(child *c) {
-    tandem_message message;
-    int status = open_session(c, STAMP_TOKENS, &message);
-    cJSON *prefix = NULL;
+static int reference_prefix(child *c, const char *kv, const char *precision, const cJSON *columns,
+                            cJSON **prefix, tandem_message *message) {
+    int status = open_session(c, STAMP_TOKENS, kv, precision, message);
     if (!status)
-        status = sweep_prefix(&c->walk, NULL, &prefix, &message);
+        status = sweep_prefix(&c->walk, columns, prefix, message);
+    session_destroy(c->walk.s);
+    c->walk.s = NULL;
+    return status;
+}
+
+/* The prefix with the column's roundings, and how far they take it from the prefix without any. */
+static int run_reference(child *c) {
+    const char *kv = c->options->kvs.text[0], *precision = c->options->precisions.text[0];
+    cJSON *unrounded = NULL, *prefix = NULL;
+    tandem_message message;
+    double rounding = 0;
+    uint32_t n_equal;
+    int status = reference_prefix(c, "f32", "exact", NULL, &unrounded, &message);
+    if (!status && (strcmp(kv, "f32") || strcmp(precision, "exact"))) {
+        status = reference_prefix(c, kv, precision, unrounded, &prefix, &message);
+        if (!status)
+            rounding = sweep_prefix_error(prefix, unrounded, &n_equal);
+        cJSON_Delete(unrounded);
+    } else {
+        prefix = unrounded;
+    }
     if (status)
         return cli_refuse(status, sweep_command, &message);
+    cJSON_AddNumberToObject(prefix, "rounding", rounding);
     cJSON_AddStringToObject(prefix, "msg", "reference");
     send_message(prefix);
     return OPTIONS_GO_ON;

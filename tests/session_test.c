@@ -229,15 +229,16 @@ static void gemma_4_agrees_with_the_reference(void **state) {
     free(theirs);
 }
 
-/* A plugin against the reference with the same rounding of storage and activations. */
+/* A plugin against the reference with the same rounding of storage and activations. Rounded values flip at
+ * ties, and a flip makes others flip: two right programs are about as far apart as each is from the unrounded
+ * truth. */
 static void roundings_agree_with_the_reference(void **state) {
     const world *w = *state;
     static const struct {
         uint32_t kv, precision;
-        double budget;
-    } cases[] = {{TANDEM_TYPE_F16, TANDEM_PRECISION_EXACT, 1e-5},
-                 {TANDEM_TYPE_Q8_0, TANDEM_PRECISION_EXACT, 1e-3},
-                 {TANDEM_TYPE_F32, TANDEM_PRECISION_Q8, 1e-3}};
+    } cases[] = {{TANDEM_TYPE_F16, TANDEM_PRECISION_EXACT},
+                 {TANDEM_TYPE_Q8_0, TANDEM_PRECISION_EXACT},
+                 {TANDEM_TYPE_F32, TANDEM_PRECISION_Q8}};
     float *ours = malloc((size_t)N_TOKEN * w->n_vocab * sizeof(float));
     float *theirs = malloc((size_t)N_TOKEN * w->n_vocab * sizeof(float));
     for (uint32_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -253,10 +254,12 @@ static void roundings_agree_with_the_reference(void **state) {
         session_destroy(s);
         double worst = worst_error(ours, theirs, N_TOKEN, w->n_vocab);
         double rounding = worst_error(theirs, w->expected, N_TOKEN, w->n_vocab);
+        double budget = cases[i].kv == TANDEM_TYPE_F16 ? 1e-5 : 3 * rounding;
         print_message("cache type %u, precision %u: worst row %.2e of %.0e (the rounding itself: %.2e)\n",
-                      cases[i].kv, cases[i].precision, worst, cases[i].budget, rounding);
-        assert_true(worst <= cases[i].budget);
-        assert_true(rounding > 0); /* the option did something */
+                      cases[i].kv, cases[i].precision, worst, budget, rounding);
+        assert_true(worst <= budget);
+        assert_true(rounding > 1e-7 &&
+                    rounding < 0.05); /* the option did something, and no more than it should */
     }
     free(ours);
     free(theirs);

@@ -7,6 +7,7 @@
 
 #include "hash.h"
 
+#define TOOL_RESPONSE "<|tool_response>"
 #define MAX_TEXT_BYTES (1u << 30) /* of one call; three times as much must fit 32 bits */
 
 int token_list_push(token_list *list, uint32_t id, tandem_message *message) {
@@ -230,11 +231,16 @@ static void add_end(tokenizer *t, uint32_t id) {
         t->ends[t->n_end++] = id;
 }
 
-/* Files disagree about eos_token_id (1 or 106), so ends go by text; the file's own eos counts as well. */
+/* Files disagree about eos_token_id (1 or 106), so ends go by text; the file's own eos counts as well. Some
+ * files call an end normal or user-defined: to llama.cpp, and so here, it is a control token. */
 static void find_ends(tokenizer *t) {
-    static const char *const TEXTS[] = {"<eos>", "<end_of_turn>", "<turn|>", "<|tool_response>"};
-    for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
-        add_end(t, tokenizer_lookup(t, TEXTS[i], strlen(TEXTS[i])));
+    static const char *const TEXTS[] = {"<eos>", "<end_of_turn>", "<turn|>", TOOL_RESPONSE};
+    for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
+        uint32_t id = tokenizer_lookup(t, TEXTS[i], strlen(TEXTS[i]));
+        add_end(t, id);
+        if (id != TANDEM_NONE)
+            t->types[id] = TOKEN_CONTROL;
+    }
     add_end(t, t->eos);
 }
 
@@ -302,7 +308,8 @@ static int read_options(tokenizer *t, const gguf_file *file, tandem_message *mes
     /* E2B (35 layers) and E4B (42) leak reasoning when their turn begins with an empty thought; the others
      * need it. */
     t->empty_thought = t->turn_marks_gemma4 && n_layer != 35 && n_layer != 42;
-    t->strike_end = t->turn_marks_gemma4 ? TANDEM_NONE : tokenizer_lookup(t, "</s>", 4);
+    bool gemma4_ends = tokenizer_lookup(t, TOOL_RESPONSE, strlen(TOOL_RESPONSE)) != TANDEM_NONE;
+    t->strike_end = gemma4_ends ? TANDEM_NONE : tokenizer_lookup(t, "</s>", 4);
     find_ends(t);
     return TANDEM_OK;
 }

@@ -44,7 +44,7 @@ void main() {
 #ifdef IS_FLOAT
         vec4 v = load_values(w, at, k, q);
 #else
-        vec2 s = block_scale(h, j, q / 4u);
+        vec2 s = block_scale(h, b, j, q / 4u);
         vec4 v = fma(block_floats(b, q % 4u, q / 4u) - FLOAT_ZERO, vec4(s.x), vec4(s.y));
 #endif
         v *= scale;

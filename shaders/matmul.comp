@@ -113,8 +113,8 @@ Header header[N_W];
 Block block[N_W * BLOCKS_IN_FLIGHT];
 
 // (d, m) of a block; nothing for a block beyond the end of the row.
-vec2 scale_of(uint m, uint j, uint part, bool live) {
-    return live ? block_scale(header[m], j, part) : vec2(0.0);
+vec2 scale_of(uint m, uint u, uint j, uint part, bool live) {
+    return live ? block_scale(header[m], block[m * BLOCKS_IN_FLIGHT + u], j, part) : vec2(0.0);
 }
 
 #ifdef Q8
@@ -164,9 +164,9 @@ void multiply_block(uint u, uint j, uint k, bool live) {
             multiply_words(u, word_index(o, e), part_index(o, e), 0u, first, second);
 #endif
     [[unroll]] for (uint m = 0; m < N_W; m++) {
-        vec2 s = scale_of(m, j, 0u, live);
+        vec2 s = scale_of(m, u, j, 0u, live);
 #ifdef HALF_SCALES
-        float d_second = scale_of(m, j, 1u, live).x;
+        float d_second = scale_of(m, u, j, 1u, live).x;
 #endif
         [[unroll]] for (uint n = 0; n < N_COL; n++) {
             int first_sum = int(meta[n].y << 16) >> 16;
@@ -198,7 +198,7 @@ float bias_of(vec2 s) {
 void multiply_words(uint u, uint j, uint k, uint word, uint part, bool live) {
     vec4 v[N_W];
     [[unroll]] for (uint m = 0; m < N_W; m++) {
-        vec2 s = scale_of(m, j, part, live);
+        vec2 s = scale_of(m, u, j, part, live);
         v[m] = fma(block_floats(block[m * BLOCKS_IN_FLIGHT + u], word, part), vec4(s.x), vec4(bias_of(s)));
     }
     [[unroll]] for (uint n = 0; n < N_COL; n++) {

@@ -7,7 +7,7 @@
 //   group_units()                       units of a group (8 rows)
 //   Header, load_header(w, at, row, c)  the scales of chunk c; row: of the group, 0..7
 //   Block, load_block(w, at, c, j)      the bits of block j of chunk c
-//   block_scale(h, j, part)             (d, m) of columns 16 part .. + 15; parts differ with HALF_SCALES only
+//   block_scale(h, b, j, part)          (d, m) of columns 16 part .. + 15; parts differ with HALF_SCALES only
 //   block_codes(b, word, part)          int8 codes of columns 16 part + 4 word .. + 3, packed
 //   block_floats(b, word, part)         the same as floats, plus 2^CODE_BITS (Q8_0: plus 2^8 + 2^7)
 //

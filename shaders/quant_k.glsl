@@ -43,7 +43,7 @@ Block load_block(Units w, uint at, uint c, uint j) {
 #endif
 }
 
-vec2 block_scale(Header h, uint j, uint part) {
+vec2 block_scale(Header h, Block b, uint j, uint part) {
     vec2 d = unpackHalf2x16(h.scales.x);
     uint scale = ((h.scales.y >> (4u * j)) & 15u) | (((h.scales.w >> (2u * j)) & 3u) << 4);
     uint low = ((h.scales.z >> (4u * j)) & 15u) | (((h.scales.w >> (2u * j + 16u)) & 3u) << 4);

@@ -34,7 +34,7 @@ Block load_block(Units w, uint at, uint c, uint j) {
     return Block(load_unit(w, at + c * CHUNK_UNITS + 8u + j * 8u));
 }
 
-vec2 block_scale(Header h, uint j, uint part) {
+vec2 block_scale(Header h, Block b, uint j, uint part) {
 #ifdef FORMAT_Q4_0
     return vec2(half_of(h.scales, j), 0.0);
 #else

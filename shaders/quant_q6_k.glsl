@@ -34,7 +34,7 @@ Block load_block(Units w, uint at, uint c, uint j) {
     return Block(load_unit(w, two + 8u + (j % 2u) * 8u), load_pair(Pairs(uvec2(w)), two * 2u + j % 2u));
 }
 
-vec2 block_scale(Header h, uint j, uint part) {
+vec2 block_scale(Header h, Block b, uint j, uint part) {
     int scale = int(word_of(h.scales, j / 2u) << (24u - 16u * (j % 2u) - 8u * part)) >> 24;
     return vec2(h.d * float(scale), 0.0);
 }

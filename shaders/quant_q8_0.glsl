@@ -27,7 +27,7 @@ Block load_block(Units w, uint at, uint c, uint j) {
     return Block(load_unit(w, quants), load_unit(w, quants + 8u));
 }
 
-vec2 block_scale(Header h, uint j, uint part) {
+vec2 block_scale(Header h, Block b, uint j, uint part) {
     return vec2(half_of(h.scales, j), 0.0);
 }
 

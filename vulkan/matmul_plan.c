@@ -37,7 +37,7 @@ static bool is_float(uint32_t type) {
 }
 
 static uint32_t chunk_blocks(uint32_t type) {
-    return type == TANDEM_TYPE_Q4_1 || type == TANDEM_TYPE_Q5_1 ? 4 : 8;
+    return type == TANDEM_TYPE_Q4_1 ? 4 : 8;
 }
 
 /* Idle share of the lanes, in thousandths, when `lanes` of them take the blocks of a chunk in turn. */

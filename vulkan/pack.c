@@ -116,16 +116,13 @@ static void pack_q5_0(const vk_pack *pack, const uint8_t *src, uint8_t *group, u
 static void pack_q5_1(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     uint64_t n_block = pack->n_col / 32;
     for (uint64_t k = 0; k < n_block; k++, src += 24) {
-        uint64_t place = k / 4 * 6;
-        uint8_t *scales = unit_at(group, row, place);
-        uint8_t *high = unit_at(group, row, place + 1);
-        if (k % 4 == 0) {
-            memset(scales, 0, UNIT_BYTES);
-            memset(high, 0, UNIT_BYTES);
-        }
-        memcpy(scales + 4 * (k % 4), src, 4);
-        write_word(high + 4 * (k % 4), transpose_fifth_bits(src + 4));
-        memcpy(unit_at(group, row, place + 2 + k % 4), src + 8, 16);
+        uint64_t place = k / 2 * 3;
+        uint8_t *pair = unit_at(group, row, place);
+        if (k % 2 == 0)
+            memset(pair, 0, UNIT_BYTES);
+        memcpy(pair + 8 * (k % 2), src, 4);
+        write_word(pair + 8 * (k % 2) + 4, transpose_fifth_bits(src + 4));
+        memcpy(unit_at(group, row, place + 1 + k % 2), src + 8, 16);
     }
 }
 
@@ -251,7 +248,7 @@ static uint64_t group_bytes_of(uint32_t type, uint64_t n_col) {
     case TANDEM_TYPE_Q5_K:
         return (n + four + eight) * PLACE_BYTES;
     case TANDEM_TYPE_Q5_1:
-        return (n + 2 * four) * PLACE_BYTES;
+        return (n + ceil_div(n, 2)) * PLACE_BYTES;
     case TANDEM_TYPE_Q8_0:
         return (2 * n + eight) * PLACE_BYTES;
     case TANDEM_TYPE_Q6_K:

@@ -15,7 +15,13 @@ tandem_run(synth 120 COMMAND synth_test LABELS quick sanitize)
 tandem_test(tokenizer_rules_test SOURCES tokenizer_rules_test.c LIBRARIES tandem_host)
 tandem_run(tokenizer_rules 120 COMMAND tokenizer_rules_test LABELS quick sanitize)
 tandem_test(tokenizer_test SOURCES tokenizer_test.c gemma4_vocabulary.c LIBRARIES tandem_host PkgConfig::CJSON)
-tandem_run(tokenizer 300 COMMAND tokenizer_test ${TANDEM_TEST_MODEL} LABELS quick sanitize)
+set(small_gemma4 ${PROJECT_BINARY_DIR}/tests/gemma4-small.gguf)
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+add_custom_command(OUTPUT ${small_gemma4}
+    COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/golden/gemma4/vocab.py ${small_gemma4}
+    DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/golden/gemma4/vocab.py)
+target_sources(tokenizer_test PRIVATE ${small_gemma4})
+tandem_run(tokenizer 300 COMMAND tokenizer_test ${TANDEM_TEST_MODEL} ${small_gemma4} LABELS quick sanitize)
 
 tandem_test(gguf_fuzz SOURCES fuzz/gguf_fuzz.c LIBRARIES tandem_host)
 tandem_run(gguf_fuzz 300 COMMAND gguf_fuzz 100000 LABELS quick sanitize)

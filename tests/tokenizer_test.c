@@ -22,6 +22,7 @@
 #endif
 
 static const char *model_path = "models/gemma3-270m-q4_k_m.gguf";
+static const char *small_path = "tests/gemma4-small.gguf";
 
 /* ---- the real vocabulary ---- */
 
@@ -407,6 +408,21 @@ static void gemma4_ids_equal_llama_cpp(void **state) {
     gemma4_free(&v);
 }
 
+/* A thousand pieces, with the faults of early files: <eos> of type normal, no add_bos_token, a pair merged
+ * twice. */
+static void small_gemma4_ids_equal_llama_cpp(void **state) {
+    (void)state;
+    gguf_file *file;
+    tokenizer *t;
+    tandem_message message;
+    if (gguf_open(&file, small_path, &message) != TANDEM_OK ||
+        tokenizer_create(&t, file, &message) != TANDEM_OK)
+        fail_msg("%s (tests/golden/gemma4/vocab.py writes the file)", message.text);
+    check_golden_ids(t, "gemma4/tokens-small.json", 50, 5);
+    tokenizer_destroy(t);
+    gguf_close(file);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_equal_llama_cpp),
@@ -418,8 +434,11 @@ int main(int argc, char **argv) {
         cmocka_unit_test(markers_in_a_message_stay_text),
         cmocka_unit_test(odd_conversations_are_refused),
         cmocka_unit_test(gemma4_ids_equal_llama_cpp),
+        cmocka_unit_test(small_gemma4_ids_equal_llama_cpp),
     };
     if (argc > 1)
         model_path = argv[1];
+    if (argc > 2)
+        small_path = argv[2];
     return cmocka_run_group_tests_name("tokenizer", tests, open_real, close_real);
 }

@@ -149,9 +149,14 @@ static int op_belongs(const tandem_context *context, const tandem_kit_op *op) {
     }
     case TANDEM_OP_TOPK:
         return views_belong(context, &op->topk.x, 1) && views_belong(context, &op->topk.out, 1);
-    default:
+    case TANDEM_OP_GLU:
+    case TANDEM_OP_ADD:
+    case TANDEM_OP_SCALE:
+    case TANDEM_OP_COPY:
         return views_belong(context, &op->elementwise.a, 1) && views_belong(context, &op->elementwise.b, 1) &&
                views_belong(context, &op->elementwise.out, 1);
+    default:
+        return 1; /* refused for its kind */
     }
 }
 
@@ -159,9 +164,6 @@ static int op_belongs(const tandem_context *context, const tandem_kit_op *op) {
 
 tandem_status vk_supports_op(tandem_context *context, const tandem_kit_op *op, uint32_t precision,
                              uint32_t op_index, tandem_error *error) {
-    if (op->head.kind > TANDEM_OP_COPY)
-        return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index, "%s: there are no kernels for it",
-                                  tandem_kit_op_name(op->head.kind));
     if (!op_belongs(context, op))
         return tandem_kit_fail_op(error, TANDEM_E_INVALID, op_index,
                                   "%s: an object belongs to another context",
@@ -177,10 +179,17 @@ tandem_status vk_supports_op(tandem_context *context, const tandem_kit_op *op, u
         return check_attention(&op->attention, op_index, error);
     case TANDEM_OP_TOPK:
         return check_topk(&op->topk, op_index, error);
-    default: {
+    case TANDEM_OP_GLU:
+    case TANDEM_OP_ADD:
+    case TANDEM_OP_SCALE:
+    case TANDEM_OP_COPY: {
         const tandem_view *views[3] = {&op->elementwise.a, &op->elementwise.b, &op->elementwise.out};
         return check_strides(views, 3, tandem_kit_op_name(op->head.kind), op_index, error);
     }
+    default:
+        return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
+                                  "%s: the Vulkan plugin has no kernels for it yet",
+                                  tandem_kit_op_name(op->head.kind));
     }
 }
 

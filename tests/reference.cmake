@@ -1,6 +1,6 @@
 # Tests of the reference plugin: its sums against plain loops, and what the ABI promises.
 
-foreach(part test cache_test attention_test ops_test moe_test)
+foreach(part test cache_test attention_test ops_test moe_test traps_test)
     tandem_test(reference_${part} SOURCES reference_${part}.c LIBRARIES tandem_kit ${CMAKE_DL_LIBS} Threads::Threads)
     add_dependencies(reference_${part} tandem_reference)
     string(REPLACE "_test" "" name reference_${part})

@@ -14,7 +14,10 @@ struct op_case {
     uint32_t n_out;
     float amplitude;
     double budget; /* worst row */
+    double typical; /* median of three rows or more, where a single row may lose more than the rest; 0: not judged */
     uint32_t smoke; /* 1: belongs to the short list (one case per kernel) */
+    uint32_t kind;  /* TANDEM_OP_* that the error is booked under; 0: that of the first op */
+    uint32_t moves; /* 1: records also move between pending runs, and the bits stay */
     union {
         struct {
             uint32_t type, n_row, n_col;
@@ -36,6 +39,12 @@ struct op_case {
         struct {
             uint32_t kind, n, in_place, out_set;
         } elementwise;
+        struct {
+            uint32_t n_expert, n_used, d, type, plant, imposed, scale, probabilities, out_set, seed;
+        } moe_route;
+        struct {
+            uint32_t n_expert, n_used, d, width, n_matrix, type[3], spread, chain, out_set;
+        } moe_ffn;
     } u;
 };
 
@@ -53,6 +62,9 @@ void matmul_cases(case_list *list);
 void attention_cases(case_list *list);
 void topk_cases(case_list *list);
 void elementwise_cases(case_list *list);
+void moe_route_cases(case_list *list);
+void moe_ffn_cases(case_list *list);
+void moe_block_cases(case_list *list);
 
 static const uint32_t case_formats[] = {TANDEM_TYPE_F32,  TANDEM_TYPE_F16,  TANDEM_TYPE_BF16, TANDEM_TYPE_Q4_0,
                                         TANDEM_TYPE_Q4_1, TANDEM_TYPE_Q5_0, TANDEM_TYPE_Q5_1, TANDEM_TYPE_Q8_0,

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MIN_MARGIN 1e-5 /* of probabilities that an f32 router must tell apart (OPS.md, MOE_ROUTE) */
+
 static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -50,10 +52,61 @@ static double topk_row(const uint32_t *expected, const uint32_t *actual, uint32_
     return finite ? worst : INFINITY;
 }
 
+/* Whether choice j may be `id`: the one before or behind it, or one not chosen, if that is too close to tell. */
+static int in_doubt(const double *margin, const uint32_t *expected, uint32_t n, uint32_t j, uint32_t id) {
+    if (j > 0 && margin[j - 1] <= MIN_MARGIN && id == expected[j - 1])
+        return 1;
+    if (margin[j] > MIN_MARGIN)
+        return 0;
+    if (j + 1 < n)
+        return id == expected[j + 1];
+    for (uint32_t i = 0; i < n; i++)
+        if (id == expected[i])
+            return 0;
+    return 1;
+}
+
+/* Ids as far as the margin tells them apart, and the weights of equal ids. */
+static double route_row(const side_output *o, const uint32_t *expected, const uint32_t *actual, uint32_t row,
+                        comparison *result) {
+    const float *e = (const float *)(expected + o->n), *a = (const float *)(actual + o->n);
+    const double *margin = o->margin + (uint64_t)row * o->n;
+    double off = 0, size = 0;
+    int swapped = 0, finite = 1;
+    for (uint32_t j = 0; j < o->n; j++) {
+        size += (double)e[j] * (double)e[j];
+        if (!isfinite(a[j]))
+            finite = 0;
+        if (expected[j] == actual[j]) {
+            off += ((double)a[j] - (double)e[j]) * ((double)a[j] - (double)e[j]);
+            continue;
+        }
+        swapped = 1;
+        if (!in_doubt(margin, expected, o->n, j, actual[j]) && !*result->trouble)
+            snprintf(result->trouble, sizeof result->trouble, "row %u: expert %u is %u, expected %u, margin %.1e", row, j,
+                     actual[j], expected[j], margin[j]);
+        if (!*result->swap)
+            snprintf(result->swap, sizeof result->swap, "row %u: expert %u is %u, expected %u, margin %.1e", row, j,
+                     actual[j], expected[j], margin[j]);
+    }
+    result->n_swap += (uint32_t)swapped;
+    return !finite ? INFINITY : size > 0 ? off / size : off > 0 ? INFINITY : 0;
+}
+
+/* What a row of the output has lost; sets *finite to 0 where it should not be NaN or inf. */
+static double judge_row(const side_output *o, const void *expected, const void *actual, uint32_t row, int *finite,
+                        comparison *result) {
+    if (o->topk)
+        return topk_row(expected, actual, o->n, row, result->trouble);
+    if (o->route)
+        return route_row(o, expected, actual, row, result);
+    return row_error(expected, actual, o->n, finite);
+}
+
 void compare_output(const side_output *o, const unsigned char *expected, const unsigned char *actual,
                     comparison *result) {
     memset(result, 0, sizeof *result);
-    uint64_t row_bytes = o->topk ? 8ull * o->n + 8 : 4ull * o->n;
+    uint64_t row_bytes = o->topk ? 8ull * o->n + 8 : o->route ? 8ull * o->n : 4ull * o->n;
     if (!guards_hold(o, expected, row_bytes) || !guards_hold(o, actual, row_bytes))
         snprintf(result->trouble, sizeof result->trouble, "%s: bytes outside the live rows were written", o->name);
     double *errors = calloc(o->live, sizeof *errors);
@@ -62,7 +115,7 @@ void compare_output(const side_output *o, const unsigned char *expected, const u
     for (uint32_t r = 0; r < o->live; r++) {
         const void *e = expected + o->view.offset + r * o->view.stride, *a = actual + o->view.offset + r * o->view.stride;
         int finite = 1;
-        errors[r] = o->topk ? topk_row(e, a, o->n, r, result->trouble) : row_error(e, a, o->n, &finite);
+        errors[r] = judge_row(o, e, a, r, &finite, result);
         if ((!finite || isnan(errors[r])) && !*result->trouble)
             snprintf(result->trouble, sizeof result->trouble, "%s: row %u is not finite", o->name, r);
         if (isnan(errors[r]))

@@ -48,8 +48,7 @@ static tandem_status out_of_memory(side *s) {
     return TANDEM_E_OUT_OF_MEMORY;
 }
 
-/* Creates a buffer from `bytes` of content. */
-static tandem_status filled_buffer(side *s, const void *content, uint64_t bytes, tandem_buffer **buffer) {
+tandem_status side_buffer(side *s, const void *content, uint64_t bytes, tandem_buffer **buffer) {
     tandem_buffer_desc desc = {.struct_size = sizeof desc, .placement = TANDEM_PLACE_DEVICE, .bytes = bytes};
     if (s->n_buffer == SIDE_MAX_OBJECTS)
         return out_of_memory(s);
@@ -62,7 +61,7 @@ static uint64_t padded_stride(uint64_t n) {
     return (4 * n + 15) / 16 * 16 + 16;
 }
 
-tandem_status side_input(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n, float amplitude,
+tandem_status side_given(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n, const float *values,
                          tandem_view *view) {
     uint64_t stride = padded_stride(n), bytes = 2 * SIDE_GUARD + rows * stride;
     unsigned char *content = malloc(bytes);
@@ -70,15 +69,24 @@ tandem_status side_input(side *s, uint32_t kind, uint32_t rows, uint32_t live, u
         return out_of_memory(s);
     for (uint64_t i = 0; i < bytes / 4; i++)
         ((float *)(void *)content)[i] = NAN;
-    uint64_t seed = s->seed++;
-    for (uint32_t r = 0; r < live; r++) {
-        float *row = (float *)(void *)(content + SIDE_GUARD + r * stride);
-        for (uint32_t i = 0; i < n; i++)
-            row[i] = amplitude * side_random(seed, (uint64_t)r * n + i);
-    }
+    for (uint32_t r = 0; r < live; r++)
+        memcpy(content + SIDE_GUARD + r * stride, values + (uint64_t)r * n, n * sizeof *values);
     *view = (tandem_view){.offset = SIDE_GUARD, .stride = stride, .rows = kind};
-    tandem_status status = filled_buffer(s, content, bytes, &view->buffer);
+    tandem_status status = side_buffer(s, content, bytes, &view->buffer);
     free(content);
+    return status;
+}
+
+tandem_status side_input(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n, float amplitude,
+                         tandem_view *view) {
+    uint64_t count = (uint64_t)live * n, seed = s->seed++;
+    float *values = malloc(count * sizeof *values + 1);
+    if (!values)
+        return out_of_memory(s);
+    for (uint64_t i = 0; i < count; i++)
+        values[i] = amplitude * side_random(seed, i);
+    tandem_status status = side_given(s, kind, rows, live, n, values, view);
+    free(values);
     return status;
 }
 
@@ -90,7 +98,7 @@ tandem_status side_vector(side *s, uint32_t n, tandem_view *view) {
     for (uint32_t i = 0; i < n + 8; i++)
         content[i] = i < n ? 1.0f + 0.3f * side_random(seed, i) : NAN;
     *view = (tandem_view){.rows = TANDEM_ROWS_CONST};
-    tandem_status status = filled_buffer(s, content, 4 * (uint64_t)n + 32, &view->buffer);
+    tandem_status status = side_buffer(s, content, 4 * (uint64_t)n + 32, &view->buffer);
     free(content);
     return status;
 }
@@ -103,26 +111,37 @@ static tandem_status guarded(side *s, uint64_t stride, uint32_t kind, uint32_t r
         return out_of_memory(s);
     memset(content, 0xa5, *bytes);
     *view = (tandem_view){.offset = SIDE_GUARD, .stride = stride, .rows = kind};
-    tandem_status status = filled_buffer(s, content, *bytes, &view->buffer);
+    tandem_status status = side_buffer(s, content, *bytes, &view->buffer);
     free(content);
     return status;
+}
+
+static tandem_status add_output(side *s, side_output o, const tandem_view *view) {
+    if (s->n_output == SIDE_MAX_OUTPUTS)
+        return out_of_memory(s);
+    o.view = *view;
+    s->outputs[s->n_output++] = o;
+    return TANDEM_OK;
 }
 
 tandem_status side_result(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n, const char *name,
                           tandem_view *view) {
     side_output o = {.n = n, .live = live, .name = name};
     SIDE_TRY(guarded(s, padded_stride(n), kind, rows, &o.bytes, view));
-    o.view = *view;
-    s->outputs[s->n_output++] = o;
-    return TANDEM_OK;
+    return add_output(s, o, view);
 }
 
 tandem_status side_topk_result(side *s, uint32_t rows, uint32_t live, uint32_t k, tandem_view *view) {
     side_output o = {.n = k, .live = live, .topk = 1, .name = "top"};
     SIDE_TRY(guarded(s, padded_stride(2 * k + 2), TANDEM_ROWS_OUT, rows, &o.bytes, view));
-    o.view = *view;
-    s->outputs[s->n_output++] = o;
-    return TANDEM_OK;
+    return add_output(s, o, view);
+}
+
+tandem_status side_route_result(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n_used,
+                                const double *margin, tandem_view *view) {
+    side_output o = {.n = n_used, .live = live, .route = 1, .name = "route", .margin = margin};
+    SIDE_TRY(guarded(s, padded_stride(2 * n_used), kind, rows, &o.bytes, view));
+    return add_output(s, o, view);
 }
 
 tandem_status side_scratch(side *s, uint32_t kind, uint32_t rows, uint32_t n, tandem_view *view) {
@@ -130,35 +149,53 @@ tandem_status side_scratch(side *s, uint32_t kind, uint32_t rows, uint32_t n, ta
     return guarded(s, padded_stride(n), kind, rows, &bytes, view);
 }
 
-static tandem_status write_matrix(side *s, tandem_weights *w, uint32_t record, uint32_t index, const side_matrix *m) {
+/* Normal values / sqrt(n_col). */
+static tandem_status fill_matrix(side *s, const side_matrix *m, uint64_t seed, unsigned char *rows) {
     uint64_t row_bytes = tandem_kit_row_bytes(m->type, m->n_col);
     float *values = malloc(m->n_col * sizeof *values), scale = 1.0f / sqrtf((float)m->n_col);
-    unsigned char *rows = malloc(m->n_row * row_bytes);
-    tandem_status status = TANDEM_OK;
-    if (!values || !rows) {
-        status = out_of_memory(s);
-        goto done;
-    }
-    uint64_t seed = s->seed++;
+    if (!values)
+        return out_of_memory(s);
     for (uint64_t r = 0; r < m->n_row; r++) {
         for (uint64_t c = 0; c < m->n_col; c++)
             values[c] = scale * side_random(seed, r * m->n_col + c);
         tandem_kit_quantise(m->type, values, rows + r * row_bytes, m->n_col);
     }
-    /* Uneven ranges: one row, then a third, then the rest. */
-    uint64_t first[4] = {0, 1, 1 + (m->n_row - 1) / 3, m->n_row};
-    for (int i = 0; i < 3 && status == TANDEM_OK; i++)
-        if (first[i + 1] > first[i])
-            status = s->api->weights_write(w, record, index, first[i], first[i + 1] - first[i],
-                                           rows + first[i] * row_bytes, (first[i + 1] - first[i]) * row_bytes, 0,
-                                           &s->error);
-done:
     free(values);
+    return TANDEM_OK;
+}
+
+/* Uneven ranges: one row, then a third, then the rest. */
+static tandem_status write_ranges(side *s, tandem_weights *w, uint32_t record, uint32_t index, const side_matrix *m,
+                                  const unsigned char *rows) {
+    uint64_t row_bytes = tandem_kit_row_bytes(m->type, m->n_col);
+    uint64_t first[4] = {0, 1, 1 + (m->n_row - 1) / 3, m->n_row};
+    for (int i = 0; i < 3; i++)
+        if (first[i + 1] > first[i])
+            SIDE_TRY(s->api->weights_write(w, record, index, first[i], first[i + 1] - first[i],
+                                           rows + first[i] * row_bytes, (first[i + 1] - first[i]) * row_bytes, 0,
+                                           &s->error));
+    return TANDEM_OK;
+}
+
+static tandem_status write_matrix(side *s, tandem_weights *w, uint32_t record, uint32_t index, const side_matrix *m,
+                                  int poisoned) {
+    uint64_t bytes = m->n_row * tandem_kit_row_bytes(m->type, m->n_col), seed = s->seed++;
+    unsigned char *rows = malloc(bytes);
+    if (!rows)
+        return out_of_memory(s);
+    tandem_status status = TANDEM_OK;
+    if (poisoned)
+        memset(rows, 0xff, bytes);
+    else
+        status = fill_matrix(s, m, seed, rows);
+    if (status == TANDEM_OK)
+        status = write_ranges(s, w, record, index, m, rows);
     free(rows);
     return status;
 }
 
-tandem_status side_weights(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m, tandem_weights **w) {
+static tandem_status create_weights(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m,
+                                    tandem_weights **w) {
     tandem_matrix_desc descs[4];
     const tandem_matrix_desc *list[4];
     for (uint32_t i = 0; i < n_matrix; i++) {
@@ -169,10 +206,33 @@ tandem_status side_weights(side *s, uint32_t n_record, uint32_t n_matrix, const 
     tandem_weights_desc desc = {.struct_size = sizeof desc, .n_record = n_record, .n_matrix = n_matrix, .matrices = list};
     SIDE_TRY(s->api->weights_create(s->context, &desc, w, &s->error));
     s->weights[s->n_weights++] = *w;
+    return TANDEM_OK;
+}
+
+tandem_status side_experts(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m,
+                           const unsigned char *poison, tandem_weights **w) {
+    SIDE_TRY(create_weights(s, n_record, n_matrix, m, w));
     for (uint32_t r = 0; r < n_record; r++)
         for (uint32_t i = 0; i < n_matrix; i++)
-            SIDE_TRY(write_matrix(s, *w, r, i, &m[i]));
+            SIDE_TRY(write_matrix(s, *w, r, i, &m[i], poison && poison[r]));
     return TANDEM_OK;
+}
+
+tandem_status side_weights(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m, tandem_weights **w) {
+    return side_experts(s, n_record, n_matrix, m, NULL, w);
+}
+
+tandem_status side_matrix_given(side *s, const side_matrix *m, const void *rows, tandem_weights **w) {
+    SIDE_TRY(create_weights(s, 1, 1, m, w));
+    return write_ranges(s, *w, 0, 0, m, rows);
+}
+
+void *side_memory(side *s, uint64_t bytes) {
+    void *memory = calloc(1, bytes);
+    if (!memory || s->n_storage == sizeof s->op_storage / sizeof *s->op_storage)
+        abort(); /* some megabytes in a test */
+    s->op_storage[s->n_storage++] = memory;
+    return memory;
 }
 
 void *side_op(side *s, const void *op, int listed) {

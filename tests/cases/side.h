@@ -12,16 +12,20 @@
 #define SIDE_MAX_OBJECTS 32
 #define SIDE_MAX_OPS 16
 #define SIDE_MAX_ROWS 1024
+#define SIDE_MAX_OUTPUTS 12
 #define SIDE_GUARD 64u
 
 /* What a case wants compared. */
 typedef struct side_output {
     tandem_view view;
-    uint32_t n;     /* f32 per row; for TOPK k */
+    uint32_t n;     /* f32 per row; for TOPK k, for MOE_ROUTE n_used */
     uint32_t topk;  /* 1: rows are TOPK results */
+    uint32_t route; /* 1: rows are MOE_ROUTE results */
     uint32_t live;  /* rows written by the run */
     uint64_t bytes; /* of the whole buffer */
     const char *name;
+    /* route: [live][n], how far choice j is above the next one: (p_j - p_j+1) / p_j; INFINITY: there is no doubt */
+    const double *margin;
 } side_output;
 
 typedef struct side {
@@ -38,7 +42,7 @@ typedef struct side {
     const tandem_op *ops[SIDE_MAX_OPS];
     void *op_storage[2 * SIDE_MAX_OPS];
     uint32_t n_op, n_storage;
-    side_output outputs[8];
+    side_output outputs[SIDE_MAX_OUTPUTS];
     uint32_t n_output;
     tandem_row rows[SIDE_MAX_ROWS];
     tandem_out out[SIDE_MAX_ROWS];
@@ -56,12 +60,22 @@ void side_close(side *s);
 /* f32 input rows of n elements: `live` of `rows` rows hold amplitude * normal values, the rest NaN. */
 tandem_status side_input(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n, float amplitude,
                          tandem_view *view);
+/* The same with given values, [live][n]. */
+tandem_status side_given(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n, const float *values,
+                         tandem_view *view);
+/* A buffer with this content. */
+tandem_status side_buffer(side *s, const void *content, uint64_t bytes, tandem_buffer **buffer);
+/* Zeroed memory that lives as long as the side. */
+void *side_memory(side *s, uint64_t bytes);
 /* CONST vector of n values around 1. */
 tandem_status side_vector(side *s, uint32_t n, tandem_view *view);
 /* Guarded f32 output rows, compared after the run. */
 tandem_status side_result(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n, const char *name,
                           tandem_view *view);
 tandem_status side_topk_result(side *s, uint32_t rows, uint32_t live, uint32_t k, tandem_view *view);
+/* margin: as in side_output, from side_memory. */
+tandem_status side_route_result(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n_used,
+                                const double *margin, tandem_view *view);
 /* A scratch view that a later op of the case reads: like a result, but not compared. */
 tandem_status side_scratch(side *s, uint32_t kind, uint32_t rows, uint32_t n, tandem_view *view);
 
@@ -71,6 +85,11 @@ typedef struct side_matrix {
 } side_matrix;
 /* Weights with normal values / sqrt(n_col), quantised; written in several row ranges. */
 tandem_status side_weights(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m, tandem_weights **w);
+/* The same; records with poison[record] != 0 hold 0xff in every byte, which is NaN in every format. */
+tandem_status side_experts(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m,
+                           const unsigned char *poison, tandem_weights **w);
+/* One record of one matrix with these GGUF bytes. */
+tandem_status side_matrix_given(side *s, const side_matrix *m, const void *rows, tandem_weights **w);
 
 /* Copies an op into the side's storage; the copy is what the program sees. Not listed: a prologue. */
 void *side_op(side *s, const void *op, int listed);

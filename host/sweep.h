@@ -53,10 +53,9 @@ extern const char sweep_command[]; /* "sweep" */
 const char *phase_name(uint32_t phase);
 bool phase_by_name(const char *name, uint32_t *phase);
 
-/* Runs decoded before the first sample: the pipeline is filled and every pipeline compiled. */
+/* Runs decoded and forgotten before a measurement: the driver compiles at the first. */
 #define SWEEP_WARM_RUNS 2u
-/* Runs of a decode measurement: warm-up, samples, and a tail that keeps the pipeline full to the last
- * sample. */
+/* Runs of a decode measurement: warm-up, one to lean on, samples. */
 uint32_t sweep_decode_runs(const sweep_options *o);
 
 /* Work of a cell in units of one prefilled token, for estimates. */
@@ -70,7 +69,8 @@ typedef struct cell_samples {
     uint32_t n;
     uint32_t n_token;             /* of each sample */
     uint64_t *device_ns, *gap_ns; /* [n]; the gap is the device's idle time before the run, decode only */
-    uint64_t wall_ns;             /* of all samples together, rolling back not included */
+    uint64_t wall_ns;             /* of all runs together, rolling back not included */
+    uint32_t wall_tokens;         /* tokens in that time */
 } cell_samples;
 
 typedef struct sweep_walk {

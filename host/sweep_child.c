@@ -316,6 +316,7 @@ static int run_cell(child *c, sweep_cell cell, tandem_message *message) {
         if (cell.phase != PHASE_PREFILL)
             add_numbers(j, "gap_ns", c->samples.gap_ns, c->samples.n);
         cJSON_AddNumberToObject(j, "wall_ns", (double)c->samples.wall_ns);
+        cJSON_AddNumberToObject(j, "wall_tokens", c->samples.wall_tokens);
     }
     cJSON_AddItemToObject(j, "stamp", cJSON_Duplicate(c->stamp, true));
     send_message(j);

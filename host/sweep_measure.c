@@ -14,7 +14,7 @@ uint32_t sweep_token(const sweep_walk *w, uint32_t position) {
 }
 
 uint32_t sweep_decode_runs(const sweep_options *o) {
-    return SWEEP_WARM_RUNS + o->n_sample + SESSION_MAX_PENDING - 1;
+    return SWEEP_WARM_RUNS + 1 + o->n_sample;
 }
 
 double sweep_units(const sweep_options *o, uint32_t phase) {
@@ -61,6 +61,7 @@ static int measure_prefill(sweep_walk *w, cell_samples *samples, tandem_message 
             samples->gap_ns[samples->n] = 0;
             samples->device_ns[samples->n++] = times.device_ns;
             samples->wall_ns += times.wall_ns;
+            samples->wall_tokens += batch;
         }
         if (w->report)
             w->report(w->user, batch);
@@ -68,40 +69,54 @@ static int measure_prefill(sweep_walk *w, cell_samples *samples, tandem_message 
     return TANDEM_OK;
 }
 
-/* Keeps the pipeline full: the host is never waited for, and device time plus gap is what a token takes. A
- * driver may answer several waits at once, so wall time is taken over all samples. Tokens are those the model
- * finds likeliest; without a head there are none, and seeded ones go in. */
-static int measure_decode(sweep_walk *w, bool with_head, cell_samples *samples, tandem_message *message) {
-    const uint32_t start = session_length(w->s), n_run = sweep_decode_runs(w->options);
+/* Queues `n` runs, as many ahead as may be, and collects them all. `samples`, if not NULL, receives all but
+ * the first. Tokens are those the model finds likeliest; without a head there are none, and seeded ones go
+ * in. */
+static int decode_runs(sweep_walk *w, uint32_t n, bool with_head, cell_samples *samples,
+                       tandem_message *message) {
     uint32_t queued = 0;
     int status = TANDEM_OK;
-    samples->n_token = 1;
-    for (uint32_t i = 0; i < n_run && !status; i++) {
-        while (queued < n_run && session_pending(w->s) < SESSION_MAX_PENDING && !status) {
+    for (uint32_t i = 0; i < n && !status; i++) {
+        while (queued < n && session_pending(w->s) < SESSION_MAX_PENDING && !status) {
             bool follows = with_head && queued > 0;
-            status = session_decode(w->s, follows ? SESSION_DEVICE_NEXT : sweep_token(w, start + queued),
-                                    with_head, message);
+            uint32_t token = follows ? SESSION_DEVICE_NEXT : sweep_token(w, session_length(w->s));
+            status = session_decode(w->s, token, with_head, message);
             queued++;
         }
         run_times times;
         if (!status)
             status = session_collect(w->s, NULL, &times, message);
-        if (!status && i >= SWEEP_WARM_RUNS && samples->n < w->options->n_sample) {
+        if (!status && samples && i > 0) {
             samples->gap_ns[samples->n] = times.gap_ns;
             samples->device_ns[samples->n++] = times.device_ns;
-            samples->wall_ns += times.wall_ns;
         }
     }
+    return status;
+}
+
+/* With the pipeline full nobody waits for the host, and device time plus gap is what a token takes. The first
+ * run has no run before it; a driver may answer several waits at once, so wall time is taken over all runs
+ * together. */
+static int measure_decode(sweep_walk *w, bool with_head, cell_samples *samples, tandem_message *message) {
+    const uint32_t start = session_length(w->s), n = 1 + w->options->n_sample;
+    samples->n_token = 1;
+    int status = decode_runs(w, SWEEP_WARM_RUNS, with_head, NULL, message);
+    uint64_t begin = now_ns();
+    if (!status)
+        status = decode_runs(w, n, with_head, samples, message);
+    samples->wall_ns = now_ns() - begin;
+    samples->wall_tokens = n;
     if (!status)
         status = session_truncate(w->s, start, message);
     if (w->report)
-        w->report(w->user, 12.0 * n_run);
+        w->report(w->user, sweep_units(w->options, PHASE_DECODE));
     return status;
 }
 
 int sweep_measure(sweep_walk *w, uint32_t phase, cell_samples *samples, tandem_message *message) {
     samples->n = 0;
     samples->wall_ns = 0;
+    samples->wall_tokens = 0;
     if (phase == PHASE_PREFILL)
         return measure_prefill(w, samples, message);
     return measure_decode(w, phase == PHASE_DECODE, samples, message);

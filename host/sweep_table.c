@@ -63,8 +63,7 @@ static void fill_rates(const cJSON *row, char cell[N_COLUMN][CELL]) {
         snprintf(cell[BANDWIDTH], CELL, "%.3g", bytes * median(rates, n) / n_token * 1e-9);
     }
     if (wall_ns > 0)
-        snprintf(cell[WALL_RATE], CELL, "%.4g",
-                 n_token * cJSON_GetArraySize(cJSON_GetObjectItem(row, "device_ns")) * 1e9 / wall_ns);
+        snprintf(cell[WALL_RATE], CELL, "%.4g", json_number(row, "wall_tokens") * 1e9 / wall_ns);
     free(rates);
 }
 

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# What takes too long for tests/run.sh: the trained model over whole texts, against the figures in tests/golden.
+# usage: bench/accuracy.sh [PLUGIN...]      default: reference vulkan; needs a build in build/ and tests/fetch_model.sh
+# Prints what bench/accuracy.txt holds from its last run. exit: 0 all within limits, 1 not, 3 something is missing
+set -uo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+tandem=${TANDEM:-$root/build/bin/tandem}
+model=$root/build/models/gemma3-270m-q4_k_m.gguf
+golden=$root/tests/golden
+export MESA_SHADER_CACHE_DIR=${MESA_SHADER_CACHE_DIR:-$root/build/mesa-cache}
+[ -x "$tandem" ] || { echo "accuracy.sh: $tandem is not there; build first" >&2; exit 3; }
+[ -r "$model" ] || { echo "accuracy.sh: $model is not there; run tests/fetch_model.sh" >&2; exit 3; }
+python=
+for candidate in python3 /usr/bin/python3; do
+    if "$candidate" -c 'import numpy' 2>/dev/null; then python=$candidate; break; fi
+done
+[ -n "$python" ] || { echo "accuracy.sh: no Python with numpy (Debian package python3-numpy)" >&2; exit 3; }
+work=$(mktemp -d "$root/build/accuracy-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+# within VALUE GOLDEN PERCENT
+within() { "$python" -c 'import sys; v, g, p = map(float, sys.argv[1:]); sys.exit(abs(v / g - 1) > p / 100)' "$@"; }
+figure() { "$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["perplexity"][sys.argv[2]]["all"]["perplexity"])' \
+    "$golden/figures.json" "$1"; }
+verdict() { if [ "$1" -eq 0 ]; then echo good; else failed=1; echo BAD; fi; }
+
+perplexity() { # perplexity PLUGIN OPTION...: of the whole text, within 1 % of llama.cpp on the file
+    local value
+    value=$("$tandem" perplexity -m "$model" -f "$golden/text.txt" --plugin "$@" --json 2>"$work/err" |
+        sed 's/.*"perplexity":\([0-9.]*\).*/\1/')
+    [ -n "$value" ] || { cat "$work/err" >&2; value=0; }
+    within "$value" "$(figure q4_k_m)" 1
+    printf '%-40s %.4f  (llama.cpp %.4f; on dequantised weights %.4f)  %s\n' "perplexity, $*" "$value" \
+        "$(figure q4_k_m)" "$(figure f32)" "$(verdict $?)"
+}
+window() { # window PLUGIN BATCH: rows on both sides of the window's edge and far beyond it
+    "$tandem" eval -m "$model" --tokens "@$golden/tokens-1500.txt" --plugin "$1" --batch "$2" --logits "$work/logits.npy" \
+        >/dev/null 2>"$work/err" || cat "$work/err" >&2
+    "$python" "$golden/compare_logits.py" "$work/logits.npy" "$golden/logits-1500.exact.rows" --worst 1e-9 --median 1e-9 >"$work/out"
+    local status=$?
+    printf '%-40s %s  %s\n' "1,500 tokens, $1, chunks of $2" "$(sed -n 's/^worst row */worst row /p' "$work/out")" "$(verdict $status)"
+    rm -f "$work/logits.npy"
+}
+
+echo "commit $(git -C "$root" rev-parse --short=12 HEAD), $("$tandem" --version)"
+[ $# -gt 0 ] || set -- reference vulkan
+for plugin in "$@"; do
+    echo
+    "$tandem" devices --plugin "$plugin" | grep -E '^[^ ]+ [0-9]+: '
+    perplexity "$plugin"
+    [ "$plugin" = reference ] || perplexity "$plugin" --precision q8
+    [ "$plugin" = reference ] || perplexity "$plugin" --kv q8_0
+    window "$plugin" 512
+    window "$plugin" 7
+done
+exit $failed

@@ -35,30 +35,30 @@ typedef struct tile_scratch {
     float *k, *v;   /* [REF_KEY_BLOCK][head_dim] */
 } tile_scratch;
 
+/* The next part of the scratch; NULL while it is only measured. */
+static void *take(unsigned char *base, uint64_t *at, uint64_t n, uint64_t bytes_each) {
+    void *part = base ? base + *at : NULL;
+    *at += n * bytes_each;
+    return part;
+}
+
+/* base NULL: only measures. */
 static uint64_t lay_out(const tandem_op_attention *op, unsigned char *base, tile_scratch *s) {
     const tandem_kv_layer *layer = &op->kv->layers[op->layer].desc;
     uint64_t n_query = (uint64_t)REF_ROW_TILE * (op->n_head / layer->n_kv_head), dim = layer->head_dim,
              at = 0;
-    tile_scratch unused;
-    if (!s)
-        s = &unused;
-    s->q = (double *)(void *)(base + at);
-    at += n_query * dim * sizeof(double);
-    s->out = (double *)(void *)(base + at);
-    at += n_query * dim * sizeof(double);
-    s->scores = (double *)(void *)(base + at);
-    at += REF_KEY_BLOCK * n_query * sizeof(double);
-    s->queries = (query *)(void *)(base + at);
-    at += n_query * sizeof(query);
-    s->k = (float *)(void *)(base + at);
-    at += REF_KEY_BLOCK * dim * sizeof(float);
-    s->v = (float *)(void *)(base + at);
-    at += REF_KEY_BLOCK * dim * sizeof(float);
+    s->q = take(base, &at, n_query * dim, sizeof(double));
+    s->out = take(base, &at, n_query * dim, sizeof(double));
+    s->scores = take(base, &at, REF_KEY_BLOCK * n_query, sizeof(double));
+    s->queries = take(base, &at, n_query, sizeof(query));
+    s->k = take(base, &at, REF_KEY_BLOCK * dim, sizeof(float));
+    s->v = take(base, &at, REF_KEY_BLOCK * dim, sizeof(float));
     return at;
 }
 
 uint64_t ref_attention_scratch(const tandem_op_attention *op) {
-    return lay_out(op, NULL, NULL);
+    tile_scratch unused;
+    return lay_out(op, NULL, &unused);
 }
 
 /* ---- one head's row ---- */

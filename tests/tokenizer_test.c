@@ -413,7 +413,7 @@ static void gemma4_ids_equal_llama_cpp(void **state) {
 static void small_gemma4_ids_equal_llama_cpp(void **state) {
     (void)state;
     gguf_file *file;
-    tokenizer *t;
+    tokenizer *t = NULL;
     tandem_message message;
     if (gguf_open(&file, small_path, &message) != TANDEM_OK ||
         tokenizer_create(&t, file, &message) != TANDEM_OK)

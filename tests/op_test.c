@@ -1,10 +1,11 @@
-/* Every op case on a plugin against the reference: error budget, guard bytes, dead rows, equal bits when repeated.
+/* Every op case on a plugin against the reference: error budget, guard bytes, dead rows, equal bits when
+ * repeated.
  *
  * usage: op_test PLUGIN [--smoke] [--filter TEXT] [--without TEXT] [--stride N] [--list] [--device N]
  *                [--option NAME=VALUE]...
- * --filter runs cases with TEXT in their name, --without leaves them out and says how many; --stride N runs every
- * N-th case of the list. A case that the plugin says it does not support fails: the first-row
- * formats and the precisions `exact` and `q8` are promised by every plugin.
+ * --filter runs cases with TEXT in their name, --without leaves them out and says how many; --stride N runs
+ * every N-th case of the list. A case that the plugin says it does not support fails: the first-row formats
+ * and the precisions `exact` and `q8` are promised by every plugin.
  */
 #include "cases/compare.h"
 #include "loader.h"
@@ -24,7 +25,8 @@ static struct {
     unsigned log_errors; /* messages at error level, such as those of the validation layers */
     double worst_share[TANDEM_OP_MOE_FFN + 1]; /* of the budget, by kind of op */
     const char *worst_name[TANDEM_OP_MOE_FFN + 1];
-    uint64_t n_routed, n_swap; /* rows whose experts were compared, and those with another one within the margin */
+    uint64_t n_routed,
+        n_swap; /* rows whose experts were compared, and those with another one within the margin */
 } shared;
 
 static case_list list;
@@ -51,8 +53,8 @@ static void must(side *s, tandem_status status, const char *what) {
         fail_msg("%s: status %d, %s", what, status, s->error.message);
 }
 
-static void judge(const op_case *c, const side_output *a, const unsigned char *expected, const unsigned char *actual,
-                  uint32_t kind) {
+static void judge(const op_case *c, const side_output *a, const unsigned char *expected,
+                  const unsigned char *actual, uint32_t kind) {
     comparison result;
     compare_output(a, expected, actual, &result);
     double share = c->budget > 0 ? result.worst / c->budget : result.worst > 0 ? 1e300 : 0;
@@ -69,13 +71,14 @@ static void judge(const op_case *c, const side_output *a, const unsigned char *e
     if (*result.trouble)
         fail_msg("%s", result.trouble);
     if (!(result.worst <= c->budget))
-        fail_msg("%s: worst row %.2e, median %.2e, budget %.0e", a->name, result.worst, result.median, c->budget);
+        fail_msg("%s: worst row %.2e, median %.2e, budget %.0e", a->name, result.worst, result.median,
+                 c->budget);
     if (c->typical > 0 && a->live >= 3 && !(result.median <= c->typical))
         fail_msg("%s: median row %.2e, and %.0e is usual", a->name, result.median, c->typical);
 }
 
-/* Moves records of experts while runs are pending: an edit, a run, and an edit behind it that must not disturb
- * the run. The result stays what it was. */
+/* Moves records of experts while runs are pending: an edit, a run, and an edit behind it that must not
+ * disturb the run. The result stays what it was. */
 static void check_moves(side *s, const side_output *o, const unsigned char *expected) {
     tandem_weights *experts = NULL;
     tandem_weights_info before = {.struct_size = sizeof before}, after = before;
@@ -87,9 +90,11 @@ static void check_moves(side *s, const side_output *o, const unsigned char *expe
     for (uint32_t i = 0; i < 2 * before.n_record; i += 2) {
         uint32_t placement = i < before.n_record ? TANDEM_PLACE_HOST : TANDEM_PLACE_DEVICE;
         tandem_ticket moved = 0, last = 0;
-        must(s, s->api->weights_place(experts, i % before.n_record, placement, NULL, &s->error), "weights_place");
+        must(s, s->api->weights_place(experts, i % before.n_record, placement, NULL, &s->error),
+             "weights_place");
         must(s, s->api->run(s->program, &s->run, NULL, &s->error), "a run behind a move");
-        must(s, s->api->weights_place(experts, (i + 1) % before.n_record, placement, &moved, &s->error), "weights_place");
+        must(s, s->api->weights_place(experts, (i + 1) % before.n_record, placement, &moved, &s->error),
+             "weights_place");
         unsigned char *actual = side_read(s, o);
         assert_non_null(actual);
         assert_memory_equal(actual, expected, o->bytes);
@@ -106,7 +111,8 @@ static void check_moves(side *s, const side_output *o, const unsigned char *expe
 static void run_case(void **state) {
     const op_case *c = *state;
     side sides[2];
-    const tandem_backend *apis[2] = {tandem_plugin_backend(shared.reference), tandem_plugin_backend(shared.plugin)};
+    const tandem_backend *apis[2] = {tandem_plugin_backend(shared.reference),
+                                     tandem_plugin_backend(shared.plugin)};
     tandem_context *contexts[2] = {shared.reference_context, shared.context};
     static const char *const who[2] = {"reference", "plugin"};
     shared.log_errors = 0;
@@ -160,8 +166,8 @@ static int open_side(const char *name, const tandem_host *host, uint32_t device,
 
 static int close_all(void **state) {
     (void)state;
-    static const char *const names[] = {"",     "embed", "stream", "matmul", "attention", "topk", "glu",
-                                        "add",  "scale", "copy",   "route",  "ffn"};
+    static const char *const names[] = {"",    "embed", "stream", "matmul", "attention", "topk",
+                                        "glu", "add",   "scale",  "copy",   "route",     "ffn"};
     for (uint32_t k = 1; k <= TANDEM_OP_MOE_FFN; k++)
         if (shared.worst_name[k])
             print_message("worst share of the budget, %-9s %8.2g  (%s)\n", names[k], shared.worst_share[k],
@@ -180,8 +186,10 @@ static int close_all(void **state) {
 }
 
 static int usage(void) {
-    fprintf(stderr, "usage: op_test PLUGIN [--smoke] [--filter TEXT] [--without TEXT] [--stride N] [--list] [--device N] "
-                    "[--option N=V]...\n");
+    fprintf(
+        stderr,
+        "usage: op_test PLUGIN [--smoke] [--filter TEXT] [--without TEXT] [--stride N] [--list] [--device N] "
+        "[--option N=V]...\n");
     return 2;
 }
 
@@ -241,7 +249,9 @@ int main(int argc, char **argv) {
         fprintf(stderr, "op_test: no case matches\n");
         return 2;
     }
-    tandem_host plain = {.struct_size = sizeof plain, .abi_major = TANDEM_ABI_MAJOR, .abi_minor = TANDEM_ABI_MINOR,
+    tandem_host plain = {.struct_size = sizeof plain,
+                         .abi_major = TANDEM_ABI_MAJOR,
+                         .abi_minor = TANDEM_ABI_MINOR,
                          .log = on_log};
     tandem_host host = plain;
     host.n_options = n_option;

@@ -20,8 +20,11 @@ static tandem_status make_cache(side *s, const op_case *c) {
                                       .capacity = c->u.attention.position + c->max_tokens + 5};
         list[i] = &layers[i];
     }
-    tandem_kv_desc desc = {
-        .struct_size = sizeof desc, .n_layer = 3, .layers = list, .max_chunk = c->u.attention.max_chunk, .n_slot = 1};
+    tandem_kv_desc desc = {.struct_size = sizeof desc,
+                           .n_layer = 3,
+                           .layers = list,
+                           .max_chunk = c->u.attention.max_chunk,
+                           .n_slot = 1};
     SIDE_TRY(s->api->kv_create(s->context, &desc, &s->kv, &s->error));
     return s->api->kv_fill(s->kv, 0, 7, c->u.attention.position, &s->error);
 }
@@ -43,14 +46,15 @@ static tandem_status build(side *s, const op_case *c) {
     double omega[512];
     for (uint32_t i = 0; i < c->u.attention.n_rope_pair; i++)
         omega[i] = pow(c->u.attention.window ? 1e4 : 1e6, -2.0 * i / dim);
-    tandem_op_attention op = {.head = {.struct_size = sizeof op, .kind = TANDEM_OP_ATTENTION, .label = "attention"},
-                              .layer = 1,
-                              .n_head = c->u.attention.n_head,
-                              .n_rope_pair = c->u.attention.n_rope_pair,
-                              .flags = c->u.attention.flags,
-                              .scale = c->u.attention.no_norm ? 1.0f / sqrtf((float)dim) : 0.25f,
-                              .eps = 1e-6f,
-                              .rope_omega = omega};
+    tandem_op_attention op = {
+        .head = {.struct_size = sizeof op, .kind = TANDEM_OP_ATTENTION, .label = "attention"},
+        .layer = 1,
+        .n_head = c->u.attention.n_head,
+        .n_rope_pair = c->u.attention.n_rope_pair,
+        .flags = c->u.attention.flags,
+        .scale = c->u.attention.no_norm ? 1.0f / sqrtf((float)dim) : 0.25f,
+        .eps = 1e-6f,
+        .rope_omega = omega};
     SIDE_TRY(make_cache(s, c));
     op.kv = s->kv;
     SIDE_TRY(side_input(s, TANDEM_ROWS_ALL, c->max_tokens, c->n_rows, q_width, c->amplitude, &op.q));
@@ -80,8 +84,8 @@ static tandem_status build(side *s, const op_case *c) {
         second.k_norm = (tandem_view){0};
         second.flags = 0;
         SIDE_TRY(side_input(s, TANDEM_ROWS_ALL, c->max_tokens, c->n_rows, q_width, c->amplitude, &second.q));
-        SIDE_TRY(side_result(s, set, set ? c->n_out : c->max_tokens, set ? c->n_out : c->n_rows, q_width, "shared",
-                             &second.out));
+        SIDE_TRY(side_result(s, set, set ? c->n_out : c->max_tokens, set ? c->n_out : c->n_rows, q_width,
+                             "shared", &second.out));
         side_op(s, &second, 1);
     }
     side_rows(s, c->n_rows, c->n_out, 1000, c->u.attention.position);
@@ -92,9 +96,12 @@ static double budget_of(uint32_t type) {
     return type == TANDEM_TYPE_F32 ? 1e-10 : type == TANDEM_TYPE_F16 ? 1e-6 : 1e-5;
 }
 
-static op_case *add(case_list *list, uint32_t n_head, uint32_t n_kv_head, uint32_t dim, uint32_t window, uint32_t type,
-                    uint32_t position, uint32_t n_rows) {
-    op_case *c = case_add(list, (op_case){.build = build, .n_rows = n_rows, .max_tokens = n_rows, .amplitude = 1,
+static op_case *add(case_list *list, uint32_t n_head, uint32_t n_kv_head, uint32_t dim, uint32_t window,
+                    uint32_t type, uint32_t position, uint32_t n_rows) {
+    op_case *c = case_add(list, (op_case){.build = build,
+                                          .n_rows = n_rows,
+                                          .max_tokens = n_rows,
+                                          .amplitude = 1,
                                           .budget = budget_of(type)});
     c->u.attention.n_head = n_head;
     c->u.attention.n_kv_head = n_kv_head;
@@ -104,8 +111,8 @@ static op_case *add(case_list *list, uint32_t n_head, uint32_t n_kv_head, uint32
     c->u.attention.position = position;
     c->u.attention.n_rope_pair = dim == 512 ? 64 : dim / 2;
     c->u.attention.max_chunk = n_rows + 3;
-    snprintf(c->name, sizeof c->name, "attention %u/%u heads of %u, window %u, %s, position %u, %u rows", n_head, n_kv_head,
-             dim, window, tandem_kit_type(type)->name, position, n_rows);
+    snprintf(c->name, sizeof c->name, "attention %u/%u heads of %u, window %u, %s, position %u, %u rows",
+             n_head, n_kv_head, dim, window, tandem_kit_type(type)->name, position, n_rows);
     return c;
 }
 
@@ -125,7 +132,8 @@ void attention_cases(case_list *list) {
         add(list, 4, 1, 256, 0, types[t], 4095, 1);
         add(list, 4, 1, 256, 512, types[t], 100003, 2);
         add(list, 4, 1, 256, 512, types[t], 262143, 1);
-        add(list, 16, 2, 512, 0, types[t], 777, 2)->u.attention.flags = TANDEM_ATTENTION_K_IS_V | TANDEM_ATTENTION_V_NORM;
+        add(list, 16, 2, 512, 0, types[t], 777, 2)->u.attention.flags =
+            TANDEM_ATTENTION_K_IS_V | TANDEM_ATTENTION_V_NORM;
         add(list, 16, 8, 256, 64, types[t], 200, 3)->u.attention.flags = TANDEM_ATTENTION_V_NORM;
         op_case *c = add(list, 8, 2, 256, 32, types[t], 90, 5);
         c->u.attention.shared = 1;

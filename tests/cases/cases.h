@@ -13,8 +13,9 @@ struct op_case {
     uint32_t max_tokens; /* rows that the program is made for */
     uint32_t n_out;
     float amplitude;
-    double budget; /* worst row */
-    double typical; /* median of three rows or more, where a single row may lose more than the rest; 0: not judged */
+    double budget;  /* worst row */
+    double typical; /* median of three rows or more, where a single row may lose more than the rest; 0: not
+                       judged */
     uint32_t smoke; /* 1: belongs to the short list (one case per kernel) */
     uint32_t kind;  /* TANDEM_OP_* that the error is booked under; 0: that of the first op */
     uint32_t moves; /* 1: records also move between pending runs, and the bits stay */
@@ -30,8 +31,8 @@ struct op_case {
             float softcap;
         } matmul;
         struct {
-            uint32_t n_head, n_kv_head, head_dim, window, type, position, n_rope_pair, flags, max_chunk, shared,
-                out_set, visible, no_norm;
+            uint32_t n_head, n_kv_head, head_dim, window, type, position, n_rope_pair, flags, max_chunk,
+                shared, out_set, visible, no_norm;
         } attention;
         struct {
             uint32_t n, k, ties;
@@ -66,9 +67,10 @@ void moe_route_cases(case_list *list);
 void moe_ffn_cases(case_list *list);
 void moe_block_cases(case_list *list);
 
-static const uint32_t case_formats[] = {TANDEM_TYPE_F32,  TANDEM_TYPE_F16,  TANDEM_TYPE_BF16, TANDEM_TYPE_Q4_0,
-                                        TANDEM_TYPE_Q4_1, TANDEM_TYPE_Q5_0, TANDEM_TYPE_Q5_1, TANDEM_TYPE_Q8_0,
-                                        TANDEM_TYPE_Q4_K, TANDEM_TYPE_Q5_K, TANDEM_TYPE_Q6_K};
+static const uint32_t case_formats[] = {TANDEM_TYPE_F32,  TANDEM_TYPE_F16,  TANDEM_TYPE_BF16,
+                                        TANDEM_TYPE_Q4_0, TANDEM_TYPE_Q4_1, TANDEM_TYPE_Q5_0,
+                                        TANDEM_TYPE_Q5_1, TANDEM_TYPE_Q8_0, TANDEM_TYPE_Q4_K,
+                                        TANDEM_TYPE_Q5_K, TANDEM_TYPE_Q6_K};
 #define N_CASE_FORMATS (sizeof case_formats / sizeof *case_formats)
 
 #endif

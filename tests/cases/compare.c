@@ -38,7 +38,8 @@ static int guards_hold(const side_output *o, const unsigned char *bytes, uint64_
     return 1;
 }
 
-static double topk_row(const uint32_t *expected, const uint32_t *actual, uint32_t k, uint32_t row, char *trouble) {
+static double topk_row(const uint32_t *expected, const uint32_t *actual, uint32_t k, uint32_t row,
+                       char *trouble) {
     for (uint32_t i = 0; i < k; i++)
         if (expected[i] != actual[i] && !*trouble)
             snprintf(trouble, 256, "row %u: id %u is %u, expected %u", row, i, actual[i], expected[i]);
@@ -52,7 +53,8 @@ static double topk_row(const uint32_t *expected, const uint32_t *actual, uint32_
     return finite ? worst : INFINITY;
 }
 
-/* Whether choice j may be `id`: the one before or behind it, or one not chosen, if that is too close to tell. */
+/* Whether choice j may be `id`: the one before or behind it, or one not chosen, if that is too close to tell.
+ */
 static int in_doubt(const double *margin, const uint32_t *expected, uint32_t n, uint32_t j, uint32_t id) {
     if (j > 0 && margin[j - 1] <= MIN_MARGIN && id == expected[j - 1])
         return 1;
@@ -83,19 +85,20 @@ static double route_row(const side_output *o, const uint32_t *expected, const ui
         }
         swapped = 1;
         if (!in_doubt(margin, expected, o->n, j, actual[j]) && !*result->trouble)
-            snprintf(result->trouble, sizeof result->trouble, "row %u: expert %u is %u, expected %u, margin %.1e", row, j,
-                     actual[j], expected[j], margin[j]);
+            snprintf(result->trouble, sizeof result->trouble,
+                     "row %u: expert %u is %u, expected %u, margin %.1e", row, j, actual[j], expected[j],
+                     margin[j]);
         if (!*result->swap)
-            snprintf(result->swap, sizeof result->swap, "row %u: expert %u is %u, expected %u, margin %.1e", row, j,
-                     actual[j], expected[j], margin[j]);
+            snprintf(result->swap, sizeof result->swap, "row %u: expert %u is %u, expected %u, margin %.1e",
+                     row, j, actual[j], expected[j], margin[j]);
     }
     result->n_swap += (uint32_t)swapped;
     return !finite ? INFINITY : size > 0 ? off / size : off > 0 ? INFINITY : 0;
 }
 
 /* What a row of the output has lost; sets *finite to 0 where it should not be NaN or inf. */
-static double judge_row(const side_output *o, const void *expected, const void *actual, uint32_t row, int *finite,
-                        comparison *result) {
+static double judge_row(const side_output *o, const void *expected, const void *actual, uint32_t row,
+                        int *finite, comparison *result) {
     if (o->topk)
         return topk_row(expected, actual, o->n, row, result->trouble);
     if (o->route)
@@ -108,12 +111,14 @@ void compare_output(const side_output *o, const unsigned char *expected, const u
     memset(result, 0, sizeof *result);
     uint64_t row_bytes = o->topk ? 8ull * o->n + 8 : o->route ? 8ull * o->n : 4ull * o->n;
     if (!guards_hold(o, expected, row_bytes) || !guards_hold(o, actual, row_bytes))
-        snprintf(result->trouble, sizeof result->trouble, "%s: bytes outside the live rows were written", o->name);
+        snprintf(result->trouble, sizeof result->trouble, "%s: bytes outside the live rows were written",
+                 o->name);
     double *errors = calloc(o->live, sizeof *errors);
     if (!errors)
         abort(); /* a few kilobytes in a test */
     for (uint32_t r = 0; r < o->live; r++) {
-        const void *e = expected + o->view.offset + r * o->view.stride, *a = actual + o->view.offset + r * o->view.stride;
+        const void *e = expected + o->view.offset + r * o->view.stride,
+                   *a = actual + o->view.offset + r * o->view.stride;
         int finite = 1;
         errors[r] = judge_row(o, e, a, r, &finite, result);
         if ((!finite || isnan(errors[r])) && !*result->trouble)

@@ -5,8 +5,8 @@
 #include "cases.h"
 
 typedef struct comparison {
-    double worst;  /* sum (a-b)^2 / sum b^2 of the worst row */
-    double median; /* over rows */
+    double worst;      /* sum (a-b)^2 / sum b^2 of the worst row */
+    double median;     /* over rows */
     char trouble[256]; /* empty: no NaN, no touched guard, no different id */
     uint32_t n_swap;   /* rows of a route whose ids differ where the margin is too small to tell */
     char swap[128];    /* the first of them */

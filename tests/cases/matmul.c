@@ -15,18 +15,21 @@ static tandem_status build_inputs(side *s, const op_case *c, uint32_t set, tande
         for (uint32_t m = 1; m < n_matrix; m++)
             op->x[m] = op->x[0];
         if (n_matrix == 3)
-            SIDE_TRY(side_input(s, TANDEM_ROWS_ALL, c->max_tokens, c->n_rows, n_col, c->amplitude, &op->x[2]));
+            SIDE_TRY(
+                side_input(s, TANDEM_ROWS_ALL, c->max_tokens, c->n_rows, n_col, c->amplitude, &op->x[2]));
         return TANDEM_OK;
     }
-    tandem_op_stream p = {.head = {.struct_size = sizeof p, .kind = TANDEM_OP_STREAM, .rows = set, .label = "prologue"},
-                          .d = n_col,
-                          .n_out = n_matrix == 3 ? 2 : 1,
-                          .eps = 1e-6f,
-                          .scale = 1};
+    tandem_op_stream p = {
+        .head = {.struct_size = sizeof p, .kind = TANDEM_OP_STREAM, .rows = set, .label = "prologue"},
+        .d = n_col,
+        .n_out = n_matrix == 3 ? 2 : 1,
+        .eps = 1e-6f,
+        .scale = 1};
     SIDE_TRY(side_input(s, TANDEM_ROWS_ALL, c->max_tokens, c->n_rows, n_col, c->amplitude, &p.h));
     SIDE_TRY(side_input(s, TANDEM_ROWS_ALL, c->max_tokens, c->n_rows, n_col, c->amplitude, &p.a[0]));
     SIDE_TRY(side_vector(s, n_col, &p.w[0]));
-    SIDE_TRY(side_result(s, set, set ? c->n_out : c->max_tokens, set ? c->n_out : c->n_rows, n_col, "stream", &p.out_h));
+    SIDE_TRY(side_result(s, set, set ? c->n_out : c->max_tokens, set ? c->n_out : c->n_rows, n_col, "stream",
+                         &p.out_h));
     for (uint32_t i = 0; i < p.n_out; i++) {
         p.out_scale[i] = 1;
         SIDE_TRY(side_vector(s, n_col, &p.out_w[i]));
@@ -38,15 +41,16 @@ static tandem_status build_inputs(side *s, const op_case *c, uint32_t set, tande
 
 static tandem_status build(side *s, const op_case *c) {
     uint32_t set = c->u.matmul.out_set ? TANDEM_ROWS_OUT : TANDEM_ROWS_ALL, n_matrix = c->u.matmul.n_matrix;
-    tandem_op_matmul op = {.head = {.struct_size = sizeof op, .kind = TANDEM_OP_MATMUL, .rows = set, .label = "matmul"},
-                           .record = c->u.matmul.record,
-                           .n_matrix = n_matrix,
-                           .activation = c->u.matmul.glu ? TANDEM_ACT_GELU_GLU : TANDEM_ACT_NONE,
-                           .softcap = c->u.matmul.softcap};
+    tandem_op_matmul op = {
+        .head = {.struct_size = sizeof op, .kind = TANDEM_OP_MATMUL, .rows = set, .label = "matmul"},
+        .record = c->u.matmul.record,
+        .n_matrix = n_matrix,
+        .activation = c->u.matmul.glu ? TANDEM_ACT_GELU_GLU : TANDEM_ACT_NONE,
+        .softcap = c->u.matmul.softcap};
     side_matrix m[3];
     for (uint32_t i = 0; i < n_matrix; i++)
-        m[i] = (side_matrix){n_matrix == 1 ? TANDEM_ROLE_SINGLE : roles_qkv[i], c->u.matmul.type[i], c->u.matmul.n_row[i],
-                             c->u.matmul.n_col};
+        m[i] = (side_matrix){n_matrix == 1 ? TANDEM_ROLE_SINGLE : roles_qkv[i], c->u.matmul.type[i],
+                             c->u.matmul.n_row[i], c->u.matmul.n_col};
     if (c->u.matmul.glu && n_matrix == 1) {
         m[0].role = TANDEM_ROLE_GATE_UP;
         m[0].n_row *= 2;
@@ -65,16 +69,21 @@ static tandem_status build(side *s, const op_case *c) {
     return TANDEM_OK;
 }
 
-/* q8 on a device whose division is not correctly rounded may round a tie the other way: one step of one element. */
+/* q8 on a device whose division is not correctly rounded may round a tie the other way: one step of one
+ * element. */
 static double budget_of(uint32_t precision) {
     return precision == TANDEM_PRECISION_EXACT ? 1e-10 : 1e-6;
 }
 
-static op_case *add(case_list *list, uint32_t type, uint32_t n_row, uint32_t n_col, uint32_t n_rows, uint32_t precision,
-                    float amplitude) {
+static op_case *add(case_list *list, uint32_t type, uint32_t n_row, uint32_t n_col, uint32_t n_rows,
+                    uint32_t precision, float amplitude) {
     static const char *const precisions[] = {"exact", "f16", "q8"};
-    op_case *c = case_add(list, (op_case){.build = build, .precision = precision, .n_rows = n_rows, .max_tokens = n_rows,
-                                          .amplitude = amplitude, .budget = budget_of(precision)});
+    op_case *c = case_add(list, (op_case){.build = build,
+                                          .precision = precision,
+                                          .n_rows = n_rows,
+                                          .max_tokens = n_rows,
+                                          .amplitude = amplitude,
+                                          .budget = budget_of(precision)});
     for (uint32_t i = 0; i < 3; i++) {
         c->u.matmul.type[i] = type;
         c->u.matmul.n_row[i] = n_row;
@@ -82,8 +91,8 @@ static op_case *add(case_list *list, uint32_t type, uint32_t n_row, uint32_t n_c
     c->u.matmul.n_col = n_col;
     c->u.matmul.n_matrix = 1;
     c->u.matmul.n_record = 1;
-    snprintf(c->name, sizeof c->name, "matmul %s %s %ux%u, %u rows, amplitude %g", tandem_kit_type(type)->name,
-             precisions[precision], n_row, n_col, n_rows, (double)amplitude);
+    snprintf(c->name, sizeof c->name, "matmul %s %s %ux%u, %u rows, amplitude %g",
+             tandem_kit_type(type)->name, precisions[precision], n_row, n_col, n_rows, (double)amplitude);
     return c;
 }
 
@@ -91,7 +100,8 @@ static void note(op_case *c, const char *what) {
     strncat(c->name, what, sizeof c->name - strlen(c->name) - 1);
 }
 
-/* Every format, every precision, mat-vec and matmul, at a width that is not a multiple of 256 where it can be. */
+/* Every format, every precision, mat-vec and matmul, at a width that is not a multiple of 256 where it can
+ * be. */
 static void format_cases(case_list *list) {
     static const uint32_t precisions[] = {TANDEM_PRECISION_EXACT, TANDEM_PRECISION_Q8};
     for (uint32_t f = 0; f < N_CASE_FORMATS; f++)

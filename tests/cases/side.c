@@ -61,8 +61,8 @@ static uint64_t padded_stride(uint64_t n) {
     return (4 * n + 15) / 16 * 16 + 16;
 }
 
-tandem_status side_given(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n, const float *values,
-                         tandem_view *view) {
+tandem_status side_given(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n,
+                         const float *values, tandem_view *view) {
     uint64_t stride = padded_stride(n), bytes = 2 * SIDE_GUARD + rows * stride;
     unsigned char *content = malloc(bytes);
     if (!content)
@@ -165,20 +165,20 @@ static tandem_status fill_matrix(side *s, const side_matrix *m, uint64_t seed, u
 }
 
 /* Uneven ranges: one row, then a third, then the rest. */
-static tandem_status write_ranges(side *s, tandem_weights *w, uint32_t record, uint32_t index, const side_matrix *m,
-                                  const unsigned char *rows) {
+static tandem_status write_ranges(side *s, tandem_weights *w, uint32_t record, uint32_t index,
+                                  const side_matrix *m, const unsigned char *rows) {
     uint64_t row_bytes = tandem_kit_row_bytes(m->type, m->n_col);
     uint64_t first[4] = {0, 1, 1 + (m->n_row - 1) / 3, m->n_row};
     for (int i = 0; i < 3; i++)
         if (first[i + 1] > first[i])
             SIDE_TRY(s->api->weights_write(w, record, index, first[i], first[i + 1] - first[i],
-                                           rows + first[i] * row_bytes, (first[i + 1] - first[i]) * row_bytes, 0,
-                                           &s->error));
+                                           rows + first[i] * row_bytes, (first[i + 1] - first[i]) * row_bytes,
+                                           0, &s->error));
     return TANDEM_OK;
 }
 
-static tandem_status write_matrix(side *s, tandem_weights *w, uint32_t record, uint32_t index, const side_matrix *m,
-                                  int poisoned) {
+static tandem_status write_matrix(side *s, tandem_weights *w, uint32_t record, uint32_t index,
+                                  const side_matrix *m, int poisoned) {
     uint64_t bytes = m->n_row * tandem_kit_row_bytes(m->type, m->n_col), seed = s->seed++;
     unsigned char *rows = malloc(bytes);
     if (!rows)
@@ -199,11 +199,15 @@ static tandem_status create_weights(side *s, uint32_t n_record, uint32_t n_matri
     tandem_matrix_desc descs[4];
     const tandem_matrix_desc *list[4];
     for (uint32_t i = 0; i < n_matrix; i++) {
-        descs[i] = (tandem_matrix_desc){
-            .struct_size = sizeof descs[i], .role = m[i].role, .type = m[i].type, .n_row = m[i].n_row, .n_col = m[i].n_col};
+        descs[i] = (tandem_matrix_desc){.struct_size = sizeof descs[i],
+                                        .role = m[i].role,
+                                        .type = m[i].type,
+                                        .n_row = m[i].n_row,
+                                        .n_col = m[i].n_col};
         list[i] = &descs[i];
     }
-    tandem_weights_desc desc = {.struct_size = sizeof desc, .n_record = n_record, .n_matrix = n_matrix, .matrices = list};
+    tandem_weights_desc desc = {
+        .struct_size = sizeof desc, .n_record = n_record, .n_matrix = n_matrix, .matrices = list};
     SIDE_TRY(s->api->weights_create(s->context, &desc, w, &s->error));
     s->weights[s->n_weights++] = *w;
     return TANDEM_OK;
@@ -218,7 +222,8 @@ tandem_status side_experts(side *s, uint32_t n_record, uint32_t n_matrix, const 
     return TANDEM_OK;
 }
 
-tandem_status side_weights(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m, tandem_weights **w) {
+tandem_status side_weights(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m,
+                           tandem_weights **w) {
     return side_experts(s, n_record, n_matrix, m, NULL, w);
 }
 

@@ -1,8 +1,8 @@
 /* One side of a comparison: a plugin, a context, and the objects that a case builds in it.
  *
- * A case is built twice by the same code through the ABI, once on the reference and once on the plugin under test, from
- * the same seeded inputs. Buffers carry guard bytes around and between rows, and rows beyond the live ones hold NaN, so
- * that a stray read or write shows.
+ * A case is built twice by the same code through the ABI, once on the reference and once on the plugin under
+ * test, from the same seeded inputs. Buffers carry guard bytes around and between rows, and rows beyond the
+ * live ones hold NaN, so that a stray read or write shows.
  */
 #ifndef TANDEM_TESTS_SIDE_H
 #define TANDEM_TESTS_SIDE_H
@@ -24,7 +24,8 @@ typedef struct side_output {
     uint32_t live;  /* rows written by the run */
     uint64_t bytes; /* of the whole buffer */
     const char *name;
-    /* route: [live][n], how far choice j is above the next one: (p_j - p_j+1) / p_j; INFINITY: there is no doubt */
+    /* route: [live][n], how far choice j is above the next one: (p_j - p_j+1) / p_j; INFINITY: there is no
+     * doubt */
     const double *margin;
 } side_output;
 
@@ -61,8 +62,8 @@ void side_close(side *s);
 tandem_status side_input(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n, float amplitude,
                          tandem_view *view);
 /* The same with given values, [live][n]. */
-tandem_status side_given(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n, const float *values,
-                         tandem_view *view);
+tandem_status side_given(side *s, uint32_t kind, uint32_t rows, uint32_t live, uint32_t n,
+                         const float *values, tandem_view *view);
 /* A buffer with this content. */
 tandem_status side_buffer(side *s, const void *content, uint64_t bytes, tandem_buffer **buffer);
 /* Zeroed memory that lives as long as the side. */
@@ -84,7 +85,8 @@ typedef struct side_matrix {
     uint64_t n_row, n_col;
 } side_matrix;
 /* Weights with normal values / sqrt(n_col), quantised; written in several row ranges. */
-tandem_status side_weights(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m, tandem_weights **w);
+tandem_status side_weights(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m,
+                           tandem_weights **w);
 /* The same; records with poison[record] != 0 hold 0xff in every byte, which is NaN in every format. */
 tandem_status side_experts(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m,
                            const unsigned char *poison, tandem_weights **w);
@@ -93,7 +95,8 @@ tandem_status side_matrix_given(side *s, const side_matrix *m, const void *rows,
 
 /* Copies an op into the side's storage; the copy is what the program sees. Not listed: a prologue. */
 void *side_op(side *s, const void *op, int listed);
-/* Rows 0..n_rows-1 with tokens from `seed` below n_vocab at consecutive positions; n_out evenly spread out rows. */
+/* Rows 0..n_rows-1 with tokens from `seed` below n_vocab at consecutive positions; n_out evenly spread out
+ * rows. */
 void side_rows(side *s, uint32_t n_rows, uint32_t n_out, uint32_t n_vocab, uint32_t position);
 
 tandem_status side_compile(side *s);
@@ -102,11 +105,11 @@ tandem_status side_run(side *s);
 /* The whole buffer of an output; the caller frees it. NULL with s->error set on failure. */
 unsigned char *side_read(side *s, const side_output *output);
 
-#define SIDE_TRY(expression)                                                                                           \
-    do {                                                                                                               \
-        tandem_status side_status = (expression);                                                                      \
-        if (side_status != TANDEM_OK)                                                                                  \
-            return side_status;                                                                                        \
+#define SIDE_TRY(expression)                                                                                 \
+    do {                                                                                                     \
+        tandem_status side_status = (expression);                                                            \
+        if (side_status != TANDEM_OK)                                                                        \
+            return side_status;                                                                              \
     } while (0)
 
 #endif

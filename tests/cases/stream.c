@@ -4,14 +4,16 @@
 
 static tandem_status build(side *s, const op_case *c) {
     uint32_t set = c->u.stream.out_set ? TANDEM_ROWS_OUT : TANDEM_ROWS_ALL;
-    uint32_t rows = set == TANDEM_ROWS_OUT ? c->n_out : c->max_tokens, live = set == TANDEM_ROWS_OUT ? c->n_out : c->n_rows;
+    uint32_t rows = set == TANDEM_ROWS_OUT ? c->n_out : c->max_tokens,
+             live = set == TANDEM_ROWS_OUT ? c->n_out : c->n_rows;
     uint32_t n_slice = c->u.stream.n_slice, width = c->u.stream.d * n_slice;
-    tandem_op_stream op = {.head = {.struct_size = sizeof op, .kind = TANDEM_OP_STREAM, .rows = set, .label = "stream"},
-                           .d = c->u.stream.d,
-                           .n_slice = n_slice == 1 ? 0 : n_slice,
-                           .n_out = c->u.stream.n_out_rows,
-                           .eps = 1e-6f,
-                           .scale = 0.75f};
+    tandem_op_stream op = {
+        .head = {.struct_size = sizeof op, .kind = TANDEM_OP_STREAM, .rows = set, .label = "stream"},
+        .d = c->u.stream.d,
+        .n_slice = n_slice == 1 ? 0 : n_slice,
+        .n_out = c->u.stream.n_out_rows,
+        .eps = 1e-6f,
+        .scale = 0.75f};
     SIDE_TRY(side_input(s, TANDEM_ROWS_ALL, c->max_tokens, c->n_rows, width, c->amplitude, &op.h));
     for (uint32_t i = 0; i < c->u.stream.n_a; i++)
         SIDE_TRY(side_input(s, TANDEM_ROWS_ALL, c->max_tokens, c->n_rows, width, c->amplitude, &op.a[i]));
@@ -31,10 +33,14 @@ static tandem_status build(side *s, const op_case *c) {
     return TANDEM_OK;
 }
 
-static void add(case_list *list, uint32_t d, uint32_t n_slice, uint32_t n_a, uint32_t n_out_rows, uint32_t n_rows,
-                float amplitude, int out_set) {
-    op_case *c = case_add(list, (op_case){.build = build, .n_rows = n_rows, .max_tokens = n_rows + (n_rows > 2 ? 3 : 0),
-                                          .n_out = out_set ? (n_rows + 1) / 2 : 0, .amplitude = amplitude, .budget = 1e-10});
+static void add(case_list *list, uint32_t d, uint32_t n_slice, uint32_t n_a, uint32_t n_out_rows,
+                uint32_t n_rows, float amplitude, int out_set) {
+    op_case *c = case_add(list, (op_case){.build = build,
+                                          .n_rows = n_rows,
+                                          .max_tokens = n_rows + (n_rows > 2 ? 3 : 0),
+                                          .n_out = out_set ? (n_rows + 1) / 2 : 0,
+                                          .amplitude = amplitude,
+                                          .budget = 1e-10});
     c->u.stream.d = d;
     c->u.stream.n_slice = n_slice;
     c->u.stream.n_a = n_a;
@@ -43,8 +49,8 @@ static void add(case_list *list, uint32_t d, uint32_t n_slice, uint32_t n_a, uin
     c->u.stream.write_h = n_a > 0 || n_out_rows == 0;
     c->u.stream.out_set = (uint32_t)out_set;
     c->smoke = d == 640;
-    snprintf(c->name, sizeof c->name, "stream d %u x %u, %u inputs, %u outputs, %u%s rows, amplitude %g", d, n_slice, n_a,
-             n_out_rows, n_rows, out_set ? " (out)" : "", (double)amplitude);
+    snprintf(c->name, sizeof c->name, "stream d %u x %u, %u inputs, %u outputs, %u%s rows, amplitude %g", d,
+             n_slice, n_a, n_out_rows, n_rows, out_set ? " (out)" : "", (double)amplitude);
 }
 
 void stream_cases(case_list *list) {

@@ -32,9 +32,10 @@ static tandem_status planted(side *s, const op_case *c, tandem_view *view) {
 }
 
 static tandem_status build(side *s, const op_case *c) {
-    tandem_op_topk op = {.head = {.struct_size = sizeof op, .kind = TANDEM_OP_TOPK, .rows = TANDEM_ROWS_OUT, .label = "topk"},
-                         .n = c->u.topk.n,
-                         .k = c->u.topk.k};
+    tandem_op_topk op = {
+        .head = {.struct_size = sizeof op, .kind = TANDEM_OP_TOPK, .rows = TANDEM_ROWS_OUT, .label = "topk"},
+        .n = c->u.topk.n,
+        .k = c->u.topk.k};
     SIDE_TRY(planted(s, c, &op.x));
     SIDE_TRY(side_topk_result(s, c->n_out, c->n_out, c->u.topk.k, &op.out));
     side_op(s, &op, 1);
@@ -43,13 +44,21 @@ static tandem_status build(side *s, const op_case *c) {
 }
 
 static void add(case_list *list, uint32_t n, uint32_t k, uint32_t n_out, uint32_t ties, float amplitude) {
-    op_case *c = case_add(list, (op_case){.build = build, .n_rows = n_out, .max_tokens = n_out, .n_out = n_out,
-                                          .amplitude = amplitude, .budget = 1e-10, .smoke = n == 262144});
+    op_case *c = case_add(list, (op_case){.build = build,
+                                          .n_rows = n_out,
+                                          .max_tokens = n_out,
+                                          .n_out = n_out,
+                                          .amplitude = amplitude,
+                                          .budget = 1e-10,
+                                          .smoke = n == 262144});
     c->u.topk.n = n;
     c->u.topk.k = k;
     c->u.topk.ties = ties;
     snprintf(c->name, sizeof c->name, "topk %u of %u, %u rows, %s, amplitude %g", k, n, n_out,
-             ties == 2 ? "all equal" : ties ? "ties" : "distinct", (double)amplitude);
+             ties == 2 ? "all equal"
+             : ties    ? "ties"
+                       : "distinct",
+             (double)amplitude);
 }
 
 void topk_cases(case_list *list) {

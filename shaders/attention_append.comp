@@ -1,9 +1,11 @@
 #version 460
 /* attention_append.comp: head norms and rotation; keys and values to the cache, queries to scratch.
  *
- * computes    q_out = scale * rope(norm(q; q_norm)); cache K = rope(norm(k; k_norm)); cache V = v, or rms(v), v being the
- *             raw k with APPEND_K_IS_V. Rounded to the layer's type: f16 to nearest even within +-65504; Q8_0 as GGUF does
- * inputs      q, k, v f32 rows; norm vectors; rotation tables (rope.glsl); rows {token, position, slot} of the run
+ * computes    q_out = scale * rope(norm(q; q_norm)); cache K = rope(norm(k; k_norm)); cache V = v, or
+ *             rms(v), v being the raw k with APPEND_K_IS_V. Rounded to the layer's type: f16 to nearest
+ *             even within +-65504; Q8_0 as GGUF does
+ * inputs      q, k, v f32 rows; norm vectors; rotation tables (rope.glsl); rows {token, position, slot} of
+ *             the run
  * grid        x: the row's query heads, then key heads, then value heads; y: rows. A workgroup is one head
  * bytes       q, k, v twice (the second time from cache), the stored row once
  * phase       after the q, k, v products, before attention_split

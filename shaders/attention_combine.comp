@@ -1,16 +1,19 @@
 #version 460
 /* attention_combine.comp: merges the partial results of attention_split.
  *
- * computes    y = sum_s exp(m_s - m) acc_s / sum_s exp(m_s - m) l_s, m = max_s m_s, over the splits s of one row and head
- * inputs      partial [rows][N_HEAD][n_split] {f32 acc[HEAD_DIM]; f32 m, l; 8 unused bytes}; n_split from the indirect command
- *             that launched the split
- * grid        x: query heads, y: rows; a workgroup is one head of one row, a thread takes 4 elements at a time
+ * computes    y = sum_s exp(m_s - m) acc_s / sum_s exp(m_s - m) l_s, m = max_s m_s, over the splits s of
+ *             one row and head
+ * inputs      partial [rows][N_HEAD][n_split] {f32 acc[HEAD_DIM]; f32 m, l; 8 unused bytes}; n_split from
+ *             the indirect command that launched the split
+ * grid        x: query heads, y: rows; a workgroup is one head of one row, a thread takes 4 elements at a
+ *             time
  * bytes       the partial results once, the row once
  * phase       after attention_split, where there is more than one split
  * order       splits ascending, in every thread alike
  * reference   backend/reference/attention.c
  *
- * loops       2 * (n_split / LOCAL_SIZE + 1) + 2 * n_split + ceil(HEAD_DIM / 4 / LOCAL_SIZE) * (n_split + 1) + 5
+ * loops       2 * (n_split / LOCAL_SIZE + 1) + 2 * n_split + ceil(HEAD_DIM / 4 / LOCAL_SIZE) * (n_split +
+ *             1) + 5
  */
 #extension GL_GOOGLE_include_directive : require
 

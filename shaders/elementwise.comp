@@ -45,7 +45,10 @@ void main()
         vec4 a = uintBitsToFloat(load_unit(Units(a_row), u)), b = vec4(0.0);
         if (HAS_B)
             b = uintBitsToFloat(load_unit(Units(b_row), u));
-        Vectors(y_row).v[u] = vec4(combine(a.x, b.x), combine(a.y, b.y), combine(a.z, b.z), combine(a.w, b.w));
+        vec4 y;
+        [[unroll]] for (uint e = 0u; e < 4u; e++)
+            y[e] = combine(a[e], b[e]);
+        Vectors(y_row).v[u] = y;
         return;
     }
     for (uint e = 4u * u; e < p.n; e++)

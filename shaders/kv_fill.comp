@@ -1,8 +1,8 @@
 #version 460
 /* kv_fill.comp: seeded rows into a layer's cache, the cheap stand-in for a long prompt.
  *
- * computes    row of (position, head) = tandem_kit_fill(tandem_kit_fill_row(seed, layer, which, head, position)), rounded to
- *             the layer's type (kv_store.glsl)
+ * computes    row of (position, head) = tandem_kit_fill(tandem_kit_fill_row(seed, layer, which, head,
+ *             position)), rounded to the layer's type (kv_store.glsl)
  * inputs      none
  * grid        x: positions, y: KV heads; a workgroup is one row
  * bytes       the stored rows, once
@@ -45,8 +45,10 @@ float fill_value(uint row, uint dim)
 
 void main()
 {
-    uint position = p.first_position + gl_WorkGroupID.x, head = gl_WorkGroupID.y, thread = gl_LocalInvocationID.x;
-    uint row = mix_bits(mix_bits(mix_bits(mix_bits(p.seed + 0x9e3779b9u) ^ (2u * p.layer + p.which)) ^ head) ^ position);
+    uint position = p.first_position + gl_WorkGroupID.x, head = gl_WorkGroupID.y;
+    uint thread = gl_LocalInvocationID.x;
+    uint plane = mix_bits(mix_bits(p.seed + 0x9e3779b9u) ^ (2u * p.layer + p.which));
+    uint row = mix_bits(mix_bits(plane ^ head) ^ position);
     for (uint u = thread; u < HEAD_DIM / 4u; u += LOCAL_SIZE)
         kv_row[u] = vec4(fill_value(row, 4u * u), fill_value(row, 4u * u + 1u), fill_value(row, 4u * u + 2u),
                          fill_value(row, 4u * u + 3u));

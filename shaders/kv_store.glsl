@@ -1,7 +1,9 @@
 // kv_store.glsl: rounds a head's row to the layer's type and stores it (layout: params_ops.h, "cache").
 //
-// The includer has defined LOCAL_SIZE and included kv.glsl. f16 rounds to nearest even and clamps to +-65504. Q8_0 rounds as
-// GGUF does: d = max / 127 as f16, codes to the nearest of x / d.
+// The includer has defined LOCAL_SIZE and included kv.glsl. f16 rounds to nearest even and clamps to
+// +-65504. Q8_0 rounds as GGUF does: d = max / 127 as f16, codes to the nearest of x / d.
+
+#extension GL_EXT_control_flow_attributes : require
 
 layout(buffer_reference, std430, buffer_reference_align = 16) writeonly buffer ChunkUnits { uvec4 v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) writeonly buffer ScaleWords { uint v[]; };
@@ -28,8 +30,10 @@ uint kv_q8_group(ChunkUnits region, uint r, uint g) {
     uint at = kv_chunk(r, 4u * g) / 2u;
     for (uint half_group = 0u; half_group < 2u; half_group++) {
         uint u = 8u * g + 4u * half_group;
-        region.v[at + half_group] = uvec4(kv_codes(kv_row[u], inverse), kv_codes(kv_row[u + 1u], inverse),
-                                          kv_codes(kv_row[u + 2u], inverse), kv_codes(kv_row[u + 3u], inverse));
+        uvec4 codes;
+        [[unroll]] for (uint e = 0u; e < 4u; e++)
+            codes[e] = kv_codes(kv_row[u + e], inverse);
+        region.v[at + half_group] = codes;
     }
     return bits;
 }

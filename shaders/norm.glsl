@@ -1,7 +1,9 @@
 // norm.glsl: root mean squares over a workgroup, for every finite input.
 //
-// A square overflows f32 beyond 1.8e19 and vanishes below 1e-23. Sums of squares are therefore taken of x, of x * 2^-80
-// and of x * 2^80 at once, and the one that lost nothing is used. The includer has defined LOCAL_SIZE.
+// A square overflows f32 beyond 1.8e19 and vanishes below 1e-23. Sums of squares are therefore taken of x,
+// of x * 2^-80 and of x * 2^80 at once, and the one that lost nothing is used. The includer has defined
+// LOCAL_SIZE.
+#extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 

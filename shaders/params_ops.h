@@ -1,16 +1,16 @@
-/* shaders/params_ops.h: push constants, specialisation constants, grids and scratch of the shaders attention_*, stream,
- * topk, elementwise and kv_*. Read by C and by GLSL (the words: params.h).
+/* shaders/params_ops.h: push constants, specialisation constants, grids and scratch of all shaders but those
+ * of the matrix products. Read by C and by GLSL (the words: params.h).
  *
- * Addresses are device addresses, 0 for an absent view, multiples of 16 unless said otherwise. Strides are bytes between
- * rows. "rows" of a grid is the live row count of the op's row set: n_rows for an op on ALL rows, n_out for one on OUT
- * rows; command buffers are recorded once, so these grids come from indirect commands.
+ * Addresses are device addresses, 0 for an absent view, multiples of 16 unless said otherwise. Strides are
+ * bytes between rows. "rows" of a grid is the live row count of the op's row set: n_rows for an op on ALL
+ * rows, n_out for one on OUT rows; command buffers are recorded once, so grids come from indirect commands.
  *
- * Row i of an op on OUT rows is row index[i] of the run: `index` is the dense u32 list of the wanted rows, 0 on an op on
- * ALL rows. It always says which run row (position, slot) and which row of visible_until belong to i; whether a view is
- * read at row i or at row index[i] is a bit of `gather` (set: the view holds ALL rows; must be 0 without an index).
+ * Row i of an op on OUT rows is row index[i] of the run: `index` is the dense u32 list of the wanted rows, 0
+ * on an op on ALL rows. It says which run row (position, slot) belongs to i; whether a view is read at row i
+ * or at row index[i] is a bit of `gather` (set: the view holds ALL rows; 0 without an index).
  *
- * Specialisation constant 0 of every shader is LOCAL_SIZE, the threads of a workgroup: a power of two, a multiple of the
- * subgroup size, at most 256. Every shader runs at any subgroup size from 4 to 64.
+ * Specialisation constant 0 of every shader is LOCAL_SIZE, the threads of a workgroup: a power of two, a
+ * multiple of the subgroup size, at most 256. Every shader runs at any subgroup size from 4 to 64.
  */
 #ifndef TANDEM_SHADERS_PARAMS_OPS_H
 #define TANDEM_SHADERS_PARAMS_OPS_H
@@ -27,8 +27,8 @@
 /* ---- attention_append: head norms, rotation, append to the cache, queries to scratch ----
  *
  * Grid: (N_HEAD + 2 * N_KV_HEAD, rows, 1) where k is present, else (N_HEAD, rows, 1).
- * Specialisation: 0 LOCAL_SIZE (32 serves), 1 HEAD_DIM (a multiple of 8; of 32 for KV_Q8_0), 2 N_HEAD, 3 N_KV_HEAD,
- * 4 N_ROPE_PAIR, 5 KV_TYPE, 6 FLAGS (APPEND_*).
+ * Specialisation: 0 LOCAL_SIZE (32 serves), 1 HEAD_DIM (a multiple of 8; of 32 for KV_Q8_0), 2 N_HEAD,
+ * 3 N_KV_HEAD, 4 N_ROPE_PAIR, 5 KV_TYPE, 6 FLAGS (APPEND_*).
  *
  * rope: the two tables of tandem/rope.h, the low one (256 rows), then the high one. */
 #define SPEC_HEAD_DIM 1
@@ -65,12 +65,15 @@ TANDEM_STRUCT_END(attention_append_push)
 
 /* ---- cache ----
  *
- * K of a layer, and V of a layer, are each an array of regions [slot][kv head], region_bytes apart, each below 4 GiB. A
- * region holds `ring` rows, cut into blocks of KV_BLOCK rows, and the blocks into columns of 64 elements:
+ * K of a layer, and V of a layer, are each an array of regions [slot][kv head], region_bytes apart, each
+ * below 4 GiB. A region holds `ring` rows, cut into blocks of KV_BLOCK rows, and those into columns of 64
+ * elements:
  *     [block][column][row of the block][element of the column]
- * so that lanes that share a column of a row, and go on to its next row, read on where they stopped. Q8_0 has its signed
- * bytes so, and behind them, from kv_scale_offset on, the f16 scales of groups of 32: [block][column][row of the block] {u32:
- * first group of the column low, second high}. Copy whole blocks or whole regions, nothing finer. */
+ * so that lanes that share a column of a row, and go on to the next row, read on where they stopped: twice
+ * the speed on a CPU, whole 128-byte lines on a GPU. Q8_0 has its signed bytes so, and behind them, from
+ * kv_scale_offset on, the f16 scales of groups of 32, a u32 for a column (its first group low):
+ *     [block][column][row of the block]
+ * Copy whole blocks or whole regions, nothing finer. */
 #define KV_F32 0u
 #define KV_F16 1u
 #define KV_Q8_0 8u
@@ -107,7 +110,7 @@ TANDEM_SHARED TANDEM_U32 kv_region_bytes(TANDEM_U32 type, TANDEM_U32 head_dim, T
     return kv_padded_ring(ring) * kv_position_bytes(type, head_dim);
 }
 
-/* Index of element d of ring row r in its region, in elements (columns of the last, short one are narrower). */
+/* Where element d of ring row r is in its region, in elements. A last, short column is narrower. */
 TANDEM_SHARED TANDEM_U32 kv_element(TANDEM_U32 head_dim, TANDEM_U32 r, TANDEM_U32 d)
 {
     TANDEM_U32 column = d / 64u * 64u, width = head_dim - column < 64u ? head_dim - column : 64u;
@@ -116,16 +119,16 @@ TANDEM_SHARED TANDEM_U32 kv_element(TANDEM_U32 head_dim, TANDEM_U32 r, TANDEM_U3
 
 /* ---- attention_split and attention_combine ----
  *
- * The queries of a KV head are numbered row * (N_HEAD / N_KV_HEAD) + head of the group. A workgroup of attention_split
- * takes a tile of N_QUERY successive ones, which share every K and V row it loads, and one split of the keys that the
- * tile sees. With one split it writes `y`; with more, partial results that attention_combine merges in the order of the
- * splits.
- * split grid:   (N_KV_HEAD, tiles_per_row * ceil(rows / rows_per_tile), n_split); tiles beyond the last query return
- * combine grid: (N_HEAD, rows, 1) where n_split > 1, else nothing (RULE_ONLY_IF_SPLIT)
- * n_split = RULE_SPLITS(keys, keys_per_split, max_split), see launch_rule in run_block.h; attention_choose() gives all
- * these numbers. Specialisation: 0 LOCAL_SIZE, 1 HEAD_DIM (a multiple of 8, at most 512), 2 N_HEAD; of the split also
- * 3 N_KV_HEAD, 4 N_QUERY (a power of two), 5 KV_TYPE, 6 SUBGROUP_SIZE (of the pipeline, exactly), 7 KEYS_IN_FLIGHT.
- * LOCAL_SIZE of the split is the plan's; of the combine 64 serves. */
+ * The queries of a KV head are numbered row * (N_HEAD / N_KV_HEAD) + head of the group. A workgroup of
+ * attention_split takes a tile of N_QUERY successive ones, which share every K and V row it loads, and one
+ * split of the keys that the tile sees. With one split it writes `y`; with more, partial results that
+ * attention_combine merges in the order of the splits.
+ *     split grid    (N_KV_HEAD, tiles_per_row * ceil(rows / rows_per_tile), n_split)
+ *     combine grid  (N_HEAD, rows, 1) where n_split > 1, else nothing (RULE_ONLY_IF_SPLIT)
+ * n_split = RULE_SPLITS(keys, keys_per_split, max_split), see launch_rule in run_block.h; attention_choose()
+ * gives these numbers. Specialisation: 0 LOCAL_SIZE, 1 HEAD_DIM (a multiple of 8, at most 512), 2 N_HEAD; of
+ * the split also 3 N_KV_HEAD, 4 N_QUERY (a power of two, at most 8), 5 KV_TYPE, 6 SUBGROUP_SIZE (the
+ * pipeline's, exactly), 7 KEYS_IN_FLIGHT. LOCAL_SIZE of the split is the plan's; of the combine 64 serves. */
 #define SPEC_N_QUERY 4
 #define SPEC_SUBGROUP_SIZE 6
 #define SPEC_KEYS_IN_FLIGHT 7
@@ -152,7 +155,7 @@ TANDEM_STRUCT_END(attention_split_push)
 TANDEM_STRUCT_BEGIN(attention_combine_push)
     TANDEM_ADDRESS partial;
     TANDEM_ADDRESS y;
-    TANDEM_ADDRESS split_command; /* the split's VkDispatchIndirectCommand: its z is n_split; a multiple of 4 */
+    TANDEM_ADDRESS split_command; /* the split's indirect command, whose z is n_split; a multiple of 4 */
     TANDEM_U32 y_stride;
     TANDEM_U32 reserved;
 TANDEM_STRUCT_END(attention_combine_push)
@@ -181,15 +184,16 @@ static inline uint32_t attention_power_of_two(uint32_t n)
     return p;
 }
 
-/* Loop iterations of a subgroup of attention_split, upper bound. lavapipe grants it 65535 in all and then goes on with
- * wrong results. An inner loop of n costs n + 1. n_keys: keys of a split; n_slot: slots that its tile mixes (each then
- * with up to n_keys keys); n_rows: of the run. */
-static inline uint64_t attention_iterations(const attention_plan *plan, uint32_t head_dim, uint32_t subgroup_size,
-                                            uint32_t n_keys, uint32_t n_slot, uint32_t n_rows)
+/* Loop iterations of a subgroup of attention_split, upper bound. lavapipe grants it 65535 in all and then
+ * goes on with wrong results. An inner loop of n costs n + 1. n_keys: keys of a split; n_slot: slots that its tile
+ * mixes (each then with up to n_keys keys); n_rows: of the run. */
+static inline uint64_t attention_iterations(const attention_plan *plan, uint32_t head_dim,
+                                            uint32_t subgroup_size, uint32_t n_keys, uint32_t n_slot,
+                                            uint32_t n_rows)
 {
     uint32_t tile = subgroup_size > 32 ? subgroup_size : 32;
     uint32_t step = plan->local_size / attention_power_of_two((head_dim + 7) / 8) * plan->keys_in_flight;
-    uint32_t team = plan->local_size / plan->n_query < subgroup_size ? plan->local_size / plan->n_query : subgroup_size;
+    uint32_t share = plan->local_size / plan->n_query, team = share < subgroup_size ? share : subgroup_size;
     uint32_t scores = tile / step + 1, softmax = 2 * (tile / team + 1);
     uint32_t values = tile / subgroup_size * (subgroup_size / step + 2) + 1;
     uint64_t n_tile = n_keys / tile + 1;
@@ -197,16 +201,17 @@ static inline uint64_t attention_iterations(const attention_plan *plan, uint32_t
     return n_slot * (per_slot + 1) + 2 * plan->n_query + 4;
 }
 
-/* max_rows: the program's max_tokens (max_out for an op on OUT rows). max_keys: most keys that a row can see: the
- * capacity, or window + max_tokens. n_slot: the program's max_slots. subgroup_size: of the pipeline. target: workgroups
- * that fill the device, about 8 per compute unit of a GPU, one per thread of a CPU. */
-static inline attention_plan attention_choose(uint32_t head_dim, uint32_t n_head, uint32_t n_kv_head, uint32_t max_rows,
-                                              uint32_t max_keys, uint32_t n_slot, uint32_t subgroup_size, uint32_t target)
+/* max_rows: the program's max_tokens (max_out for an op on OUT rows). max_keys: most keys that a row can see:
+ * the capacity, or window + max_tokens. n_slot: the program's max_slots. subgroup_size: of the pipeline.
+ * target: workgroups that fill the device, about 8 per compute unit of a GPU, one per thread of a CPU. */
+static inline attention_plan attention_choose(uint32_t head_dim, uint32_t n_head, uint32_t n_kv_head,
+                                              uint32_t max_rows, uint32_t max_keys, uint32_t n_slot,
+                                              uint32_t subgroup_size, uint32_t target)
 {
     uint32_t group = n_head / n_kv_head, lanes = attention_power_of_two((head_dim + 7) / 8);
     attention_plan plan = {.local_size = lanes > subgroup_size ? lanes : subgroup_size};
     uint64_t queries = (uint64_t)group * max_rows;
-    plan.n_query = queries < 8 ? attention_power_of_two((uint32_t)queries) : 8; /* more would not fit in registers */
+    plan.n_query = queries < 8 ? attention_power_of_two((uint32_t)queries) : 8; /* more spill registers */
     if (plan.n_query > plan.local_size)
         plan.n_query = plan.local_size;
     plan.tiles_per_row = (group + plan.n_query - 1) / plan.n_query;
@@ -221,7 +226,8 @@ static inline attention_plan attention_choose(uint32_t head_dim, uint32_t n_head
     while (attention_iterations(&plan, head_dim, subgroup_size, most, mixed, max_rows) > 65000)
         most -= 64;
     uint32_t least_split = max_keys / most + (max_keys % most != 0);
-    uint32_t n_group = n_kv_head * plan.tiles_per_row * ((max_rows + plan.rows_per_tile - 1) / plan.rows_per_tile);
+    uint32_t n_tile = plan.tiles_per_row * ((max_rows + plan.rows_per_tile - 1) / plan.rows_per_tile);
+    uint32_t n_group = n_kv_head * n_tile;
     uint32_t wanted = target / n_group + (target % n_group != 0);
     plan.max_split = wanted < ATTENTION_MAX_SPLIT ? wanted : ATTENTION_MAX_SPLIT;
     plan.keys_per_split = ATTENTION_MIN_KEYS;
@@ -242,8 +248,9 @@ static inline uint64_t attention_partial_bytes(const attention_plan *plan, uint3
 
 /* ---- stream: the residual stream between two phases ----
  *
- * Grid: (n_slice, rows, 1). Specialisation: 0 LOCAL_SIZE (256 on a GPU, 32 on a CPU), 1 N_A (0..2), 2 N_OUT (0..3),
- * 3 Q8 (bit i: output i is also, or only, written as q8 activations; n_slice is then 1), 4 D, at most STREAM_MAX_D.
+ * Grid: (n_slice, rows, 1). Specialisation: 0 LOCAL_SIZE (256 on a GPU, 32 on a CPU), 1 N_A (0..2), 2 N_OUT
+ * (0..3), 3 Q8 (bit i: output i is also, or only, written as q8 activations; n_slice is then 1), 4 D (at most
+ * STREAM_MAX_D).
  * note: what a row needs first is in the push block, what it needs later in a block in memory. */
 #define SPEC_N_A 1
 #define SPEC_N_OUT 2
@@ -282,12 +289,13 @@ TANDEM_STRUCT_END(stream_push)
 
 /* ---- topk ----
  *
- * Two dispatches of one shader with a barrier between: STAGE 0 finds the best of each part of TOPK_PART elements, STAGE 1
- * the best of those. Grids: (topk_parts(n), rows, 1), then (1, rows, 1).
- * Specialisation: 0 LOCAL_SIZE (256 on a GPU, 64 on a CPU; at least 64), 1 STAGE. n at most 64 parts: 262144. */
+ * Two dispatches of one shader with a barrier between: STAGE 0 finds the best of each part of TOPK_PART
+ * elements, STAGE 1 the best of those. Grids: (topk_parts(n), rows, 1), then (1, rows, 1).
+ * Specialisation: 0 LOCAL_SIZE (256 on a GPU, 64 on a CPU; at least 64), 1 STAGE. n is at most TOPK_MAX_N. */
 #define SPEC_TOPK_STAGE 1
 #define TOPK_PART 4096u
-#define TOPK_MAX 64u
+#define TOPK_MAX 64u /* largest k */
+#define TOPK_MAX_N (64u * TOPK_PART) /* 262144: the best 64 of each of 64 parts are one part of stage 1 */
 #define TOPK_GATHER_X 1u
 
 TANDEM_STRUCT_BEGIN(topk_push)
@@ -309,7 +317,8 @@ TANDEM_SHARED TANDEM_U32 topk_parts(TANDEM_U32 n)
     return (n + TOPK_PART - 1u) / TOPK_PART;
 }
 
-/* Per row and part: {f32 max; f32 sum of exp(x - max); 2 unused} and k times {u32 id; f32 value}, k made even. */
+/* Per row and part: {f32 max; f32 sum of exp(x - max); 8 unused bytes}, k times {u32 id; f32 value}, k made
+ * even. */
 TANDEM_SHARED TANDEM_U32 topk_part_bytes(TANDEM_U32 k)
 {
     return 16u + (k + 1u) / 2u * 16u;
@@ -352,8 +361,8 @@ TANDEM_SHARED TANDEM_U32 elementwise_groups(TANDEM_U32 n, TANDEM_U32 local_size)
 
 /* ---- kv_fill and kv_read: seeded rows into a layer, rows of a layer as f32 ----
  *
- * Grid of both: (n_row, N_KV_HEAD, 1), n_row at most 65535 a dispatch; first_position moves on. kv_fill writes K when
- * which is 0 and V when it is 1; on a ring only the last `ring` positions need filling.
+ * Grid of both: (n_row, N_KV_HEAD, 1), n_row at most 65535 a dispatch; first_position moves on. On a ring
+ * only the last `ring` positions need filling.
  * Specialisation: 0 LOCAL_SIZE (32), 1 HEAD_DIM, 3 N_KV_HEAD, 5 KV_TYPE. */
 TANDEM_STRUCT_BEGIN(kv_push)
     TANDEM_ADDRESS cache; /* K or V of the layer */

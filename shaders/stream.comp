@@ -2,16 +2,18 @@
 /* stream.comp: the residual stream between two phases of a layer.
  *
  * computes    b = norm(a0; w0), or norm(norm(a0; w0) + norm(a1; w1); w2); h' = scale * (h + b); y_h = h';
- *             y[i] = norm(h'; y_w[i]) * y_scale[i], as f32 and, where asked for, rounded to q8 activations (params.h)
+ *             y[i] = norm(h'; y_w[i]) * y_scale[i], as f32 and, where asked for, rounded to q8 activations
+ *             (params.h)
  * inputs      f32 rows, vectors of D; slices of a row are normed alone
  * grid        x: slices, y: rows; a workgroup is one slice
- * bytes       each input row twice (the second time from cache; a0 and a1 thrice with N_A 2), each output once
+ * bytes       each input row twice (the second time from cache; a0 and a1 thrice with N_A 2), each output
+ *             once
  * phase       between the phases of a layer
  * order       sums of squares: elements of a thread ascending, lanes as a tree, subgroups ascending
  * reference   backend/reference/stream.c
  *
- * loops       (N_A + 1 + N_OUT) * (ceil(D / 4 / LOCAL_SIZE) + 1) + popcount(Q8) * (ceil(D / 32 / LOCAL_SIZE) + 1)
- *             + 3 * (LOCAL_SIZE / subgroup + 1)
+ * loops       (N_A + 1 + N_OUT) * (ceil(D / 4 / LOCAL_SIZE) + 1)
+ *             + popcount(Q8) * (ceil(D / 32 / LOCAL_SIZE) * 31 + 1) + 3 * (LOCAL_SIZE / subgroup + 1)
  */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require

@@ -1,21 +1,23 @@
 #version 460
 /* topk.comp: the k largest of a row with their indices, its logsumexp, and the value at a target.
  *
- * computes    STAGE 0: for each part of TOPK_PART elements its k best, its maximum M and the sum of exp(x - M).
- *             STAGE 1: the k best of those, logsumexp, the target's value
+ * computes    STAGE 0: for each part of TOPK_PART elements its k best, its maximum M and the sum of exp(x -
+ *             M). STAGE 1: the k best of those, logsumexp, the target's value
  * inputs      x f32 rows; partial results of stage 0
  * grid        x: parts (stage 0) or 1, y: rows
  * bytes       x twice in stage 0 (the second time from cache); 8 k + 16 per part
  * phase       after the head
- * order       sums: elements of a thread ascending, lanes as a tree, subgroups ascending; parts likewise. Which elements are
- *             found does not depend on order: values are compared as integers (a NaN below all), ties by index
+ * order       sums: elements of a thread ascending, lanes as a tree, subgroups ascending; parts likewise.
+ *             Which elements are found does not depend on order: values are compared as integers (a NaN
+ *             below all), ties by index
  * reference   backend/reference/topk.c
  *
- * A part has 256 groups of 16 neighbours. The k groups with the largest maxima hold the k largest elements, and at most 16 k
- * elements are not below the last of those maxima. These are gathered, and each counts how many come before it.
+ * A part has 256 groups of 16 neighbours. The k groups with the largest maxima hold the k largest elements,
+ * and at most 16 k elements are not below the last of those maxima. These are gathered, and each counts how
+ * many come before it.
  *
- * loops       with R = 256 / LOCAL_SIZE: R * 6 + 1 (maxima), R * (256 / 4 + 256 / subgroup + 1) + 1 (groups), R * 6 + 1
- *             (gather), 16 k / LOCAL_SIZE * (16 k / 4 + 16 k / subgroup + 1) + 1 (elements), 3 * LOCAL_SIZE / subgroup
+ * loops       with R = 256 / LOCAL_SIZE, S = subgroup, M = 16 k: maxima 6 R + 1, groups R (64 + 512 / S + 2) + 1,
+ *             gathering 6 R + 1, elements ceil(M / LOCAL_SIZE) (M / 4 + 2 M / S + 2) + 1, sums 3 (LOCAL_SIZE / S + 1)
  */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -163,7 +165,13 @@ void find_threshold(uint thread, uint largest)
     }
 }
 
-/* Gathers the elements that are not below the threshold; returns this thread's part of the sum of exp(x - largest). */
+/* exp(x - largest). A NaN stays one whatever the driver makes of exp. */
+float exp_or_nan(uint bits, float largest)
+{
+    return is_nan(bits) ? uintBitsToFloat(NAN_BITS) : exp(uintBitsToFloat(bits) - largest);
+}
+
+/* Gathers the elements not below the threshold; returns this thread's part of the sum of exp(x - largest). */
 float gather(uint thread, float largest)
 {
     float sum = 0.0;
@@ -176,7 +184,7 @@ float gather(uint thread, float largest)
             [[unroll]] for (uint e = 0u; e < 4u; e++) {
                 uint at = first + e, key = key_of(bits[e]);
                 if (at < n_here)
-                    sum += is_nan(bits[e]) ? uintBitsToFloat(NAN_BITS) : exp(uintBitsToFloat(bits[e]) - largest);
+                    sum += exp_or_nan(bits[e], largest);
                 if (chosen && (key > threshold_key || key == threshold_key && g <= threshold_group)) {
                     uint slot = atomicAdd(n_found, 1u);
                     found_key[slot] = key;
@@ -220,7 +228,9 @@ float logsumexp(uint thread)
     if (thread < n_part && bits != MINUS_INF_BITS)
         sum = uintBitsToFloat(Words(record).v[1]) * exp(part_max - largest);
     sum = workgroup_sum(sum);
-    return isinf(largest) ? largest : largest + log(sum);
+    if (isinf(largest) || is_nan(floatBitsToUint(sum)))
+        return isinf(largest) ? largest : sum;
+    return largest + log(sum);
 }
 
 void main()
@@ -261,7 +271,8 @@ void main()
 
     if (STAGE == 0u) {
         sum = workgroup_sum(sum);
-        WordStores record = WordStores(row_address(p.partial, i * n_part + gl_WorkGroupID.x, topk_part_bytes(p.k)));
+        uint part = i * n_part + gl_WorkGroupID.x;
+        WordStores record = WordStores(row_address(p.partial, part, topk_part_bytes(p.k)));
         if (thread == 0u) {
             record.v[0] = floatBitsToUint(largest);
             record.v[1] = floatBitsToUint(sum);

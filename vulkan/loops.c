@@ -32,7 +32,7 @@ static uint64_t of_stream(const tandem_context *context, const vk_dispatch *disp
     for (uint32_t bits = spec[SPEC_STREAM_Q8]; bits; bits >>= 1)
         n_q8 += bits & 1;
     return (n_a + 1 + n_out) * (divide_up(divide_up(spec[SPEC_D], 4), local) + 1) +
-           n_q8 * (divide_up(divide_up(spec[SPEC_D], 32), local) + 1) +
+           n_q8 * (31 * divide_up(divide_up(spec[SPEC_D], 32), local) + 1) +
            3 * (local / context->subgroup_size + 1);
 }
 
@@ -70,11 +70,11 @@ static uint64_t of_topk(const tandem_context *context, const vk_dispatch *dispat
     topk_push push;
     memcpy(&push, dispatch->push, sizeof push);
     uint64_t local = spec[0], subgroup = context->subgroup_size, rounds = divide_up(256, local);
-    uint64_t maxima = rounds * 6 + 1, groups = rounds * (256 / 4 + 256 / subgroup + 1) + 1,
+    uint64_t maxima = rounds * 6 + 1, groups = rounds * (64 + 512 / subgroup + 2) + 1,
              gather = rounds * 6 + 1;
     uint64_t n = 16ull * push.k;
-    uint64_t elements = divide_up(n, local) * (n / 4 + divide_up(n, subgroup) + 1) + 1;
-    return maxima + groups + gather + elements + 3 * divide_up(local, subgroup);
+    uint64_t elements = divide_up(n, local) * (n / 4 + 2 * divide_up(n, subgroup) + 2) + 1;
+    return maxima + groups + gather + elements + 3 * (divide_up(local, subgroup) + 1);
 }
 
 uint64_t vk_loop_iterations(const tandem_program *program, uint32_t index) {

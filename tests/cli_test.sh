@@ -3,6 +3,7 @@
 # usage: tests/cli_test.sh PATH/TO/tandem     needs the plugins where the program finds them
 set -uo pipefail
 tandem=$(realpath "$1")
+unset TANDEM_PLUGIN_PATH # the reference plugin is to be missed where the program is alone
 library=$(dirname "$tandem")/../lib
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -129,6 +129,14 @@ tandem_status vk_dispatch_add(vk_builder *builder, const char *shader, const uin
     return TANDEM_OK;
 }
 
+tandem_status vk_dispatch_indirect(vk_builder *builder, uint64_t command) {
+    tandem_program *program = builder->program;
+    VK_AT(program->dispatches, vk_dispatch, program->dispatches.n - 1)->command = command;
+    VK_DO(vk_reads(builder, command, sizeof(VkDispatchIndirectCommand)));
+    VK_AT(program->ranges, vk_range, program->ranges.n - 1)->indirect = 1;
+    return TANDEM_OK;
+}
+
 /* ---- declared ranges ---- */
 
 static vk_range *add_range(vk_builder *builder) {

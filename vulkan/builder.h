@@ -93,6 +93,10 @@ void vk_scratch_give(vk_builder *builder, vk_scratch *scratch);
 /* Constant memory: `place` gets where to write the bytes, NULL in the first pass. */
 tandem_status vk_constant(vk_builder *builder, uint64_t bytes, uint64_t *address, void **place);
 
+/* Launches the last dispatch by a command that an earlier dispatch of the program writes, instead of a rule.
+ */
+tandem_status vk_dispatch_indirect(vk_builder *builder, uint64_t command);
+
 /* ---- lower*.c: one op each ---- */
 tandem_status vk_lower(vk_builder *builder, const tandem_op *op);
 tandem_status vk_lower_embed(vk_builder *builder, const tandem_op_embed *op);
@@ -100,6 +104,8 @@ tandem_status vk_lower_matmul(vk_builder *builder, const tandem_op_matmul *op);
 tandem_status vk_lower_attention(vk_builder *builder, const tandem_op_attention *op);
 tandem_status vk_lower_topk(vk_builder *builder, const tandem_op_topk *op);
 tandem_status vk_lower_elementwise(vk_builder *builder, const tandem_op_elementwise *op);
+tandem_status vk_lower_moe_route(vk_builder *builder, const tandem_op_moe_route *op);
+tandem_status vk_lower_moe_ffn(vk_builder *builder, const tandem_op_moe_ffn *op);
 tandem_status vk_lower_prepare(vk_builder *builder);
 tandem_status vk_lower_finish(vk_builder *builder, const tandem_op_topk *op);
 
@@ -112,6 +118,62 @@ typedef struct vk_stream_extra {
 
 /* extra may be NULL: a STREAM that stands alone. */
 tandem_status vk_lower_stream(vk_builder *builder, const tandem_op_stream *op, const vk_stream_extra *extra);
+
+/* ---- lower_matmul.c: products, for other ops ---- */
+
+#define VK_MAX_VEC_ROWS 8u /* up to this many rows a product is bound by the weights */
+
+/* Where products find their rows. */
+typedef struct vk_input {
+    uint64_t address;
+    uint64_t stride;
+    uint64_t rows;      /* address of the gather list, 0: dense */
+    uint64_t row_bytes; /* read of a row */
+    uint64_t n_row;     /* rows that exist */
+    vk_scratch scratch; /* given back after the products; index TANDEM_NONE: a view */
+} vk_input;
+
+vk_input vk_input_of_view(const vk_builder *builder, uint32_t op_rows, const tandem_view *view,
+                          uint32_t n_col);
+/* Rounds rows of a view (or of scratch) to q8 in scratch: rows_per_tok for each live row. Part of the step
+ * that was begun last. */
+tandem_status vk_quantise(vk_builder *builder, uint32_t op_rows, uint32_t rows_per_tok, uint32_t n_col,
+                          const vk_input *from, vk_input *to);
+
+/* Which experts a product takes (params.h, EXPERTS_*). */
+typedef struct vk_experts {
+    uint32_t kind; /* EXPERTS_NONE: the product's record */
+    uint32_t n_used;
+    uint32_t entries_per_x; /* n_used or 1 */
+    uint64_t route;         /* rows of the route; TILES: the tiles */
+    uint64_t route_stride;
+    uint64_t route_rows;  /* gather list of the route, or 0; TILES: the entries */
+    uint64_t route_count; /* rows of the route that exist; TILES: tiles */
+    uint64_t command;     /* TILES: the launch arguments */
+    uint32_t tile_rows;   /* TILES: entries that share a pass over the weights, on average */
+} vk_experts;
+
+/* One product: rows of a matrix (and of `up` with it) times the input. */
+typedef struct vk_product {
+    const tandem_weights *weights;
+    uint32_t record;
+    uint32_t matrix; /* in the record */
+    uint32_t up;     /* the matrix of up rows; TANDEM_NONE: no GLU */
+    uint32_t up_row;
+    uint32_t n_row; /* outputs */
+    uint32_t op_rows;
+    uint32_t precision;
+    uint32_t kind;  /* VK_MATMUL_* */
+    uint32_t n_tok; /* rows of x that a workgroup may find */
+    uint64_t y, y_stride, y_rows;
+    float softcap;
+    vk_experts experts;
+} vk_product;
+
+tandem_status vk_product_plan(vk_builder *builder, const vk_product *product, vk_matmul_plan *plan);
+/* Part of the step that was begun last. */
+tandem_status vk_product_add(vk_builder *builder, const vk_product *product, const vk_matmul_plan *plan,
+                             const vk_input *input);
 
 /* The workgroup size of a kernel that wants `gpu` threads on a GPU and `cpu` on a software device. */
 uint32_t vk_local_size(const tandem_context *context, uint32_t gpu, uint32_t cpu);

@@ -76,16 +76,41 @@ static uint64_t split_bytes(const run_view *view, const vk_traffic *traffic) {
     return n_split > 1 ? n_split * traffic->split_row_bytes * view->n[traffic->rows] : 0;
 }
 
-static void add_dispatch(const run_view *view, const vk_traffic *traffic, tandem_cost *cost) {
-    uint64_t n = view->n[traffic->rows];
-    if (n == 0)
-        return;
+/* Expert weights: each distinct expert once for the minimum. What is moved follows from how many of a row's
+ * choices share a pass, if they are spread evenly. */
+static void add_experts(const vk_traffic *traffic, uint64_t n, tandem_cost *cost) {
+    const tandem_weights *weights = traffic->weights;
+    uint64_t n_entry = n * traffic->n_used;
+    uint64_t n_expert = n_entry < weights->n_record ? n_entry : weights->n_record;
+    uint64_t per_expert = (n_entry + n_expert - 1) / n_expert;
+    uint64_t n_pass = n_expert * ((per_expert + traffic->rows_per_pass - 1) / traffic->rows_per_pass);
+    n_pass = n_pass < n_entry ? n_pass : n_entry;
+    uint64_t n_host = 0;
+    for (uint32_t r = 0; r < weights->n_record; r++)
+        n_host += weights->records[r].placement == TANDEM_PLACE_HOST;
+    cost->n_expert = n_expert;
+    cost->weight_bytes_min += n_expert * traffic->weight_bytes_min;
+    cost->weight_bytes += n_pass * traffic->weight_bytes;
+    cost->host_bytes += n_pass * traffic->weight_bytes * n_host / weights->n_record;
+}
+
+static void add_weights(const vk_traffic *traffic, uint64_t n, tandem_cost *cost) {
     uint64_t n_pass = traffic->rows_per_pass ? (n + traffic->rows_per_pass - 1) / traffic->rows_per_pass : n;
     uint64_t weight_bytes = n_pass * traffic->weight_bytes;
     cost->weight_bytes += weight_bytes;
     cost->weight_bytes_min += (traffic->rows_per_pass ? 1 : n) * traffic->weight_bytes_min;
     if (traffic->weights && traffic->weights->records[traffic->record].placement == TANDEM_PLACE_HOST)
         cost->host_bytes += weight_bytes;
+}
+
+static void add_dispatch(const run_view *view, const vk_traffic *traffic, tandem_cost *cost) {
+    uint64_t n = view->n[traffic->rows];
+    if (n == 0)
+        return;
+    if (traffic->n_used)
+        add_experts(traffic, n, cost);
+    else
+        add_weights(traffic, n, cost);
     cost->activation_bytes += n * traffic->row_bytes + split_bytes(view, traffic);
     cost->flops += n * traffic->row_flops;
     if (traffic->attention)

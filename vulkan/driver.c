@@ -2,6 +2,7 @@
 #include "driver.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,6 +146,49 @@ static VkResult create_handle(PFN_vkGetInstanceProcAddr get, VkInstance *handle)
     return result == VK_SUCCESS ? create(&info, NULL, handle) : result;
 }
 
+/* ---- drivers stay loaded ----
+ *
+ * The loader unloads drivers with the last instance, and drivers are not made for that: Mesa's lavapipe loses
+ * memory each time, others leave threads behind. So whatever vkCreateInstance has loaded is pinned. */
+
+#define MAX_PINNED 64
+
+typedef struct object_list {
+    uint32_t n;     /* objects seen */
+    uint32_t first; /* keep the names of those from here on: the list of objects grows at its end */
+    uint32_t n_name;
+    char *names[MAX_PINNED];
+} object_list;
+
+static int visit_object(struct dl_phdr_info *info, size_t size, void *user) {
+    object_list *list = user;
+    (void)size;
+    if (list->n++ >= list->first && info->dlpi_name && info->dlpi_name[0] == '/' &&
+        list->n_name < MAX_PINNED) {
+        char *name = strdup(info->dlpi_name);
+        if (name)
+            list->names[list->n_name++] = name;
+    }
+    return 0;
+}
+
+static uint32_t count_objects(void) {
+    object_list list = {.first = UINT32_MAX};
+    dl_iterate_phdr(visit_object, &list);
+    return list.n;
+}
+
+static void pin_objects(uint32_t first) {
+    object_list list = {.first = first};
+    dl_iterate_phdr(visit_object, &list);
+    for (uint32_t i = 0; i < list.n_name; i++) {
+        void *library = dlopen(list.names[i], RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+        if (library)
+            dlclose(library);
+        free(list.names[i]);
+    }
+}
+
 static void destroy_instance(vk_instance *instance) {
     if (instance->messenger)
         instance->DestroyDebugUtilsMessengerEXT(instance->handle, instance->messenger, NULL);
@@ -199,7 +243,9 @@ static tandem_status create_instance(vk_instance *instance, tandem_error *error)
         status = check_layer(instance->GetInstanceProcAddr, error);
     if (status != TANDEM_OK)
         goto fail;
+    uint32_t n_object = count_objects();
     VkResult result = create_handle(instance->GetInstanceProcAddr, &instance->handle);
+    pin_objects(n_object);
     if (result == VK_ERROR_INCOMPATIBLE_DRIVER) {
         status = tandem_kit_fail(error, TANDEM_E_NO_DEVICE,
                                  "No Vulkan driver: the loader found none on this machine");

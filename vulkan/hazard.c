@@ -70,8 +70,28 @@ static int conflicts_with_any(const tandem_program *program, uint32_t from, uint
     return 0;
 }
 
+/* The dispatch that writes the launch arguments of dispatch d: prepare.comp those of rules. */
+static uint32_t writer_of_arguments(const tandem_program *program, uint32_t d) {
+    const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, d);
+    const vk_range arguments = {.address = dispatch->command,
+                                .row_bytes = sizeof(VkDispatchIndirectCommand),
+                                .stride = sizeof(VkDispatchIndirectCommand),
+                                .n_row = 1};
+    while (dispatch->rule == TANDEM_NONE && --d > 0) {
+        const vk_dispatch *writer = VK_AT(program->dispatches, vk_dispatch, d);
+        for (uint32_t i = 0; i < writer->n_range; i++) {
+            const vk_range *range = VK_AT(program->ranges, vk_range, writer->first_range + i);
+            if (range->write && vk_ranges_overlap(range, &arguments))
+                return d;
+        }
+    }
+    return 0;
+}
+
 tandem_status vk_place_barriers(tandem_program *program, tandem_error *error) {
-    uint32_t since = 0; /* first dispatch that no barrier has followed */
+    uint32_t since = 0;   /* first dispatch that no barrier has followed */
+    uint32_t last = 0;    /* step of the last barrier */
+    uint32_t covered = 0; /* launch arguments that earlier dispatches wrote are seen */
     for (uint32_t s = 0; s < program->steps.n; s++) {
         vk_step *step = VK_AT(program->steps, vk_step, s);
         uint32_t end = step->first_dispatch + step->n_dispatch;
@@ -84,8 +104,18 @@ tandem_status vk_place_barriers(tandem_program *program, tandem_error *error) {
             if (!step->barrier_before && conflicts_with_any(program, since, step->first_dispatch, d))
                 step->barrier_before = 1;
         }
-        if (step->barrier_before)
+        if (step->barrier_before) {
             since = step->first_dispatch;
+            last = s;
+        }
+        for (uint32_t d = step->first_dispatch; d < end; d++) {
+            const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, d);
+            if ((dispatch->rule == TANDEM_NONE && !dispatch->command) ||
+                writer_of_arguments(program, d) < covered)
+                continue;
+            VK_AT(program->steps, vk_step, last)->barrier_indirect = 1;
+            covered = since;
+        }
     }
     return TANDEM_OK;
 }

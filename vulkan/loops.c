@@ -21,7 +21,17 @@ static uint64_t of_prepare(const tandem_program *program, const vk_dispatch *dis
 static uint64_t of_matmul(const vk_dispatch *dispatch, const uint32_t *spec) {
     matmul_push push;
     memcpy(&push, dispatch->push, sizeof push);
-    return MATMUL_ITERATIONS((uint64_t)push.n_col, spec[SPEC_UNROLL]);
+    uint64_t n_pass = spec[SPEC_EXPERTS] == EXPERTS_SUM ? push.n_used : 1;
+    return MATMUL_ITERATIONS((uint64_t)push.n_col, spec[SPEC_UNROLL], n_pass);
+}
+
+static uint64_t of_moe_route(const tandem_context *context, const vk_dispatch *dispatch,
+                             const uint32_t *spec) {
+    moe_route_push push;
+    memcpy(&push, dispatch->push, sizeof push);
+    uint64_t local = spec[0], rounds = divide_up(push.n_expert, local) + 1;
+    return rounds * (divide_up(push.n_expert, 4) + 4) + push.n_used + 3 * divide_up(push.n_used, local) +
+           2 * (local / context->subgroup_size) + 10;
 }
 
 static uint64_t of_stream(const tandem_context *context, const vk_dispatch *dispatch, const uint32_t *spec) {
@@ -100,6 +110,8 @@ uint64_t vk_loop_iterations(const tandem_program *program, uint32_t index) {
         return of_combine(program, dispatch, pipeline->spec);
     if (begins(shader, "topk"))
         return of_topk(context, dispatch, pipeline->spec);
+    if (begins(shader, "moe_route"))
+        return of_moe_route(context, dispatch, pipeline->spec);
     if (begins(shader, "elementwise"))
         return 4;
     return UINT64_MAX;

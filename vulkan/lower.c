@@ -23,6 +23,10 @@ tandem_status vk_lower(vk_builder *builder, const tandem_op *op) {
     case TANDEM_OP_SCALE:
     case TANDEM_OP_COPY:
         return vk_lower_elementwise(builder, (const tandem_op_elementwise *)op);
+    case TANDEM_OP_MOE_ROUTE:
+        return vk_lower_moe_route(builder, (const tandem_op_moe_route *)op);
+    case TANDEM_OP_MOE_FFN:
+        return vk_lower_moe_ffn(builder, (const tandem_op_moe_ffn *)op);
     default:
         return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
                                   "The Vulkan plugin has no kernels for op kind %u", op->kind);

@@ -9,54 +9,43 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_VEC_ROWS 8u /* up to this many rows a product is bound by the weights */
-
-/* Where the products find their rows. */
-typedef struct vk_input {
-    uint64_t address;
-    uint64_t stride;
-    uint64_t rows;      /* address of the gather list, 0: dense */
-    uint64_t row_bytes; /* read of a row */
-    uint64_t n_row;     /* rows that exist */
-    vk_scratch scratch; /* given back after the products; index TANDEM_NONE: a view */
-} vk_input;
-
 static const vk_pack *get_pack(const tandem_op_matmul *op, uint32_t i) {
     return &op->weights->packs[op->first_matrix + i];
 }
 
-/* Rounds rows of a view (or of scratch) to q8 in scratch. Part of the step that was begun last. */
-static tandem_status quantise(vk_builder *builder, uint32_t op_rows, uint32_t n_col, const vk_input *from,
-                              vk_input *to) {
+tandem_status vk_quantise(vk_builder *builder, uint32_t op_rows, uint32_t rows_per_tok, uint32_t n_col,
+                          const vk_input *from, vk_input *to) {
     vk_rows rows = vk_builder_rows(builder, op_rows);
-    uint64_t q8_bytes = Q8_ROW_BYTES((uint64_t)n_col);
+    uint64_t q8_bytes = Q8_ROW_BYTES((uint64_t)n_col), n_row = (uint64_t)rows.max * rows_per_tok;
     uint32_t n_block = (n_col + 31) / 32;
     vk_dispatch *dispatch;
-    *to = (vk_input){.stride = q8_bytes, .row_bytes = q8_bytes, .n_row = rows.max};
-    VK_DO(vk_scratch_take(builder, rows.max * q8_bytes, &to->scratch));
+    *to = (vk_input){.stride = q8_bytes, .row_bytes = q8_bytes, .n_row = n_row};
+    VK_DO(vk_scratch_take(builder, n_row * q8_bytes, &to->scratch));
     to->address = to->scratch.address;
     quantise_push push = {.x = from->address,
                           .q8 = to->address,
                           .rows = from->rows,
                           .n_tok = rows.n_tok,
                           .n_col = n_col,
-                          .x_stride = (uint32_t)from->stride};
-    launch_rule rule = {.groups = {(n_block + QUANTISE_GROUPS - 1) / QUANTISE_GROUPS, 1, 1},
+                          .x_stride = (uint32_t)from->stride,
+                          .rows_per_tok = rows_per_tok};
+    launch_rule rule = {.groups = {(n_block + QUANTISE_GROUPS - 1) / QUANTISE_GROUPS, rows_per_tok, 1},
                         .rows = op_rows,
                         .row_axis = 1,
                         .rows_per_group = 1};
     VK_DO(vk_dispatch_add(builder, "quantise_q8", NULL, 0, &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic =
-        (vk_traffic){.rows = op_rows, .row_bytes = n_col * 4ull + q8_bytes, .row_flops = n_col * 2ull};
+    dispatch->traffic = (vk_traffic){.rows = op_rows,
+                                     .row_bytes = rows_per_tok * (n_col * 4ull + q8_bytes),
+                                     .row_flops = rows_per_tok * n_col * 2ull};
     VK_DO(vk_reads(builder, rows.n_tok, 4));
     if (from->rows)
         VK_DO(vk_reads(builder, from->rows, rows.max * 4ull));
     VK_DO(vk_touches(builder, from->address, from->row_bytes, from->stride, from->n_row, 0));
-    return vk_touches(builder, to->address, q8_bytes, q8_bytes, rows.max, 1);
+    return vk_touches(builder, to->address, q8_bytes, q8_bytes, n_row, 1);
 }
 
-static vk_input input_of_view(const vk_builder *builder, uint32_t op_rows, const tandem_view *view,
-                              uint32_t n_col) {
+vk_input vk_input_of_view(const vk_builder *builder, uint32_t op_rows, const tandem_view *view,
+                          uint32_t n_col) {
     vk_rows rows = vk_builder_rows(builder, op_rows);
     vk_input input = {.address = vk_view_address(view),
                       .stride = view->stride,
@@ -114,7 +103,7 @@ static tandem_status lower_inputs(vk_builder *builder, const tandem_op_matmul *o
     }
     uint32_t n_input = op->activation == TANDEM_ACT_GELU_GLU ? 1 : op->n_matrix;
     for (uint32_t m = 0; m < n_input && !op->prologue; m++) {
-        vk_input input = input_of_view(builder, op->head.rows, &op->x[m], get_pack(op, m)->n_col);
+        vk_input input = vk_input_of_view(builder, op->head.rows, &op->x[m], get_pack(op, m)->n_col);
         for (which[m] = 0; which[m] < n_view; which[m]++)
             if (inputs[which[m]].address == input.address && inputs[which[m]].stride == input.stride &&
                 inputs[which[m]].row_bytes == input.row_bytes && inputs[which[m]].rows == input.rows)
@@ -129,85 +118,144 @@ static tandem_status lower_inputs(vk_builder *builder, const tandem_op_matmul *o
         vk_input from = inputs[i];
         if (!from.address)
             continue;
-        VK_DO(quantise(builder, op->head.rows, (uint32_t)(from.row_bytes / 4), &from, &inputs[i]));
+        VK_DO(vk_quantise(builder, op->head.rows, 1, (uint32_t)(from.row_bytes / 4), &from, &inputs[i]));
         vk_scratch_give(builder, &from.scratch);
     }
     return TANDEM_OK;
 }
 
-/* One product: rows of `pack` (and of `up` with it) times the input. */
-typedef struct vk_product {
-    uint32_t matrix; /* in the record */
-    uint32_t up;     /* the matrix of up rows; TANDEM_NONE: no GLU */
-    uint32_t up_row;
-    uint32_t n_row; /* outputs */
-    uint64_t y, y_stride, y_rows;
-    float softcap;
-} vk_product;
+/* ---- products ---- */
 
-static tandem_status plan_product(vk_builder *builder, const tandem_op_matmul *op, const vk_product *product,
-                                  vk_matmul_plan *plan) {
+tandem_status vk_product_plan(vk_builder *builder, const vk_product *product, vk_matmul_plan *plan) {
     const tandem_context *context = builder->context;
-    vk_rows rows = vk_builder_rows(builder, op->head.rows);
-    vk_matmul_request request = {.kind = rows.max <= MAX_VEC_ROWS ? VK_MATMUL_VEC : VK_MATMUL_MAT,
-                                 .precision = builder->program->precision,
-                                 .n_tok = rows.max,
+    const vk_pack *pack = &product->weights->packs[product->matrix];
+    vk_matmul_request request = {.kind = product->kind,
+                                 .precision = product->precision,
+                                 .n_tok = product->n_tok,
                                  .glu = product->up != TANDEM_NONE,
                                  .n_row = product->n_row,
                                  .subgroup_size = context->subgroup_size,
                                  .software = context->device.info.kind == TANDEM_DEVICE_SOFTWARE,
                                  .int64 = (uint32_t)context->device.int64,
                                  .n_unit = context->device.info.n_units,
-                                 .max_local = 256};
-    if (vk_matmul_plan_make(plan, &op->weights->packs[product->matrix], &request))
+                                 .max_local = 256,
+                                 .experts = product->experts.kind,
+                                 .n_used = product->experts.n_used};
+    if (vk_matmul_plan_make(plan, pack, &request))
         return TANDEM_OK;
     return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
-                              "MATMUL: no kernel for type %u at precision %u",
-                              op->weights->packs[product->matrix].type, builder->program->precision);
+                              "No kernel multiplies a matrix of type %u at precision %u", pack->type,
+                              product->precision);
 }
 
-static tandem_status add_product(vk_builder *builder, const tandem_op_matmul *op, const vk_product *product,
-                                 const vk_matmul_plan *plan, const vk_input *input) {
-    const vk_pack *pack = &op->weights->packs[product->matrix];
-    vk_rows rows = vk_builder_rows(builder, op->head.rows);
-    vk_dispatch *dispatch;
-    matmul_push push = {.table = vk_weights_table(op->weights, op->record, product->matrix),
+static matmul_push push_of(const vk_product *product, const vk_input *input, uint64_t n_tok) {
+    const tandem_weights *weights = product->weights;
+    const vk_pack *pack = &weights->packs[product->matrix];
+    const vk_experts *experts = &product->experts;
+    matmul_push push = {.table = vk_weights_table(weights, product->record, product->matrix),
                         .x = input->address,
                         .y = product->y,
                         .rows = input->rows,
-                        .n_tok = rows.n_tok,
+                        .n_tok = n_tok,
                         .n_row = product->n_row,
                         .n_col = pack->n_col,
                         .x_stride = (uint32_t)input->stride,
                         .y_stride = (uint32_t)product->y_stride,
                         .segment_shift = pack->segment_shift,
                         .up_row = product->up_row,
-                        .softcap = product->softcap};
+                        .softcap = product->softcap,
+                        .entries_per_x = experts->entries_per_x,
+                        .route = experts->route,
+                        .route_rows = experts->route_rows,
+                        .route_stride = (uint32_t)experts->route_stride,
+                        .n_used = experts->n_used,
+                        .n_expert = weights->n_record,
+                        .expert_stride = weights->n_segment};
     if (product->up != TANDEM_NONE)
-        push.table_up = vk_weights_table(op->weights, op->record, product->up);
-    launch_rule rule = {.groups = {plan->grid_x, 1, 1},
-                        .rows = op->head.rows,
+        push.table_up = vk_weights_table(weights, product->record, product->up);
+    return push;
+}
+
+static vk_traffic traffic_of(const vk_product *product, const vk_matmul_plan *plan, const vk_input *input) {
+    const vk_experts *experts = &product->experts;
+    const vk_pack *pack = &product->weights->packs[product->matrix];
+    uint64_t n_product = product->n_row * (product->up != TANDEM_NONE ? 2ull : 1ull);
+    uint64_t per_row = experts->kind == EXPERTS_NONE ? 1 : experts->n_used;
+    uint64_t n_y = experts->kind == EXPERTS_SUM ? 1 : per_row;
+    return (vk_traffic){.rows = product->op_rows,
+                        .rows_per_pass = plan->cols_per_group,
+                        .weight_bytes = plan->weight_bytes,
+                        .weight_bytes_min = plan->weight_bytes_min,
+                        .row_bytes = per_row * input->row_bytes /
+                                         (experts->entries_per_x ? experts->entries_per_x : 1) +
+                                     n_y * product->n_row * 4ull,
+                        .row_flops = 2 * per_row * n_product * pack->n_col,
+                        .weights = product->weights,
+                        .record = product->record,
+                        .n_used = experts->kind == EXPERTS_NONE ? 0 : experts->n_used};
+}
+
+/* The route or the lists that say which experts and rows a workgroup takes. */
+static tandem_status declare_experts(vk_builder *builder, const vk_product *product) {
+    const vk_experts *experts = &product->experts;
+    vk_rows rows = vk_builder_rows(builder, product->op_rows);
+    if (experts->kind == EXPERTS_TILES) {
+        VK_DO(vk_reads(builder, experts->route, experts->route_count * sizeof(moe_tile)));
+        return vk_reads(builder, experts->route_rows, (uint64_t)rows.max * experts->n_used * 4);
+    }
+    if (experts->route_rows)
+        VK_DO(vk_reads(builder, experts->route_rows, rows.max * 4ull));
+    return vk_touches(builder, experts->route, experts->n_used * 8ull, experts->route_stride,
+                      experts->route_count, 0);
+}
+
+tandem_status vk_product_add(vk_builder *builder, const vk_product *product, const vk_matmul_plan *plan,
+                             const vk_input *input) {
+    const tandem_weights *weights = product->weights;
+    const vk_experts *experts = &product->experts;
+    vk_rows rows = vk_builder_rows(builder, product->op_rows);
+    matmul_push push = push_of(product, input, rows.n_tok);
+    launch_rule rule = {.groups = {plan->grid_x, experts->kind == EXPERTS_ENTRY ? experts->n_used : 1, 1},
+                        .rows = product->op_rows,
                         .row_axis = 1,
                         .rows_per_group = plan->cols_per_group};
-    VK_DO(vk_dispatch_add(builder, plan->shader, plan->spec, N_SPEC_MATMUL, &rule, &push, sizeof push,
-                          &dispatch));
-    uint64_t n_product = product->n_row * (product->up != TANDEM_NONE ? 2ull : 1ull);
-    dispatch->traffic = (vk_traffic){.rows = op->head.rows,
-                                     .rows_per_pass = plan->cols_per_group,
-                                     .weight_bytes = plan->weight_bytes,
-                                     .weight_bytes_min = plan->weight_bytes_min,
-                                     .row_bytes = input->row_bytes + product->n_row * 4ull,
-                                     .row_flops = 2 * n_product * pack->n_col,
-                                     .weights = op->weights,
-                                     .record = op->record};
-    VK_DO(vk_reads_matrix(builder, op->weights, op->record, product->matrix));
-    if (product->up != TANDEM_NONE && product->up != product->matrix)
-        VK_DO(vk_reads_matrix(builder, op->weights, op->record, product->up));
-    VK_DO(vk_reads(builder, rows.n_tok, 4));
+    vk_dispatch *dispatch;
+    VK_DO(vk_dispatch_add(builder, plan->shader, plan->spec, N_SPEC_MATMUL,
+                          experts->kind == EXPERTS_TILES ? NULL : &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = traffic_of(product, plan, input);
+    if (experts->kind == EXPERTS_TILES)
+        VK_DO(vk_dispatch_indirect(builder, experts->command));
+    uint32_t first = experts->kind == EXPERTS_NONE ? product->record : 0;
+    uint32_t end = experts->kind == EXPERTS_NONE ? first + 1 : weights->n_record;
+    for (uint32_t record = first; record < end; record++) {
+        VK_DO(vk_reads_matrix(builder, weights, record, product->matrix));
+        if (product->up != TANDEM_NONE && product->up != product->matrix)
+            VK_DO(vk_reads_matrix(builder, weights, record, product->up));
+    }
+    if (experts->kind == EXPERTS_NONE)
+        VK_DO(vk_reads(builder, rows.n_tok, 4));
+    else
+        VK_DO(declare_experts(builder, product));
     if (input->rows)
         VK_DO(vk_reads(builder, input->rows, rows.max * 4ull));
     VK_DO(vk_touches(builder, input->address, input->row_bytes, input->stride, input->n_row, 0));
     return vk_touches(builder, product->y, product->n_row * 4ull, product->y_stride, product->y_rows, 1);
+}
+
+/* ---- MATMUL ---- */
+
+/* A product of the op; what it writes where is still to be said. */
+static vk_product product_of(const vk_builder *builder, const tandem_op_matmul *op, uint32_t m) {
+    uint32_t max = vk_builder_rows(builder, op->head.rows).max;
+    return (vk_product){.weights = op->weights,
+                        .record = op->record,
+                        .matrix = op->first_matrix + m,
+                        .up = TANDEM_NONE,
+                        .n_row = (uint32_t)get_pack(op, m)->n_row,
+                        .op_rows = op->head.rows,
+                        .precision = builder->program->precision,
+                        .kind = max <= VK_MAX_VEC_ROWS ? VK_MATMUL_VEC : VK_MATMUL_MAT,
+                        .n_tok = max};
 }
 
 /* 1: gate and up are read by one kernel. */
@@ -256,16 +304,14 @@ static tandem_status lower_apart_glu(vk_builder *builder, const tandem_op_matmul
     VK_DO(vk_scratch_take(builder, rows.max * stride, &scratch));
     for (uint32_t i = 0; i < n_product; i++) {
         vk_matmul_plan plan;
-        vk_product product = {.matrix = op->first_matrix + i,
-                              .up = TANDEM_NONE,
-                              .n_row = (uint32_t)get_pack(op, i)->n_row,
-                              .y = scratch.address + i * half_bytes,
-                              .y_stride = stride,
-                              .y_rows = rows.max};
-        VK_DO(plan_product(builder, op, &product, &plan));
+        vk_product product = product_of(builder, op, i);
+        product.y = scratch.address + i * half_bytes;
+        product.y_stride = stride;
+        product.y_rows = rows.max;
+        VK_DO(vk_product_plan(builder, &product, &plan));
         if (i == 0)
             VK_DO(vk_step_begin(builder, plan.kernel));
-        VK_DO(add_product(builder, op, &product, &plan, input));
+        VK_DO(vk_product_add(builder, &product, &plan, input));
     }
     const uint64_t half[2] = {scratch.address, scratch.address + half_bytes};
     VK_DO(lower_halves(builder, op, half, n_row, stride));
@@ -278,13 +324,11 @@ static tandem_status lower_products(vk_builder *builder, const tandem_op_matmul 
     int glu = op->activation == TANDEM_ACT_GELU_GLU;
     uint32_t n = glu ? 1 : op->n_matrix;
     for (uint32_t m = 0; m < n; m++) {
-        uint32_t n_row = (uint32_t)get_pack(op, m)->n_row;
-        vk_product product = {.matrix = op->first_matrix + m,
-                              .up = TANDEM_NONE,
-                              .n_row = glu && op->n_matrix == 1 ? n_row / 2 : n_row,
-                              .y = vk_view_address(&op->y[m]),
-                              .y_stride = op->y[m].stride,
-                              .softcap = op->softcap};
+        vk_product product = product_of(builder, op, m);
+        product.n_row /= glu && op->n_matrix == 1 ? 2 : 1;
+        product.y = vk_view_address(&op->y[m]);
+        product.y_stride = op->y[m].stride;
+        product.softcap = op->softcap;
         product.y_rows = op->y[m].rows == TANDEM_ROWS_ALL ? builder->program->limits.max_tokens
                                                           : builder->program->limits.max_out;
         if (glu) {
@@ -293,11 +337,11 @@ static tandem_status lower_products(vk_builder *builder, const tandem_op_matmul 
         }
         vk_matmul_plan plan;
         char kernel[64];
-        VK_DO(plan_product(builder, op, &product, &plan));
+        VK_DO(vk_product_plan(builder, &product, &plan));
         snprintf(kernel, sizeof kernel, "%s%s", plan.kernel, glu ? "_glu" : "");
         if (m == 0)
             VK_DO(vk_step_begin(builder, kernel));
-        VK_DO(add_product(builder, op, &product, &plan, &inputs[which[m]]));
+        VK_DO(vk_product_add(builder, &product, &plan, &inputs[which[m]]));
     }
     return TANDEM_OK;
 }

@@ -32,6 +32,12 @@ static uint32_t min_u32(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
+/* Loop iterations of a subgroup. */
+static uint64_t iterations(const vk_pack *pack, const tile *t, const vk_matmul_request *request) {
+    uint64_t n_pass = request->experts == EXPERTS_SUM ? request->n_used : 1;
+    return MATMUL_ITERATIONS((uint64_t)pack->n_col, t->unroll, n_pass);
+}
+
 static bool is_float(uint32_t type) {
     return type == TANDEM_TYPE_F32 || type == TANDEM_TYPE_F16 || type == TANDEM_TYPE_BF16;
 }
@@ -90,6 +96,8 @@ static tile gpu_tile(const vk_matmul_request *request, const vk_pack *pack) {
     t.n_col = floor_pow2(min_u32(request->n_tok, 8));
     for (uint32_t lanes = 2; lanes <= min_u32(chunk, request->subgroup_size); lanes *= 2) {
         uint64_t subgroups = (uint64_t)request->n_row * (lanes / 2) / request->subgroup_size;
+        if (request->experts == EXPERTS_ENTRY)
+            subgroups *= request->n_used;
         if (lanes > 2 && (subgroups >= wanted || idle_permille(pack, lanes) > 20))
             break;
         t.lanes_per_row = lanes;
@@ -111,9 +119,9 @@ bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_mat
     uint32_t max_local = request->max_local ? request->max_local : 1024;
     t.local = min_u32(t.local, floor_pow2(max_local));
     t.col_subgroups = min_u32(t.col_subgroups, t.local / request->subgroup_size);
-    while (t.unroll < 8 && MATMUL_ITERATIONS((uint64_t)pack->n_col, t.unroll) > MAX_ITERATIONS)
+    while (t.unroll < 8 && iterations(pack, &t, request) > MAX_ITERATIONS)
         t.unroll *= 2;
-    if (MATMUL_ITERATIONS((uint64_t)pack->n_col, t.unroll) > MAX_ITERATIONS)
+    if (iterations(pack, &t, request) > MAX_ITERATIONS)
         return false;
     uint32_t rows;
     for (;;) {
@@ -144,6 +152,7 @@ bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_mat
     plan->spec[SPEC_COL_SUBGROUPS] = t.col_subgroups;
     plan->spec[SPEC_BLOCKS_IN_FLIGHT] = t.blocks_in_flight;
     plan->spec[SPEC_UNROLL] = t.unroll;
+    plan->spec[SPEC_EXPERTS] = request->experts;
     plan->grid_x = (request->n_row + rows - 1) / rows;
     return true;
 }

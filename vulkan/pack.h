@@ -60,6 +60,8 @@ typedef struct vk_matmul_request {
     uint32_t int64;         /* 1: the device was created with shaderInt64 */
     uint32_t n_unit;        /* multiprocessors of the device to keep busy; 0: unknown */
     uint32_t max_local;     /* the device's limit on threads of a workgroup; 0: 1024 */
+    uint32_t experts;       /* EXPERTS_* */
+    uint32_t n_used;        /* experts of a row */
 } vk_matmul_request;
 
 typedef struct vk_matmul_plan {

@@ -52,7 +52,8 @@ tandem_status vk_pipeline_find(tandem_context *context, const char *name, const 
         return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED, "This build has no shader %s", name);
     for (uint32_t i = 0; i < set->n; i++) {
         const vk_pipeline *p = &set->items[i];
-        if (p->shader == shader && p->n_spec == n_spec && memcmp(p->spec, spec, n_spec * sizeof *spec) == 0) {
+        if (p->shader == shader && p->n_spec == n_spec &&
+            (n_spec == 0 || memcmp(p->spec, spec, n_spec * sizeof *spec) == 0)) {
             *index = i;
             return TANDEM_OK;
         }

@@ -54,12 +54,19 @@ static tandem_status lower_all(vk_builder *builder, const op_list *list) {
     return TANDEM_OK;
 }
 
+static void clear_list(vk_list *list, size_t item_bytes) {
+    list->n = 0;
+    if (list->items)
+        memset(list->items, 0, list->capacity * item_bytes);
+}
+
+/* For the second pass: vk_list_add promises zeroed items. */
 static void clear_lists(tandem_program *program) {
-    program->dispatches.n = program->ranges.n = program->steps.n = program->rules.n = program->uses.n = 0;
-    memset(program->rules.items, 0, program->rules.capacity * sizeof(launch_rule));
-    memset(program->dispatches.items, 0, program->dispatches.capacity * sizeof(vk_dispatch));
-    memset(program->ranges.items, 0, program->ranges.capacity * sizeof(vk_range));
-    memset(program->steps.items, 0, program->steps.capacity * sizeof(vk_step));
+    clear_list(&program->dispatches, sizeof(vk_dispatch));
+    clear_list(&program->ranges, sizeof(vk_range));
+    clear_list(&program->steps, sizeof(vk_step));
+    clear_list(&program->rules, sizeof(launch_rule));
+    clear_list(&program->uses, sizeof(vk_weight_use));
 }
 
 static uint64_t align(uint64_t n) {

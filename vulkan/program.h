@@ -10,6 +10,7 @@
 #include "object.h"
 #include "pipeline.h"
 
+#include "../shaders/params_moe.h"
 #include "../shaders/params_ops.h"
 
 #include <tandem/growth.h>
@@ -28,7 +29,7 @@ typedef struct vk_range {
     uint64_t stride;
     uint64_t n_row;
     uint32_t write;
-    uint32_t indirect;             /* 1: read as launch arguments (written by prepare.comp alone) */
+    uint32_t indirect;             /* 1: read as launch arguments */
     const tandem_weights *weights; /* not NULL: a segment of a record, which may move: address is looked up */
     uint32_t record;
     uint32_t segment;
@@ -45,6 +46,7 @@ typedef struct vk_traffic {
     uint64_t row_flops;
     const tandem_weights *weights;
     uint32_t record;
+    uint32_t n_used;              /* > 0: weight bytes are of one expert, and each row uses so many */
     const vk_kv_layer *attention; /* not NULL: the keys of this layer are read */
     const vk_kv_layer *append;    /* not NULL: every row is appended to this layer */
     uint32_t n_head;
@@ -58,7 +60,9 @@ typedef struct vk_traffic {
 typedef struct vk_dispatch {
     uint32_t pipeline;
     uint32_t step;
-    uint32_t rule; /* launch rule, or TANDEM_NONE: always `groups` */
+    uint32_t rule;    /* launch rule, or TANDEM_NONE */
+    uint64_t command; /* without a rule: address of launch arguments that an earlier dispatch writes; 0:
+                         always `groups` */
     uint32_t groups[3];
     uint32_t first_range;
     uint32_t n_range;
@@ -71,6 +75,7 @@ typedef struct vk_step {
     uint32_t first_dispatch;
     uint32_t n_dispatch;
     uint32_t barrier_before;
+    uint32_t barrier_indirect; /* 1: the barrier also covers launch arguments that a step wrote */
     uint32_t n_op;
     uint32_t ops[8];
     char kernel[64];

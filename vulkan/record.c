@@ -15,20 +15,24 @@ static void record_dispatch(const tandem_program *program, VkCommandBuffer comma
                         context->pipelines->items[dispatch->pipeline].handle);
     vk->CmdPushConstants(commands, context->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
                          (dispatch->push_bytes + 3) & ~3u, push);
-    if (dispatch->rule == TANDEM_NONE)
-        vk->CmdDispatch(commands, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
-    else
+    uint64_t command = dispatch->command;
+    if (dispatch->rule != TANDEM_NONE)
+        command =
+            program->workspace.address + program->layout.indirect + (uint64_t)dispatch->rule * INDIRECT_BYTES;
+    if (command)
         vk->CmdDispatchIndirect(commands, program->workspace.buffer,
-                                program->workspace.offset + program->layout.indirect +
-                                    (uint64_t)dispatch->rule * INDIRECT_BYTES);
+                                program->workspace.offset + (command - program->workspace.address));
+    else
+        vk->CmdDispatch(commands, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
 }
 
-/* Launch arguments are written by prepare.comp alone, so only the barrier before step 0 covers them. */
-static void record_barrier(const tandem_program *program, VkCommandBuffer commands, uint32_t first) {
+/* note: whoever overwrites launch arguments comes after the dispatch that read them, since the first scope of
+ * a barrier holds the stages before the shader too. */
+static void record_barrier(const tandem_program *program, VkCommandBuffer commands, uint32_t indirect) {
     vk_barrier(program->context, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
-               VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | (first ? VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT : 0),
+               VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | (indirect ? VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT : 0),
                VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
-                   (first ? VK_ACCESS_INDIRECT_COMMAND_READ_BIT : 0));
+                   (indirect ? VK_ACCESS_INDIRECT_COMMAND_READ_BIT : 0));
 }
 
 /* The steps; with queries, every step between barriers and a timestamp behind it, so that times do not
@@ -38,7 +42,7 @@ static void record_steps(const tandem_program *program, VkCommandBuffer commands
     for (uint32_t s = 0; s < program->steps.n; s++) {
         const vk_step *step = VK_AT(program->steps, vk_step, s);
         if (step->barrier_before || queries)
-            record_barrier(program, commands, s == 0);
+            record_barrier(program, commands, step->barrier_indirect || queries);
         if (s == 0 && queries)
             vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, queries, 0);
         for (uint32_t i = 0; i < step->n_dispatch; i++) {

@@ -51,50 +51,86 @@ static tandem_status check_stream(const tandem_op_stream *op, uint32_t op_index,
     return check_strides(views, 7, "STREAM", op_index, error);
 }
 
-static tandem_status check_precision(const tandem_context *context, uint32_t precision, uint32_t op_index,
-                                     tandem_error *error) {
+static tandem_status check_precision(const tandem_context *context, const char *name, uint32_t precision,
+                                     uint32_t op_index, tandem_error *error) {
     if (precision == TANDEM_PRECISION_F16)
         return tandem_kit_fail_op(
             error, TANDEM_E_UNSUPPORTED, op_index,
-            "MATMUL: precision f16 needs the cooperative-matrix kernels, which the Vulkan plugin "
-            "does not have yet");
+            "%s: precision f16 needs the cooperative-matrix kernels, which the Vulkan plugin "
+            "does not have yet",
+            name);
     if (precision == TANDEM_PRECISION_Q8 && !context->device.dot)
-        return tandem_kit_fail_op(
-            error, TANDEM_E_UNSUPPORTED, op_index,
-            "MATMUL: precision q8 needs integer dot products, which the driver of %s lacks",
-            context->device.info.name);
+        return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
+                                  "%s: precision q8 needs integer dot products, which the driver of %s lacks",
+                                  name, context->device.info.name);
+    return TANDEM_OK;
+}
+
+/* A product of one matrix; experts: EXPERTS_*. */
+static tandem_status check_product(const tandem_context *context, const vk_pack *pack, const char *name,
+                                   uint32_t precision, uint32_t experts, uint32_t n_used, uint32_t op_index,
+                                   tandem_error *error) {
+    vk_matmul_plan plan;
+    vk_matmul_request request = {.kind = VK_MATMUL_VEC,
+                                 .precision = precision,
+                                 .n_tok = 1,
+                                 .n_row = (uint32_t)pack->n_row,
+                                 .subgroup_size = context->subgroup_size,
+                                 .software = context->device.info.kind == TANDEM_DEVICE_SOFTWARE,
+                                 .int64 = (uint32_t)context->device.int64,
+                                 .n_unit = context->device.info.n_units,
+                                 .max_local = 256,
+                                 .experts = experts,
+                                 .n_used = n_used};
+    if (!vk_matmul_plan_make(&plan, pack, &request) || !vk_shader_exists(plan.shader))
+        return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
+                                  "%s: no kernel for a matrix of type %s at this precision", name,
+                                  tandem_kit_type(pack->type)->name);
+    if (plan.grid_x > 65535)
+        return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
+                                  "%s: %llu rows are more than one launch covers", name,
+                                  (unsigned long long)pack->n_row);
     return TANDEM_OK;
 }
 
 static tandem_status check_matmul(const tandem_context *context, const tandem_op_matmul *op,
                                   uint32_t precision, uint32_t op_index, tandem_error *error) {
     const tandem_view *views[6] = {&op->x[0], &op->x[1], &op->x[2], &op->y[0], &op->y[1], &op->y[2]};
-    tandem_status status = check_precision(context, precision, op_index, error);
+    tandem_status status = check_precision(context, "MATMUL", precision, op_index, error);
     if (status == TANDEM_OK && op->prologue)
         status = check_stream(op->prologue, op_index, error);
     if (status == TANDEM_OK)
         status = check_strides(views, 6, "MATMUL", op_index, error);
-    for (uint32_t m = 0; m < op->n_matrix && status == TANDEM_OK; m++) {
-        const vk_pack *pack = &op->weights->packs[op->first_matrix + m];
-        vk_matmul_plan plan;
-        vk_matmul_request request = {.kind = VK_MATMUL_VEC,
-                                     .precision = precision,
-                                     .n_tok = 1,
-                                     .n_row = (uint32_t)pack->n_row,
-                                     .subgroup_size = context->subgroup_size,
-                                     .software = context->device.info.kind == TANDEM_DEVICE_SOFTWARE,
-                                     .int64 = (uint32_t)context->device.int64,
-                                     .n_unit = context->device.info.n_units,
-                                     .max_local = 256};
-        if (!vk_matmul_plan_make(&plan, pack, &request) || !vk_shader_exists(plan.shader))
-            status = tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
-                                        "MATMUL: no kernel for a matrix of type %s at this precision",
-                                        tandem_kit_type(pack->type)->name);
-        else if (plan.grid_x > 65535)
-            status = tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
-                                        "MATMUL: %llu rows are more than one launch covers",
-                                        (unsigned long long)pack->n_row);
-    }
+    for (uint32_t m = 0; m < op->n_matrix && status == TANDEM_OK; m++)
+        status = check_product(context, &op->weights->packs[op->first_matrix + m], "MATMUL", precision,
+                               EXPERTS_NONE, 0, op_index, error);
+    return status;
+}
+
+/* Its product is exact at every precision. */
+static tandem_status check_moe_route(const tandem_context *context, const tandem_op_moe_route *op,
+                                     uint32_t op_index, tandem_error *error) {
+    const tandem_view *views[4] = {&op->x, &op->imposed, &op->route, &op->probabilities};
+    tandem_status status = check_strides(views, 4, "MOE_ROUTE", op_index, error);
+    if (status != TANDEM_OK)
+        return status;
+    return check_product(context, &op->weights->packs[op->matrix], "MOE_ROUTE", TANDEM_PRECISION_EXACT,
+                         EXPERTS_NONE, 0, op_index, error);
+}
+
+static tandem_status check_moe_ffn(const tandem_context *context, const tandem_op_moe_ffn *op,
+                                   uint32_t precision, uint32_t op_index, tandem_error *error) {
+    const tandem_view *views[3] = {&op->x, &op->route, &op->y};
+    tandem_status status = check_precision(context, "MOE_FFN", precision, op_index, error);
+    if (status == TANDEM_OK)
+        status = check_strides(views, 3, "MOE_FFN", op_index, error);
+    if (status == TANDEM_OK && op->weights->n_record > MOE_MAX_EXPERT)
+        status = tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
+                                    "MOE_FFN: kernels take up to %u experts, not %u", MOE_MAX_EXPERT,
+                                    op->weights->n_record);
+    for (uint32_t m = 0; m < op->weights->n_matrix && status == TANDEM_OK; m++)
+        status = check_product(context, &op->weights->packs[m], "MOE_FFN", precision, EXPERTS_ENTRY,
+                               op->n_used, op_index, error);
     return status;
 }
 
@@ -155,6 +191,15 @@ static int op_belongs(const tandem_context *context, const tandem_kit_op *op) {
     case TANDEM_OP_COPY:
         return views_belong(context, &op->elementwise.a, 1) && views_belong(context, &op->elementwise.b, 1) &&
                views_belong(context, &op->elementwise.out, 1);
+    case TANDEM_OP_MOE_ROUTE: {
+        const tandem_view views[5] = {op->moe_route.x, op->moe_route.expert_scale, op->moe_route.imposed,
+                                      op->moe_route.route, op->moe_route.probabilities};
+        return op->moe_route.weights->context == context && views_belong(context, views, 5);
+    }
+    case TANDEM_OP_MOE_FFN: {
+        const tandem_view views[3] = {op->moe_ffn.x, op->moe_ffn.route, op->moe_ffn.y};
+        return op->moe_ffn.weights->context == context && views_belong(context, views, 3);
+    }
     default:
         return 1; /* refused for its kind */
     }
@@ -186,6 +231,10 @@ tandem_status vk_supports_op(tandem_context *context, const tandem_kit_op *op, u
         const tandem_view *views[3] = {&op->elementwise.a, &op->elementwise.b, &op->elementwise.out};
         return check_strides(views, 3, tandem_kit_op_name(op->head.kind), op_index, error);
     }
+    case TANDEM_OP_MOE_ROUTE:
+        return check_moe_route(context, &op->moe_route, op_index, error);
+    case TANDEM_OP_MOE_FFN:
+        return check_moe_ffn(context, &op->moe_ffn, precision, op_index, error);
     default:
         return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
                                   "%s: the Vulkan plugin has no kernels for it yet",

@@ -48,6 +48,7 @@ static void get_dispatch(const tandem_program *program, uint32_t index, vk_test_
     memset(out, 0, sizeof *out);
     snprintf(out->shader, sizeof out->shader, "%s", pipeline->shader->name);
     out->n_spec = pipeline->n_spec;
+    _Static_assert(sizeof out->spec == sizeof pipeline->spec, "a test sees all constants of a pipeline");
     memcpy(out->spec, pipeline->spec, sizeof pipeline->spec);
     out->step = index == 0 ? TANDEM_NONE : dispatch->step;
     out->n_range = dispatch->n_range;

@@ -2,8 +2,8 @@
  *
  * The rows of a run pass through: EMBED; per layer qkv, attention, output projection, gate/up, down; the head
  * and TOPK on the wanted rows. Norms and residual additions are STREAM prologues of the products that read
- * them, so a layer is five ops. All programs of a session share one activation buffer: a context is one order
- * of things.
+ * them, so a layer is five ops; routed experts are two more. All programs of a session share one activation
+ * buffer: a context is one order of things.
  */
 #ifndef TANDEM_HOST_GRAPH_H
 #define TANDEM_HOST_GRAPH_H
@@ -21,13 +21,15 @@ typedef struct graph_area {
 typedef struct graph_layout {
     uint32_t max_rows, max_out; /* what the areas have room for */
     uint32_t n_topk;
-    graph_area h[2];    /* residual stream; layers write the one they do not read */
-    graph_area q, k, v; /* projections */
-    graph_area mixed;   /* attention output */
-    graph_area branch;  /* output of the attention or feed-forward branch */
+    graph_area h[2];      /* residual stream; layers write the one they do not read */
+    graph_area q, k, v;   /* projections */
+    graph_area mixed;     /* attention output */
+    graph_area branch[2]; /* output of the attention or feed-forward branch; of the experts */
     graph_area glu;
-    graph_area
-        ple[2]; /* per-layer embedding of all layers: identity and context part; then their sum in [0] */
+    graph_area router_in, expert_in; /* the residual stream, normed for either */
+    graph_area route;                /* rows of n_layer routes */
+    uint64_t route_bytes;            /* of one route: uint32 id[n_used], f32 weight[n_used], padded */
+    graph_area ple[2]; /* per-layer embedding of all layers: identity, context part; then their sum in [0] */
     graph_area ple_product;
     graph_area ple_gate;
     graph_area logits; /* [max_out] */
@@ -47,10 +49,17 @@ typedef struct graph_parts {
     const graph_layout *layout;
     tandem_buffer *activations;
     tandem_kv *kv;
+    tandem_buffer *imposed; /* uint32 id[max_rows][n_layer][n_used] instead of the router's choice; or NULL */
 } graph_parts;
 
 #define GRAPH_LAYERS 1u /* EMBED and the layers */
 #define GRAPH_HEAD 2u   /* the head and TOPK, from the rows that the layers left */
+/* With GRAPH_LAYERS: layers that write no cache, because they read an earlier one's, run on every row and not
+ * only on the wanted ones, so that a program of the head alone may want any row. */
+#define GRAPH_EVERY_ROW 4u
+
+/* Layers from here on run on the wanted rows only, but for GRAPH_EVERY_ROW; n_layer: none. */
+uint32_t graph_first_out_layer(const model_config *config);
 
 typedef struct graph graph;
 

@@ -222,7 +222,6 @@ static void read_vocabulary(key_reader *r, model_config *c) {
 static void read_presence(const gguf_file *file, model_config *c) {
     c->has_output = has_tensor(file, MODEL_T_OUTPUT, 0);
     c->split_gate_up = c->n_expert > 0 && !has_tensor(file, MODEL_T_GATE_UP_EXPS, 0);
-    c->has_expert_scale = c->n_expert > 0 && has_tensor(file, MODEL_T_DOWN_EXPS_SCALE, 0);
     for (uint32_t l = 0; l < c->n_layer; l++) {
         model_layer *layer = &c->layers[l];
         bool owner = layer->kv_layer == l;
@@ -230,6 +229,7 @@ static void read_presence(const gguf_file *file, model_config *c) {
                         (owner ? !has_tensor(file, MODEL_T_ATTN_V, l) : c->layers[layer->kv_layer].k_is_v);
         layer->has_scale = c->family == MODEL_GEMMA4 && has_tensor(file, MODEL_T_LAYER_SCALE, l);
         layer->has_unused_kv = !owner && has_tensor(file, MODEL_T_ATTN_K, l);
+        c->has_expert_scale |= c->n_expert > 0 && has_tensor(file, MODEL_T_DOWN_EXPS_SCALE, l);
     }
 }
 
@@ -257,6 +257,8 @@ static void read_rope_factors(key_reader *r, model_config *c) {
 
 static int check_tensor(const gguf_file *file, const model_tensor *wanted, tandem_message *message) {
     const gguf_tensor *tensor = gguf_tensor_by_name(file, wanted->name);
+    if (!tensor && wanted->optional)
+        return TANDEM_OK;
     if (!tensor)
         return message_fail(message, TANDEM_E_INVALID, "%s: the tensor %s is missing", gguf_path(file),
                             wanted->name);

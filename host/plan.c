@@ -34,31 +34,37 @@ uint64_t plan_kv_bytes(const model_config *c, const plan_request *request) {
 int plan_memory(const model_source *source, const plan_request *request, bool borrows, memory_plan *plan,
                 tandem_message *message) {
     const model_config *c = model_source_config(source);
-    uint64_t weights;
-    int status = model_weights_bytes(source, &weights, message);
+    weight_bytes weights;
+    int status = model_weights_bytes(source, request->expert_placement, &weights, message);
     if (status)
         return status;
+    if (borrows && model_source_gguf(source))
+        weights = (weight_bytes){0};
     graph_layout layout;
     graph_plan(&layout, c, request->batch, request->n_score ? request->n_score : 1);
     *plan = (memory_plan){
-        .weights = borrows && model_source_gguf(source) ? 0 : weights,
+        .weights = weights.device,
+        .host = weights.host,
         .kv = plan_kv_bytes(c, request),
         .workspace = layout.bytes + SESSION_RESULT_ROWS * graph_topk_bytes(layout.n_topk),
     };
-    plan->total = plan->weights + plan->kv + plan->workspace;
+    plan->device = plan->weights + plan->kv + plan->workspace;
+    plan->total = plan->device + plan->host;
     return TANDEM_OK;
 }
 
-int plan_check(const memory_plan *plan, const plan_request *request, uint64_t limit, const char *what,
-               tandem_message *message) {
-    if (plan->total <= limit)
+int plan_check(const memory_plan *plan, const plan_request *request, uint64_t needed, uint64_t limit,
+               const char *what, tandem_message *message) {
+    if (needed <= limit)
         return TANDEM_OK;
-    char total[32], weights[32], kv[32], workspace[32], most[32];
+    char total[32], weights[32], host[32], kv[32], workspace[32], most[32];
+    bool counts_host = plan->host && needed == plan->total;
     return message_fail(
         message, TANDEM_E_OUT_OF_MEMORY,
-        "A context of %u positions needs %s (weights %s, cache %s, workspace %s), more than %s of %s.",
-        request->n_ctx, format_bytes(plan->total, total, sizeof total),
-        format_bytes(plan->weights, weights, sizeof weights), format_bytes(plan->kv, kv, sizeof kv),
+        "A context of %u positions needs %s (weights %s%s%s, cache %s, workspace %s), more than %s of %s.",
+        request->n_ctx, format_bytes(needed, total, sizeof total),
+        format_bytes(plan->weights, weights, sizeof weights), counts_host ? ", in host memory " : "",
+        counts_host ? format_bytes(plan->host, host, sizeof host) : "", format_bytes(plan->kv, kv, sizeof kv),
         format_bytes(plan->workspace, workspace, sizeof workspace), what,
         format_bytes(limit, most, sizeof most));
 }

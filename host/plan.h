@@ -11,10 +11,12 @@
 #include "model_source.h"
 
 typedef struct memory_plan {
-    uint64_t weights;
+    uint64_t weights; /* on the device */
+    uint64_t host;    /* weights in host memory: per-layer embedding table, experts placed there */
     uint64_t kv;
     uint64_t workspace;
-    uint64_t total;
+    uint64_t device; /* weights, kv and workspace */
+    uint64_t total;  /* device and host */
 } memory_plan;
 
 typedef struct plan_request {
@@ -23,6 +25,7 @@ typedef struct plan_request {
     uint32_t n_rollback; /* as in session_desc */
     uint32_t n_score;    /* rows of the head program; 0: none */
     uint32_t kv_type;
+    uint32_t expert_placement; /* TANDEM_PLACE_* */
 } plan_request;
 
 /* Positions that a ring holds beyond its window: the batch, what is to be rolled back, and at least the runs
@@ -37,8 +40,9 @@ uint64_t plan_kv_bytes(const model_config *config, const plan_request *request);
 int plan_memory(const model_source *source, const plan_request *request, bool borrows, memory_plan *plan,
                 tandem_message *message);
 
-/* OUT_OF_MEMORY with one sentence where the plan does not fit `limit` bytes; `what` names the limit. */
-int plan_check(const memory_plan *plan, const plan_request *request, uint64_t limit, const char *what,
-               tandem_message *message);
+/* OUT_OF_MEMORY with one sentence where the plan's `needed` bytes are more than `limit`; `what` names the
+ * limit. */
+int plan_check(const memory_plan *plan, const plan_request *request, uint64_t needed, uint64_t limit,
+               const char *what, tandem_message *message);
 
 #endif

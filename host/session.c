@@ -20,14 +20,15 @@ static int plan_session(session *s, tandem_message *message) {
                             .batch = d->batch,
                             .n_rollback = d->n_rollback,
                             .n_score = d->n_score,
-                            .kv_type = d->kv_type};
+                            .kv_type = d->kv_type,
+                            .expert_placement = d->expert_placement};
     int status = model_weights_check(s->config, message);
     if (!status)
         status = plan_memory(d->source, &request, borrows_mapped_weights(s->backend), &s->plan, message);
     if (status)
         return status;
     if (d->memory_cap)
-        return plan_check(&s->plan, &request, d->memory_cap, "the memory cap", message);
+        return plan_check(&s->plan, &request, s->plan.total, d->memory_cap, "the memory cap", message);
     tandem_device_info info = {.struct_size = sizeof info};
     tandem_error error = TANDEM_ERROR_INIT;
     status = s->backend->device_info(d->device, &info, &error);
@@ -37,7 +38,9 @@ static int plan_session(session *s, tandem_message *message) {
         return TANDEM_OK;
     char what[sizeof info.name + 32];
     snprintf(what, sizeof what, "the free memory of %.255s", info.name);
-    return plan_check(&s->plan, &request, info.memory_free, what, message);
+    /* What is placed in host memory burdens a card of its own memory not at all, all others the same. */
+    uint64_t needed = info.kind == TANDEM_DEVICE_GPU ? s->plan.device : s->plan.total;
+    return plan_check(&s->plan, &request, needed, info.memory_free, what, message);
 }
 
 static int create_context(session *s, tandem_message *message) {
@@ -105,7 +108,13 @@ static int create_buffers(session *s, tandem_message *message) {
         create_buffer(s, TANDEM_PLACE_DEVICE, s->layout.bytes, "activations", &s->activations, message);
     if (!status)
         status = create_buffer(s, TANDEM_PLACE_HOST, result_bytes, "results", &s->results, message);
-    return status;
+    if (status || !s->desc.routing)
+        return status;
+    uint64_t id_bytes = (uint64_t)s->desc.batch * s->config->n_layer * s->config->n_used * sizeof *s->ids;
+    s->ids = malloc(id_bytes);
+    if (!s->ids)
+        return message_out_of_memory(message, "imposed experts", id_bytes);
+    return create_buffer(s, TANDEM_PLACE_DEVICE, id_bytes, "imposed experts", &s->imposed, message);
 }
 
 static int compile(session *s, uint32_t parts, uint32_t max_tokens, uint32_t max_out, compiled *c,
@@ -114,7 +123,8 @@ static int compile(session *s, uint32_t parts, uint32_t max_tokens, uint32_t max
                            .weights = &s->weights,
                            .layout = &s->layout,
                            .activations = s->activations,
-                           .kv = s->kv};
+                           .kv = s->kv,
+                           .imposed = s->imposed};
     int status = graph_build(&c->graph, &objects, parts, message);
     if (status)
         return status;
@@ -133,9 +143,21 @@ static int compile_programs(session *s, tandem_message *message) {
     int status = compile(s, GRAPH_LAYERS | GRAPH_HEAD, 1, 1, &s->decode, message);
     if (!status && s->desc.batch > 1)
         status = compile(s, GRAPH_LAYERS | GRAPH_HEAD, s->desc.batch, 1, &s->prefill, message);
+    if (!status && s->desc.n_score && graph_first_out_layer(s->config) < s->config->n_layer)
+        status = compile(s, GRAPH_LAYERS | GRAPH_EVERY_ROW, s->desc.batch, 0, &s->score, message);
     if (!status && s->desc.n_score)
         status = compile(s, GRAPH_HEAD, s->desc.batch, s->desc.n_score, &s->head, message);
     return status;
+}
+
+static int load_weights(session *s, tandem_message *message) {
+    load_desc desc = {.backend = s->backend,
+                      .context = s->context,
+                      .source = s->desc.source,
+                      .expert_placement = s->desc.expert_placement,
+                      .progress = s->desc.progress,
+                      .user = s->desc.user};
+    return model_weights_load(&s->weights, &desc, message);
 }
 
 int session_create(session **out, const session_desc *desc, tandem_message *message) {
@@ -161,8 +183,7 @@ int session_create(session **out, const session_desc *desc, tandem_message *mess
     if (!status)
         status = create_kv(s, message);
     if (!status)
-        status = model_weights_load(&s->weights, s->backend, s->context, desc->source, desc->progress,
-                                    desc->user, message);
+        status = load_weights(s, message);
     if (!status)
         status = compile_programs(s, message);
     if (status) {
@@ -183,14 +204,17 @@ void session_destroy(session *s) {
         return;
     const tandem_backend *b = s->backend;
     destroy_compiled(b, &s->head);
+    destroy_compiled(b, &s->score);
     destroy_compiled(b, &s->prefill);
     destroy_compiled(b, &s->decode);
     model_weights_free(&s->weights);
     b->kv_destroy(s->kv);
+    b->buffer_destroy(s->imposed);
     b->buffer_destroy(s->results);
     b->buffer_destroy(s->activations);
     b->context_destroy(s->context);
     free(s->rows);
+    free(s->ids);
     free(s);
 }
 

@@ -7,6 +7,7 @@
 
 #include "graph.h"
 #include "plan.h"
+#include "routing.h"
 
 #define SESSION_MAX_PENDING 4u /* every plugin takes that many runs */
 #define SESSION_RESULT_ROWS 32u
@@ -20,8 +21,11 @@ typedef struct session_desc {
     uint32_t batch; /* most rows of one run; cut to n_ctx */
     uint32_t kv_type;
     uint32_t precision;
-    uint32_t n_threads;  /* 0: plugin's choice */
-    uint64_t memory_cap; /* 0: what the device has free */
+    uint32_t n_threads;        /* 0: plugin's choice */
+    uint64_t memory_cap;       /* 0: what the device has free */
+    uint32_t expert_placement; /* TANDEM_PLACE_* */
+    const routing
+        *routing; /* experts imposed on every token; NULL: the model's own choice. Outlives the session */
     uint32_t n_rollback; /* positions that session_truncate must be able to take back; 0: the batch */
     uint32_t
         n_score; /* rows scored by one head run, at most SESSION_RESULT_ROWS; 0: session_score is not used */
@@ -75,6 +79,10 @@ int session_score(session *s, const uint32_t *tokens, const uint32_t *targets, u
 
 /* Logits of the last row that the head saw: [n_vocab]. */
 int session_read_logits(session *s, float *logits, tandem_message *message);
+
+/* Experts of the last run's rows, as written by the router (or as imposed): ids [n_row][n_layer][n_used].
+ * Waits for all runs. UNSUPPORTED for a model without experts. */
+int session_read_routes(session *s, uint32_t n_row, uint32_t *ids, tandem_message *message);
 
 /* Queues a run of one token, or of SESSION_DEVICE_NEXT; at most SESSION_MAX_PENDING may wait to be
  * collected. */

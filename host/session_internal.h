@@ -28,15 +28,18 @@ struct session {
     graph_layout layout;
     tandem_buffer *activations; /* device */
     tandem_buffer *results;     /* host-placed: SESSION_RESULT_ROWS rows of TOPK */
+    tandem_buffer *imposed;     /* [batch][n_layer][n_used] ids; NULL without desc.routing */
     tandem_kv *kv;
     compiled decode;  /* one row, with head */
     compiled prefill; /* batch rows, head for one; none where batch is 1 */
-    compiled head;    /* head for n_score rows; none without scoring */
+    compiled score; /* batch rows, every layer on every row, no head; none where prefill and decode do that */
+    compiled head;  /* head for n_score rows; none without scoring */
     uint32_t length;
     pending_run pending[SESSION_MAX_PENDING]; /* a ring: the oldest at `oldest` */
     uint32_t oldest, n_pending;
     uint64_t last_done_ns;
     uint8_t *rows; /* host copy of the results buffer */
+    uint32_t *ids; /* what is imposed on the next run, [batch][n_layer][n_used] */
 };
 
 /* Bytes of one row of the results buffer. */

@@ -2,6 +2,7 @@
 #include "session_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "progress.h"
 
@@ -47,9 +48,23 @@ static int fetch_rows(session *s, uint32_t first, uint32_t n, tandem_message *me
     return status ? message_plugin(message, status, &error, "results") : TANDEM_OK;
 }
 
+/* Writes the experts of the next n rows; in order with the runs, like any write. */
+static int impose_experts(session *s, uint32_t n, tandem_message *message) {
+    if (!s->desc.routing)
+        return TANDEM_OK;
+    routing_fill(s->desc.routing, s->length, n, s->ids);
+    const uint64_t bytes = (uint64_t)n * s->config->n_layer * s->config->n_used * sizeof *s->ids;
+    tandem_error error = TANDEM_ERROR_INIT;
+    tandem_status status = s->backend->buffer_write(s->imposed, 0, s->ids, bytes, &error);
+    return status ? message_plugin(message, status, &error, "imposed experts") : TANDEM_OK;
+}
+
 /* Queues one run of up to `batch` rows; with a head its result goes to row 0 of the results. */
-static int queue_rows(session *s, const uint32_t *tokens, uint32_t n, bool with_head, tandem_ticket *ticket,
-                      tandem_message *message) {
+static int queue_rows(session *s, tandem_program *program, const uint32_t *tokens, uint32_t n, bool with_head,
+                      tandem_ticket *ticket, tandem_message *message) {
+    int imposed = impose_experts(s, n, message);
+    if (imposed)
+        return imposed;
     tandem_run run = {.struct_size = sizeof run,
                       .n_rows = n,
                       .n_out = with_head,
@@ -57,7 +72,6 @@ static int queue_rows(session *s, const uint32_t *tokens, uint32_t n, bool with_
                       .position = s->length,
                       .result = with_head ? s->results : NULL};
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_program *program = n == 1 ? s->decode.program : s->prefill.program;
     tandem_status status = s->backend->run(program, &run, ticket, &error);
     if (status)
         return message_plugin(message, status, &error, "run");
@@ -95,7 +109,8 @@ int session_feed(session *s, const uint32_t *tokens, uint32_t n, topk_row *last,
             n_waited++;
         }
         if (!status)
-            status = queue_rows(s, tokens + done, rows, last && done + rows == n, ticket, message);
+            status = queue_rows(s, rows == 1 ? s->decode.program : s->prefill.program, tokens + done, rows,
+                                last && done + rows == n, ticket, message);
         done += rows;
     }
     for (; n_waited < n_run && !status; n_waited++) {
@@ -183,7 +198,10 @@ int session_score(session *s, const uint32_t *tokens, const uint32_t *targets, u
     for (uint32_t done = 0; done < n && !status;) {
         uint32_t rows = n - done < s->desc.batch ? n - done : s->desc.batch;
         tandem_ticket ticket;
-        status = queue_rows(s, tokens + done, rows, false, &ticket, message);
+        tandem_program *layers = s->score.program ? s->score.program
+                                 : rows == 1      ? s->decode.program
+                                                  : s->prefill.program;
+        status = queue_rows(s, layers, tokens + done, rows, false, &ticket, message);
         for (uint32_t first = 0; first < rows && !status; first += s->desc.n_score) {
             score_slice slice = {.tokens = tokens + done,
                                  .n_rows = rows,
@@ -206,6 +224,9 @@ int session_decode(session *s, uint32_t token, bool with_head, tandem_message *m
         return status;
     if (s->n_pending == SESSION_MAX_PENDING)
         return message_fail(message, TANDEM_E_BUSY, "Collect a run before queueing another.");
+    status = impose_experts(s, 1, message);
+    if (status)
+        return status;
     uint32_t slot = (s->oldest + s->n_pending) % SESSION_MAX_PENDING;
     pending_run *p = &s->pending[slot];
     *p = (pending_run){.result_row = slot, .with_head = with_head, .start_ns = now_ns()};
@@ -253,4 +274,23 @@ int session_collect(session *s, topk_row *row, run_times *times, tandem_message 
     status = fetch_rows(s, p.result_row, 1, message);
     *row = read_row(s, p.result_row);
     return status;
+}
+
+int session_read_routes(session *s, uint32_t n_row, uint32_t *ids, tandem_message *message) {
+    const graph_area *area = &s->layout.route;
+    const uint32_t n_layer = s->config->n_layer, n_used = s->config->n_used;
+    if (!s->config->n_expert)
+        return message_fail(message, TANDEM_E_UNSUPPORTED, "%s has no experts.",
+                            model_source_label(s->desc.source));
+    uint8_t *routes = malloc(n_row * area->stride);
+    if (!routes)
+        return message_out_of_memory(message, "routes", n_row * area->stride);
+    tandem_error error = TANDEM_ERROR_INIT;
+    tandem_status status =
+        s->backend->buffer_read(s->activations, area->offset, routes, n_row * area->stride, 0, &error);
+    for (uint64_t i = 0; i < (uint64_t)n_row * n_layer && !status; i++)
+        memcpy(ids + i * n_used, routes + i / n_layer * area->stride + i % n_layer * s->layout.route_bytes,
+               n_used * sizeof *ids);
+    free(routes);
+    return status ? message_plugin(message, status, &error, "routes") : TANDEM_OK;
 }

@@ -1,7 +1,8 @@
 /* host/weights.h: a model's weights as objects of a plugin.
  *
- * Matrices that are multiplied with the same input share one object (q, k, v; gate and up). The embedding
- * table is one object, which is also the head where the model ties them. Norm vectors lie in one buffer.
+ * Matrices that are multiplied with the same input share one object (q, k, v; gate and up). The experts of a
+ * layer are the records of one object. The embedding table is one object, which is also the head where the
+ * model ties them. Norm vectors lie in one buffer.
  */
 #ifndef TANDEM_HOST_WEIGHTS_H
 #define TANDEM_HOST_WEIGHTS_H
@@ -19,6 +20,11 @@ enum {
     VECTOR_FFN_NORM,
     VECTOR_POST_FFW,
     VECTOR_PLE_POST,
+    VECTOR_ROUTER_SCALE,
+    VECTOR_EXPERT_SCALE,
+    VECTOR_PRE_FFW_2,
+    VECTOR_POST_FFW_1,
+    VECTOR_POST_FFW_2,
     N_LAYER_VECTOR,
 };
 
@@ -29,6 +35,8 @@ typedef struct layer_weights {
     tandem_weights *output;
     tandem_weights *gate_up;
     tandem_weights *down;
+    tandem_weights *router;   /* layers with experts, else NULL */
+    tandem_weights *experts;  /* n_expert records: gate_up or gate and up, down */
     tandem_weights *ple_gate; /* per-layer embedding: d_model to d_ple, and back; or NULL */
     tandem_weights *ple_out;
     uint64_t vector[N_LAYER_VECTOR]; /* byte offsets, or NO_VECTOR */
@@ -49,19 +57,33 @@ typedef struct model_weights {
     layer_weights *layers;
 } model_weights;
 
+/* GGUF bytes of all objects, and of the vectors: what a plugin that pads nothing would allocate. */
+typedef struct weight_bytes {
+    uint64_t device;
+    uint64_t host; /* per-layer embedding table; experts that are placed there */
+} weight_bytes;
+
 /* Called while tensors stream to the device. */
 typedef void (*load_progress)(void *user, uint64_t bytes_done, uint64_t bytes_total);
 
 /* UNSUPPORTED, with a sentence, for models that the op set of this build cannot express. */
 int model_weights_check(const model_config *config, tandem_message *message);
 
-/* Bytes of GGUF blocks of all objects, and of the vectors: what a plugin that pads nothing would allocate. */
-int model_weights_bytes(const model_source *source, uint64_t *bytes, tandem_message *message);
+/* expert_placement: TANDEM_PLACE_*. */
+int model_weights_bytes(const model_source *source, uint32_t expert_placement, weight_bytes *bytes,
+                        tandem_message *message);
+
+typedef struct load_desc {
+    const tandem_backend *backend;
+    tandem_context *context;
+    const model_source *source;
+    uint32_t expert_placement; /* TANDEM_PLACE_* */
+    load_progress progress;    /* may be NULL */
+    void *user;
+} load_desc;
 
 /* Creates and fills everything. Transient memory: one chunk of rows (16 MiB). On failure nothing is left. */
-int model_weights_load(model_weights *weights, const tandem_backend *backend, tandem_context *context,
-                       const model_source *source, load_progress progress, void *user,
-                       tandem_message *message);
+int model_weights_load(model_weights *weights, const load_desc *desc, tandem_message *message);
 
 /* Accepts a zeroed or half-built struct. */
 void model_weights_free(model_weights *weights);

@@ -191,6 +191,11 @@ void cli_describe_session(const common_options *common, const session_request *r
         .precision = precision_by_name(common->precision ? common->precision : "exact"),
         .n_threads = common->n_threads,
         .memory_cap = common->memory_cap,
+        .expert_placement = common->expert_memory && !strcmp(common->expert_memory, "host")
+                                ? TANDEM_PLACE_HOST
+                                : TANDEM_PLACE_DEVICE,
+        .routing = common->routing,
+        .routing_seed = common->seed,
         .n_score = request->n_score,
     };
 }

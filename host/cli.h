@@ -60,6 +60,10 @@ int cli_open_tokenizer(const model_source *source, const char *command, tokenize
 /* "1,2,3", or "@FILE" with numbers separated by commas or white space. */
 int cli_read_tokens(const char *text, const model_config *config, const char *command, token_list *tokens);
 
+/* Those ids, or, where `ids` is NULL, the tokens of a text with the begin token. */
+int cli_read_prompt(const char *ids, const char *text, const model_source *source, const char *command,
+                    token_list *tokens);
+
 /* The whole of a file, or of standard input for "-"; terminated, malloc'd. */
 int cli_read_file(const char *path, const char *command, char **text, size_t *n);
 

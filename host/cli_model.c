@@ -129,3 +129,19 @@ int cli_read_tokens(const char *text, const model_config *config, const char *co
     free(copy);
     return code;
 }
+
+int cli_read_prompt(const char *ids, const char *text, const model_source *source, const char *command,
+                    token_list *tokens) {
+    if (ids)
+        return cli_read_tokens(ids, model_source_config(source), command, tokens);
+    tokenizer *tok = NULL;
+    int code = cli_open_tokenizer(source, command, &tok);
+    if (code != OPTIONS_GO_ON)
+        return code;
+    tandem_message message;
+    int status = tokenizer_encode(tok, text, strlen(text), TOKENIZE_BOS, tokens, &message);
+    tokenizer_destroy(tok);
+    if (status)
+        return cli_refuse(status, command, &message);
+    return tokens->n ? OPTIONS_GO_ON : cli_fail(TANDEM_EXIT_USAGE, command, "The prompt is empty");
+}

@@ -53,21 +53,6 @@ static int take_row(void *user, uint32_t index, const topk_row *row, const float
     return TANDEM_OK;
 }
 
-static int read_input(const eval_command *e, const model_source *source, token_list *tokens) {
-    if (e->tokens)
-        return cli_read_tokens(e->tokens, model_source_config(source), usage.name, tokens);
-    tokenizer *tok = NULL;
-    int code = cli_open_tokenizer(source, usage.name, &tok);
-    if (code != OPTIONS_GO_ON)
-        return code;
-    tandem_message message;
-    int status = tokenizer_encode(tok, e->prompt, strlen(e->prompt), TOKENIZE_BOS, tokens, &message);
-    tokenizer_destroy(tok);
-    if (status)
-        return cli_refuse(status, usage.name, &message);
-    return tokens->n ? OPTIONS_GO_ON : cli_fail(TANDEM_EXIT_USAGE, usage.name, "The prompt is empty");
-}
-
 static int score(const eval_command *e, session *s, eval_sink *sink) {
     tandem_message message;
     errno = 0;
@@ -129,7 +114,7 @@ int cmd_eval(int argc, char **argv) {
     cli_device device = {0};
     code = cli_open_model(&e.model, e.common.seed, usage.name, &source);
     if (code == OPTIONS_GO_ON)
-        code = read_input(&e, source, &tokens);
+        code = cli_read_prompt(e.tokens, e.prompt, source, usage.name, &tokens);
     if (code == OPTIONS_GO_ON)
         code = cli_open_device(&e.common, usage.name, &device);
     if (code == OPTIONS_GO_ON)

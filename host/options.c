@@ -75,6 +75,10 @@ void options_common(common_options *c, uint32_t which, option *t) {
         *t++ = option_choice("precision", &c->precision, "exact|f16|q8",
                              "rounding of activations before a matrix product (default exact)");
         *t++ = option_u32("batch", 0, &c->batch, 1, 4096, "prompt tokens in one run (default 256)");
+        *t++ = option_text("routing", 0, &c->routing, "HOW",
+                           "experts of a token: model (default), uniform, zipf[:S], trace:FILE");
+        *t++ = option_choice("expert-memory", &c->expert_memory, "device|host",
+                             "where routed experts lie (default device)");
     }
     if (which & COMMON_SEED)
         *t++ = option_u32("seed", 0, &c->seed, 0, UINT32_MAX, "seed of everything random (default 1)");

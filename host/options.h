@@ -106,6 +106,8 @@ typedef struct common_options {
     const char *kv;        /* f32, f16 or q8_0 */
     const char *precision; /* exact, f16 or q8 */
     uint32_t batch;
+    const char *routing;       /* model, uniform, zipf[:S], trace:FILE */
+    const char *expert_memory; /* device or host */
     uint32_t seed;
     uint32_t n_threads;
     uint64_t memory_cap;
@@ -115,7 +117,7 @@ typedef struct common_options {
 
 /* Which of the common options a command takes. */
 #define COMMON_PLUGIN 1u  /* --plugin --device --threads --memory-cap */
-#define COMMON_SESSION 2u /* --ctx --kv --precision --batch */
+#define COMMON_SESSION 2u /* --ctx --kv --precision --batch --routing --expert-memory */
 #define COMMON_SEED 4u
 #define COMMON_JSON 8u
 

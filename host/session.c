@@ -108,7 +108,7 @@ static int create_buffers(session *s, tandem_message *message) {
         create_buffer(s, TANDEM_PLACE_DEVICE, s->layout.bytes, "activations", &s->activations, message);
     if (!status)
         status = create_buffer(s, TANDEM_PLACE_HOST, result_bytes, "results", &s->results, message);
-    if (status || !s->desc.routing)
+    if (status || !s->routing)
         return status;
     uint64_t id_bytes = (uint64_t)s->desc.batch * s->config->n_layer * s->config->n_used * sizeof *s->ids;
     s->ids = malloc(id_bytes);
@@ -174,7 +174,9 @@ int session_create(session **out, const session_desc *desc, tandem_message *mess
     if (s->desc.n_score > SESSION_RESULT_ROWS)
         s->desc.n_score = SESSION_RESULT_ROWS;
 
-    int status = plan_session(s, message);
+    int status = routing_create(&s->routing, desc->routing, s->config, desc->routing_seed, message);
+    if (!status)
+        status = plan_session(s, message);
     if (!status)
         status = create_context(s, message);
     /* The small and the fixed first: what cannot fit is known before gigabytes have been moved. */
@@ -215,6 +217,7 @@ void session_destroy(session *s) {
     b->context_destroy(s->context);
     free(s->rows);
     free(s->ids);
+    routing_destroy(s->routing);
     free(s);
 }
 
@@ -224,6 +227,10 @@ const session_desc *session_description(const session *s) {
 
 const memory_plan *session_plan(const session *s) {
     return &s->plan;
+}
+
+const char *session_routing(const session *s) {
+    return routing_name(s->routing);
 }
 
 int session_memory(session *s, tandem_memory_info *info, tandem_message *message) {

@@ -24,8 +24,8 @@ typedef struct session_desc {
     uint32_t n_threads;        /* 0: plugin's choice */
     uint64_t memory_cap;       /* 0: what the device has free */
     uint32_t expert_placement; /* TANDEM_PLACE_* */
-    const routing
-        *routing; /* experts imposed on every token; NULL: the model's own choice. Outlives the session */
+    const char *routing;       /* imposed experts, as in routing_create; NULL: the model's own choice */
+    uint64_t routing_seed;
     uint32_t n_rollback; /* positions that session_truncate must be able to take back; 0: the batch */
     uint32_t
         n_score; /* rows scored by one head run, at most SESSION_RESULT_ROWS; 0: session_score is not used */
@@ -57,6 +57,7 @@ void session_destroy(session *s);
 
 const session_desc *session_description(const session *s); /* with the batch that is in force */
 const memory_plan *session_plan(const session *s);
+const char *session_routing(const session *s); /* routing_name */
 int session_memory(session *s, tandem_memory_info *info, tandem_message *message);
 
 uint32_t session_length(const session *s);

@@ -38,8 +38,9 @@ struct session {
     pending_run pending[SESSION_MAX_PENDING]; /* a ring: the oldest at `oldest` */
     uint32_t oldest, n_pending;
     uint64_t last_done_ns;
-    uint8_t *rows; /* host copy of the results buffer */
-    uint32_t *ids; /* what is imposed on the next run, [batch][n_layer][n_used] */
+    uint8_t *rows;    /* host copy of the results buffer */
+    routing *routing; /* NULL: the model's own */
+    uint32_t *ids;    /* what is imposed on the next run, [batch][n_layer][n_used] */
 };
 
 /* Bytes of one row of the results buffer. */

@@ -50,9 +50,9 @@ static int fetch_rows(session *s, uint32_t first, uint32_t n, tandem_message *me
 
 /* Writes the experts of the next n rows; in order with the runs, like any write. */
 static int impose_experts(session *s, uint32_t n, tandem_message *message) {
-    if (!s->desc.routing)
+    if (!s->routing)
         return TANDEM_OK;
-    routing_fill(s->desc.routing, s->length, n, s->ids);
+    routing_fill(s->routing, s->length, n, s->ids);
     const uint64_t bytes = (uint64_t)n * s->config->n_layer * s->config->n_used * sizeof *s->ids;
     tandem_error error = TANDEM_ERROR_INIT;
     tandem_status status = s->backend->buffer_write(s->imposed, 0, s->ids, bytes, &error);
@@ -292,5 +292,11 @@ int session_read_routes(session *s, uint32_t n_row, uint32_t *ids, tandem_messag
         memcpy(ids + i * n_used, routes + i / n_layer * area->stride + i % n_layer * s->layout.route_bytes,
                n_used * sizeof *ids);
     free(routes);
-    return status ? message_plugin(message, status, &error, "routes") : TANDEM_OK;
+    if (status)
+        return message_plugin(message, status, &error, "routes");
+    for (uint64_t i = 0; i < (uint64_t)n_row * n_layer * n_used; i++)
+        if (ids[i] >= s->config->n_expert)
+            return message_fail(message, TANDEM_E_INTERNAL, "The plugin routed to expert %u of %u.", ids[i],
+                                s->config->n_expert);
+    return TANDEM_OK;
 }

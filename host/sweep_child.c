@@ -15,7 +15,7 @@ typedef struct child {
     const sweep_options *options;
     cli_device device;
     model_source *source;
-    char key[512];
+    char key[512], routing[64];
     uint32_t n_cell;
     sweep_cell cells[MAX_CELLS]; /* ascending depth */
     cJSON *reference;            /* row, or NULL */
@@ -83,8 +83,21 @@ static void add_tensor(void *user, const source_tensor *t, uint32_t role) {
     }
 }
 
-/* Names a model by shapes, formats and samples of its bytes; a synthetic one by what it is made from. */
-static int model_key(const model_source *source, char key[64], tandem_message *message) {
+/* What --routing comes to: a name that is the same where the experts are. */
+static int name_routing(child *c, tandem_message *message) {
+    const common_options *o = &c->options->common;
+    routing *r;
+    int status = routing_create(&r, o->routing, model_source_config(c->source), o->seed, message);
+    if (status)
+        return status;
+    snprintf(c->routing, sizeof c->routing, "%s", routing_name(r));
+    routing_destroy(r);
+    return TANDEM_OK;
+}
+
+/* Names a model by shapes, formats and samples of its bytes, and the routing imposed on it; a synthetic one
+ * by what it is made from. */
+static int model_key(const model_source *source, const char *how, char key[64], tandem_message *message) {
     const model_config *c = model_source_config(source);
     fingerprint f = {.hash = c->family};
     if (!model_source_gguf(source))
@@ -94,6 +107,8 @@ static int model_key(const model_source *source, char key[64], tandem_message *m
                                   c->layers[l].kv_layer};
         f.hash = hash_bytes(shape, sizeof shape, f.hash);
     }
+    if (strcmp(how, "model"))
+        f.hash = hash_bytes(how, strlen(how), f.hash);
     int status = model_each_tensor(source, add_tensor, &f, message);
     snprintf(key, 64, "%016llx", (unsigned long long)f.hash);
     return status;
@@ -110,7 +125,7 @@ static void model_name(const sweep_options *o, const model_source *source, char 
         snprintf(name, size, "%s", model_source_label(source));
 }
 
-static cJSON *describe_model(const sweep_options *o, const model_source *source) {
+static cJSON *describe_model(const sweep_options *o, const model_source *source, const char *how) {
     const model_config *c = model_source_config(source);
     char name[256];
     model_name(o, source, name, sizeof name);
@@ -120,6 +135,11 @@ static cJSON *describe_model(const sweep_options *o, const model_source *source)
     cJSON_AddNumberToObject(j, "n_layer", c->n_layer);
     cJSON_AddNumberToObject(j, "n_vocab", c->n_vocab);
     cJSON_AddNumberToObject(j, "bytes", (double)model_source_bytes(source));
+    if (c->n_expert) {
+        cJSON_AddStringToObject(j, "routing", how);
+        cJSON_AddStringToObject(j, "expert_memory",
+                                o->common.expert_memory ? o->common.expert_memory : "device");
+    }
     return j;
 }
 
@@ -153,17 +173,20 @@ static int send_column(child *c) {
     const tandem_descriptor *d = c->device.backend->descriptor;
     char key[64], uuid[37];
     tandem_message message;
-    int status = model_key(c->source, key, &message);
+    int status = name_routing(c, &message);
+    if (!status)
+        status = model_key(c->source, c->routing, key, &message);
     if (status)
         return cli_refuse(status, sweep_command, &message);
     format_uuid(c->device.info.uuid, uuid);
-    snprintf(c->key, sizeof c->key, "%s|%s@%s|%s|%.128s|%s|%s|%s|b%u|cap%llu", key, d->name, d->git, uuid,
+    snprintf(c->key, sizeof c->key, "%s|%s@%s|%s|%.128s|%s|%s|%s|b%u|cap%llu%s%s", key, d->name, d->git, uuid,
              c->device.info.driver, o->kvs.text[0], o->precisions.text[0], o->fill, o->common.batch,
-             (unsigned long long)o->common.memory_cap);
+             (unsigned long long)o->common.memory_cap, o->common.expert_memory ? "|experts-" : "",
+             o->common.expert_memory ? o->common.expert_memory : "");
     cJSON *j = new_message("column");
     cJSON_AddStringToObject(j, "key", c->key);
     cJSON_AddStringToObject(j, "model_key", key);
-    cJSON_AddItemToObject(j, "model", describe_model(o, c->source));
+    cJSON_AddItemToObject(j, "model", describe_model(o, c->source, c->routing));
     cJSON_AddItemToObject(j, "plugin", describe_plugin(d));
     cJSON_AddItemToObject(j, "device", describe_device(&c->device.info));
     send_message(j);

@@ -80,6 +80,8 @@ static void child_arguments(const sweep_options *o, const sweep_column *c, const
     add_text(a, "--precision", c->precision);
     add_text(a, "--fill", o->fill);
     add_text(a, "--quant", o->shape.quant);
+    add_text(a, "--routing", o->common.routing);
+    add_text(a, "--expert-memory", o->common.expert_memory);
     /* The device is one of the column's plugin, the cap is for that device: neither is the reference's. */
     if (!strcmp(task, "cells")) {
         add_text(a, "--device", o->common.device);
@@ -100,6 +102,9 @@ static void child_arguments(const sweep_options *o, const sweep_column *c, const
     add_number(a, "--kv-heads", m->n_kv_head);
     add_number(a, "--head-dim", m->head_dim);
     add_number(a, "--window", m->window);
+    add_number(a, "--experts", m->n_expert);
+    add_number(a, "--experts-used", m->n_used);
+    add_number(a, "--d-expert", m->d_expert);
     a->text[a->n] = NULL;
 }
 

@@ -43,31 +43,21 @@ static KIT_QUANTISE(bf16) {
 typedef struct format {
     tandem_type_info info;
     dequantise_fn dequantise;
-    quantise_fn quantise; /* NULL: read only */
+    quantise_fn quantise;
 } format;
 
 #define FORMAT(NAME, block, bytes, name)                                                                     \
     { {TANDEM_TYPE_##NAME, block, bytes, 0, #NAME}, kit_dequantise_##name, kit_quantise_##name }
-#define READ_ONLY(NAME, block, bytes, name)                                                                  \
-    { {TANDEM_TYPE_##NAME, block, bytes, 0, #NAME}, kit_dequantise_##name, NULL }
 
 static const format formats[] = {
-    FORMAT(F32, 1, 4, f32),
-    FORMAT(F16, 1, 2, f16),
-    FORMAT(Q4_0, 32, 18, q4_0),
-    FORMAT(Q4_1, 32, 20, q4_1),
-    FORMAT(Q5_0, 32, 22, q5_0),
-    FORMAT(Q5_1, 32, 24, q5_1),
-    FORMAT(Q8_0, 32, 34, q8_0),
-    READ_ONLY(Q2_K, SUPER, 84, q2_k),
-    READ_ONLY(Q3_K, SUPER, 110, q3_k),
-    FORMAT(Q4_K, SUPER, 144, q4_k),
-    FORMAT(Q5_K, SUPER, 176, q5_k),
-    FORMAT(Q6_K, SUPER, 210, q6_k),
-    READ_ONLY(IQ4_NL, 32, 18, iq4_nl),
-    READ_ONLY(IQ4_XS, SUPER, 136, iq4_xs),
-    FORMAT(BF16, 1, 2, bf16),
-    READ_ONLY(MXFP4, 32, 17, mxfp4),
+    FORMAT(F32, 1, 4, f32),         FORMAT(F16, 1, 2, f16),
+    FORMAT(Q4_0, 32, 18, q4_0),     FORMAT(Q4_1, 32, 20, q4_1),
+    FORMAT(Q5_0, 32, 22, q5_0),     FORMAT(Q5_1, 32, 24, q5_1),
+    FORMAT(Q8_0, 32, 34, q8_0),     FORMAT(Q2_K, SUPER, 84, q2_k),
+    FORMAT(Q3_K, SUPER, 110, q3_k), FORMAT(Q4_K, SUPER, 144, q4_k),
+    FORMAT(Q5_K, SUPER, 176, q5_k), FORMAT(Q6_K, SUPER, 210, q6_k),
+    FORMAT(IQ4_NL, 32, 18, iq4_nl), FORMAT(IQ4_XS, SUPER, 136, iq4_xs),
+    FORMAT(BF16, 1, 2, bf16),       FORMAT(MXFP4, 32, 17, mxfp4),
 };
 
 enum { N_FORMAT = sizeof formats / sizeof *formats };
@@ -126,13 +116,10 @@ tandem_status tandem_kit_quantise(uint32_t type, const float *src, void *dst, ui
     const format *f = find(type);
     if (f == NULL || n % f->info.block != 0)
         return TANDEM_E_INVALID;
-    if (f->quantise == NULL)
-        return TANDEM_E_UNSUPPORTED;
     f->quantise(src, dst, n / f->info.block);
     return TANDEM_OK;
 }
 
 int tandem_kit_can_quantise(uint32_t type) {
-    const format *f = find(type);
-    return f != NULL && f->quantise != NULL;
+    return find(type) != NULL;
 }

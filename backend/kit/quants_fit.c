@@ -3,7 +3,8 @@
  * For a trial scale the nearest integers q are fixed; the scale (and offset) that fits those q best then
  * follows from least squares in closed form, and its error from the same sums. Five trial scales around the
  * one that just covers the range lose 6 to 13 % less than that one alone, and 1 to 5 % more than forty
- * (normal data), at 2 and 1/5 of the time.
+ * (normal data), at 2 and 1/5 of the time. The levels of IQ4 get eight trials, since either end may take the
+ * peak: 10 % less than one, 1 % more than 362.
  */
 #include "quants_internal.h"
 
@@ -102,4 +103,42 @@ float kit_fit_affine(const float *x, uint32_t n, int32_t q_max, int offset_below
     }
     *offset = best.offset;
     return best.scale;
+}
+
+/* Twice the border between levels k and k + 1. */
+static int32_t doubled_midpoint(uint32_t k) {
+    return kit_iq4_levels[k] + kit_iq4_levels[k + 1];
+}
+
+void kit_nearest_iq4(const float *x, float inverse, uint8_t *q) {
+    memset(q, 0, 32);
+    for (uint32_t k = 0; k < 15; k++) {
+        float middle = 0.5f * (float)doubled_midpoint(k);
+        for (uint32_t i = 0; i < 32; i++)
+            q[i] = (uint8_t)(q[i] + (x[i] * inverse > middle));
+    }
+}
+
+float kit_fit_iq4(const float *x) {
+    static const float at_peak[] = {-127, -119, -135, -111, 113, 105, 121, 97};
+    float peak = 0;
+    for (uint32_t i = 0; i < 32; i++)
+        peak = fabsf(x[i]) > fabsf(peak) ? x[i] : peak;
+    float inverse_peak = kit_inverse(peak);
+    float best_scale = 0, best_gain = 0;
+    for (uint32_t k = 0; k < sizeof at_peak / sizeof *at_peak; k++) {
+        uint8_t q[32];
+        float sum_xt = 0, sum_tt = 0;
+        kit_nearest_iq4(x, at_peak[k] * inverse_peak, q);
+        for (uint32_t i = 0; i < 32; i++) {
+            float level = (float)kit_iq4_levels[q[i]];
+            sum_xt += x[i] * level;
+            sum_tt += level * level;
+        }
+        if (sum_xt * sum_xt > best_gain * sum_tt) { /* no level is 0, so sum_tt > 0 */
+            best_scale = sum_xt / sum_tt;
+            best_gain = sum_xt * best_scale;
+        }
+    }
+    return best_scale;
 }

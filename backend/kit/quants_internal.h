@@ -28,6 +28,8 @@ KIT_QUANTISE(q4_1);
 KIT_QUANTISE(q5_0);
 KIT_QUANTISE(q5_1);
 KIT_QUANTISE(q8_0);
+KIT_QUANTISE(iq4_nl);
+KIT_QUANTISE(mxfp4);
 
 /* quants_k.c: super-blocks of 256 */
 KIT_DEQUANTISE(q2_k);
@@ -38,14 +40,18 @@ KIT_DEQUANTISE(q6_k);
 KIT_DEQUANTISE(iq4_xs);
 
 /* quants_k_write.c */
+KIT_QUANTISE(q2_k);
+KIT_QUANTISE(q3_k);
 KIT_QUANTISE(q4_k);
 KIT_QUANTISE(q5_k);
 KIT_QUANTISE(q6_k);
+KIT_QUANTISE(iq4_xs);
 
 /* The 16 levels of IQ4_NL and IQ4_XS. */
 extern const int8_t kit_iq4_levels[16];
 
-/* quants_fit.c: scale, and offset, that bring x closest to integers in a range. n is 16 or 32. */
+/* quants_fit.c: scale, and offset, that bring x closest to integers in a range, or to the levels of IQ4. n is
+ * 16 or 32. */
 
 /* x ~ scale * q, q in [q_min, -q_min - 1]; the scale may be negative, so that the largest magnitude can take
  * q_min. */
@@ -54,6 +60,12 @@ float kit_fit_symmetric(const float *x, uint32_t n, int32_t q_min);
 /* x ~ scale * q + *offset, q in [0, q_max], scale >= 0. offset_below_zero: the format can only store offsets
  * <= 0. */
 float kit_fit_affine(const float *x, uint32_t n, int32_t q_max, int offset_below_zero, float *offset);
+
+/* x ~ scale * level, n = 32. */
+float kit_fit_iq4(const float *x);
+
+/* q[i] = index of the level nearest to x[i] * inverse, n = 32. */
+void kit_nearest_iq4(const float *x, float inverse, uint8_t *q);
 
 static inline uint16_t kit_load_u16(const uint8_t *p) {
     return (uint16_t)(p[0] | p[1] << 8);

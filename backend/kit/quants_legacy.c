@@ -168,3 +168,55 @@ KIT_QUANTISE(q8_0) {
         round_block(x, d, 0, -127, 127, 0, dst + 2);
     }
 }
+
+KIT_QUANTISE(iq4_nl) {
+    float x[BLOCK];
+    uint8_t q[BLOCK];
+    for (; n_block-- > 0; src += BLOCK, dst += 18) {
+        kit_read_tame(src, x, BLOCK);
+        float d = kit_store_f16(dst, kit_fit_iq4(x));
+        kit_nearest_iq4(x, kit_inverse(d), q);
+        write_nibbles(q, dst + 2);
+    }
+}
+
+/* Nearest codes of E2M1, doubled values, for x * 2^-exponent; returns the squared error in those units. */
+static float round_e2m1(const float *x, int32_t exponent, uint8_t q[BLOCK]) {
+    static const float middle[7] = {0.5f, 1.5f, 2.5f, 3.5f, 5, 7, 10};
+    float inverse = ldexpf(1, -exponent), error = 0;
+    memset(q, 0, BLOCK);
+    for (uint32_t k = 0; k < 7; k++)
+        for (uint32_t i = 0; i < BLOCK; i++)
+            q[i] = (uint8_t)(q[i] + (fabsf(x[i]) * inverse > middle[k]));
+    for (uint32_t i = 0; i < BLOCK; i++) {
+        float off = fabsf(x[i]) * inverse - (float)e2m1_doubled[q[i]];
+        error += off * off;
+        if (x[i] < 0 && q[i] > 0)
+            q[i] |= 8;
+    }
+    return error;
+}
+
+/* The scale is a power of two: with the largest magnitude in [2^E, 2^(E + 1)), E - 3 may cut it off at 12, E
+ * - 2 puts it at 4 to 8, E - 1 at 2 to 4. Scales below 2^-120, which no weight needs, are not written. */
+KIT_QUANTISE(mxfp4) {
+    float x[BLOCK];
+    uint8_t q[BLOCK];
+    for (; n_block-- > 0; src += BLOCK, dst += 17) {
+        kit_read_tame(src, x, BLOCK);
+        float max = 0, best_error = INFINITY;
+        for (uint32_t i = 0; i < BLOCK; i++)
+            max = fabsf(x[i]) > max ? fabsf(x[i]) : max;
+        int32_t top = max > 0x1p-117f ? ilogbf(max) : -117, best = top;
+        for (int32_t exponent = top - 3; exponent < top; exponent++) {
+            float unit = ldexpf(1, exponent - top), error = round_e2m1(x, exponent, q) * unit * unit;
+            if (error < best_error) {
+                best_error = error;
+                best = exponent;
+            }
+        }
+        round_e2m1(x, best, q);
+        dst[0] = (uint8_t)(best + 128);
+        write_nibbles(q, dst + 1);
+    }
+}

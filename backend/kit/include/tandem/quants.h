@@ -38,8 +38,7 @@ uint64_t tandem_kit_row_bytes(uint32_t type, uint64_t n_col);
 tandem_status tandem_kit_dequantise(uint32_t type, const void *src, float *dst, uint64_t n);
 
 /* Least-squares choice of scales among a few candidates. Formats with blocks read NaN as 0 and saturate
- * beyond their range; F16 and BF16 round to nearest even and keep inf and NaN. UNSUPPORTED: IQ4_NL, IQ4_XS,
- * Q2_K, Q3_K, MXFP4, which are read only. INVALID as above. */
+ * beyond their range; F16 and BF16 round to nearest even and keep inf and NaN. INVALID as above. */
 tandem_status tandem_kit_quantise(uint32_t type, const float *src, void *dst, uint64_t n);
 
 /* 1: tandem_kit_quantise writes this type. */

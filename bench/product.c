@@ -125,7 +125,8 @@ static void round_inputs(const bench_device *device, const char *shaders, produc
                           .rows = p->desc.gather ? p->rows.address : 0,
                           .n_tok = p->n_tok.address,
                           .n_col = p->desc.n_col,
-                          .x_stride = p->x_stride};
+                          .x_stride = p->x_stride,
+                          .rows_per_tok = 1};
     snprintf(path, sizeof path, "%s/quantise_q8.spv", shaders);
     bench_pipeline pipeline = bench_pipeline_create(device, path, sizeof push, NULL, 0);
     bench_run(device, &pipeline, &push, (groups + QUANTISE_GROUPS - 1) / QUANTISE_GROUPS, p->desc.n_tok,

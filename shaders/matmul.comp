@@ -18,7 +18,7 @@
  *             exclusive-or tree. Q8: 32 columns (Q6_K: 16) exactly in int32, then f32. The same in every run
  * reference   backend/reference/matmul.c
  *
- * loops       per subgroup at most MATMUL_ITERATIONS(n_col, UNROLL)
+ * loops       per subgroup at most MATMUL_ITERATIONS(n_col, UNROLL, passes), passes: n_used with EXPERTS_SUM, else 1
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -41,6 +41,7 @@ layout(constant_id = SPEC_GLU) const uint GLU = 0;
 layout(constant_id = SPEC_COL_SUBGROUPS) const uint COL_SUBGROUPS = 1;
 layout(constant_id = SPEC_BLOCKS_IN_FLIGHT) const uint BLOCKS_IN_FLIGHT = 1;
 layout(constant_id = SPEC_UNROLL) const uint UNROLL = 8;
+layout(constant_id = SPEC_EXPERTS) const uint EXPERTS = EXPERTS_NONE;
 const uint N_W = ROWS_PER_LANE * (1 + GLU); // weight rows of a lane: gate rows first, then up rows
 
 layout(push_constant) uniform Push { matmul_push p; };
@@ -64,6 +65,7 @@ uvec2 w_base[1 + GLU]; // of the segment
 uint w_at[N_W];   // unit where a row of W begins
 uint w_row[N_W];  // its place in its group
 float sum[N_W * N_COL];
+float weighted[N_W * N_COL]; // EXPERTS_SUM: of the experts before
 
 Units weights_of(uint m) {
     return Units(w_base[m / ROWS_PER_LANE]);
@@ -223,33 +225,26 @@ uint block_index(uint first, uint u, uint part, uint n_left) {
     return min(first + u * LANES_PER_ROW + part, n_left - 1u);
 }
 
-void main() {
-    uint n_tok = Words(p.n_tok).v[0];
-    uint first_tok = (gl_WorkGroupID.y * COL_SUBGROUPS + gl_SubgroupID % COL_SUBGROUPS) * N_COL;
-    if (first_tok >= n_tok)
-        return;
-    n_block = (p.n_col + 31u) / 32u;
+// Row i of the route.
+uvec2 route_row(uint i) {
+    return row_address(p.route, row_index(p.route_rows, i), p.route_stride);
+}
 
-    uint n_lane_row = gl_SubgroupSize / LANES_PER_ROW;
-    uint part = LANES_PER_ROW == 1 ? 0u : gl_SubgroupInvocationID / n_lane_row;
-    uint strip = gl_WorkGroupID.x * (gl_NumSubgroups / COL_SUBGROUPS) + gl_SubgroupID / COL_SUBGROUPS;
-    uint first_row = strip * n_lane_row * ROWS_PER_LANE + gl_SubgroupInvocationID % n_lane_row;
+// Row n of the workgroup's rows of x: its row of y, and where in x it is.
+uint first_entry;
 
-    w_base[0] = Table(p.table).address[first_row >> p.segment_shift];
-    if (GLU == 1)
-        w_base[GLU] = Table(p.table_up).address[0];
-    uint row_mask = (1u << p.segment_shift) - 1u; // row of its segment
-    [[unroll]] for (uint m = 0; m < N_W; m++) {
-        uint row = min(first_row + m % ROWS_PER_LANE * n_lane_row, p.n_row - 1u);
-        row = m < ROWS_PER_LANE ? row & row_mask : row + p.up_row;
-        w_at[m] = row_at(row);
-        w_row[m] = row % GROUP_ROWS;
-    }
-    [[unroll]] for (uint n = 0; n < N_COL; n++)
-        x_at[n] = row_index(p.rows, min(first_tok + n, n_tok - 1u)) * (p.x_stride / 16u);
-    [[unroll]] for (uint s = 0; s < N_W * N_COL; s++)
-        sum[s] = 0.0;
+uint y_row(uint n) {
+    if (EXPERTS == EXPERTS_TILES)
+        return Words(p.route_rows).v[first_entry + n];
+    return EXPERTS == EXPERTS_NONE ? n : first_entry + n;
+}
 
+uint x_row(uint n) {
+    return row_index(p.rows, EXPERTS == EXPERTS_NONE ? n : y_row(n) / p.entries_per_x);
+}
+
+// Adds the products of all blocks of the lane's tile; `part`: its share of the columns.
+void multiply_rows(uint part) {
     uint n_chunk = (n_block + CHUNK_BLOCKS - 1u) / CHUNK_BLOCKS;
     for (uint c = 0; c < n_chunk; c++) {
         uint n_left = min(CHUNK_BLOCKS, n_block - c * CHUNK_BLOCKS);
@@ -272,6 +267,69 @@ void main() {
             }
         }
     }
+}
+
+void main() {
+    uint group = gl_WorkGroupID.y, expert = 0u;
+    uint first_tok = gl_SubgroupID % COL_SUBGROUPS * N_COL;
+    uint n_tok = 1u;
+    first_entry = group;
+    if (EXPERTS == EXPERTS_NONE) {
+        n_tok = Words(p.n_tok).v[0];
+        first_tok += group * COL_SUBGROUPS * N_COL;
+    } else if (EXPERTS == EXPERTS_TILES) {
+        uvec4 tile = load_unit(Units(p.route), group); // moe_tile
+        expert = tile.x;
+        first_entry = tile.y;
+        n_tok = tile.z;
+    } else if (EXPERTS == EXPERTS_ENTRY) {
+        expert = min(Words(route_row(group / p.n_used)).v[group % p.n_used], p.n_expert - 1u);
+    }
+    if (first_tok >= n_tok)
+        return;
+    n_block = (p.n_col + 31u) / 32u;
+
+    uint n_lane_row = gl_SubgroupSize / LANES_PER_ROW;
+    uint part = LANES_PER_ROW == 1 ? 0u : gl_SubgroupInvocationID / n_lane_row;
+    uint strip = gl_WorkGroupID.x * (gl_NumSubgroups / COL_SUBGROUPS) + gl_SubgroupID / COL_SUBGROUPS;
+    uint first_row = strip * n_lane_row * ROWS_PER_LANE + gl_SubgroupInvocationID % n_lane_row;
+
+    uint row_mask = (1u << p.segment_shift) - 1u; // row of its segment
+    [[unroll]] for (uint m = 0; m < N_W; m++) {
+        uint row = min(first_row + m % ROWS_PER_LANE * n_lane_row, p.n_row - 1u);
+        row = m < ROWS_PER_LANE ? row & row_mask : row + p.up_row;
+        w_at[m] = row_at(row);
+        w_row[m] = row % GROUP_ROWS;
+    }
+    if (EXPERTS != EXPERTS_SUM)
+        [[unroll]] for (uint n = 0; n < N_COL; n++)
+            x_at[n] = x_row(min(first_tok + n, n_tok - 1u)) * (p.x_stride / 16u);
+
+    [[unroll]] for (uint s = 0; s < N_W * N_COL; s++)
+        weighted[s] = 0.0;
+    uint n_pass = EXPERTS == EXPERTS_SUM ? p.n_used : 1u;
+    for (uint j = 0; j < n_pass; j++) {
+        float weight = 1.0;
+        if (EXPERTS == EXPERTS_SUM) {
+            uvec2 row = route_row(group);
+            expert = Words(row).v[j];
+            weight = expert < p.n_expert ? uintBitsToFloat(Words(row).v[p.n_used + j])
+                                         : uintBitsToFloat(0x7fc00000u);
+            expert = min(expert, p.n_expert - 1u);
+            x_at[0] = (group * p.n_used + j) * (p.x_stride / 16u);
+        }
+        w_base[0] = Table(p.table).address[expert * p.expert_stride + (first_row >> p.segment_shift)];
+        if (GLU == 1)
+            w_base[GLU] = Table(p.table_up).address[expert * p.expert_stride];
+        [[unroll]] for (uint s = 0; s < N_W * N_COL; s++)
+            sum[s] = 0.0;
+        multiply_rows(part);
+        if (EXPERTS == EXPERTS_SUM)
+            [[unroll]] for (uint s = 0; s < N_W * N_COL; s++) {
+                weighted[s] = fma(weight, sum[s], weighted[s]);
+                sum[s] = weighted[s];
+            }
+    }
 
     for (uint mask = n_lane_row; mask < gl_SubgroupSize; mask <<= 1)
         [[unroll]] for (uint s = 0; s < N_W * N_COL; s++)
@@ -279,7 +337,7 @@ void main() {
     if (part != 0u)
         return;
     [[unroll]] for (uint n = 0; n < N_COL; n++) {
-        Floats y = Floats(row_address(p.y, first_tok + n, p.y_stride));
+        Floats y = Floats(row_address(p.y, y_row(min(first_tok + n, n_tok - 1u)), p.y_stride));
         [[unroll]] for (uint m = 0; m < ROWS_PER_LANE; m++) {
             uint row = first_row + m * n_lane_row;
             float v = sum[m * N_COL + n];

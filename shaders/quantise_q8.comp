@@ -28,7 +28,7 @@ void main() {
     uint n_group = (p.n_col + 31u) / 32u;
     uint g = gl_GlobalInvocationID.x;
     uint i = gl_WorkGroupID.y;
-    if (g >= n_group || i >= Words(p.n_tok).v[0])
+    if (g >= n_group || i >= Words(p.n_tok).v[0] * p.rows_per_tok)
         return;
     Units x = Units(row_address(p.x, row_index(p.rows, i), p.x_stride));
     uint last = (p.n_col - 1u) / 4u;

@@ -28,6 +28,7 @@ static const command commands[] = {
     {"perplexity", cmd_perplexity,
      "perplexity of a text; divergence from another model, plugin or cache type"},
     {"synth", cmd_synth, "a GGUF file with synthetic weights"},
+    {"quantize", cmd_quantize, "a GGUF file with its weights in another format"},
     {"trace", cmd_trace, "which experts the tokens of a text are sent to"},
     {"sweep", cmd_sweep, "throughput by context length, plugin, cache type and precision"},
 };

@@ -190,15 +190,16 @@ uint add_lanes(inout float s[N_QUERY])
 void score_keys(uint ring_first, uint count)
 {
     for (uint j0 = 0u; j0 < count; j0 += STEP) {
-        eight k[KEYS_IN_FLIGHT];
+        kv_bits bits[KEYS_IN_FLIGHT];
         [[unroll]] for (uint u = 0u; u < KEYS_IN_FLIGHT; u++) {
             uint j = min(j0 + u * N_SLOT + key_slot, count - 1u);
-            k[u] = kv_load(k_region, k_scales, ring_row(ring_first + j), chunk);
+            bits[u] = kv_fetch(k_region, k_scales, ring_row(ring_first + j), chunk);
         }
         [[unroll]] for (uint u = 0u; u < KEYS_IN_FLIGHT; u++) {
+            eight k = kv_values(bits[u], chunk);
             float s[N_QUERY];
             [[unroll]] for (uint n = 0u; n < N_QUERY; n++)
-                s[n] = dot(q[n].a, k[u].a) + dot(q[n].b, k[u].b);
+                s[n] = dot(q[n].a, k.a) + dot(q[n].b, k.b);
             uint query = add_lanes(s), j = j0 + u * N_SLOT + key_slot;
             if (lane % CLUSTER < 1u << LEVELS)
                 [[unroll]] for (uint n = 0u; n < HELD; n++)
@@ -249,17 +250,19 @@ void add_values(uint ring_first, uint count)
             weights[n] = score[(block + lane) * N_QUERY + n];
         uint n_key = min(count - block, SUBGROUP_SIZE);
         for (uint j0 = 0u; j0 < n_key; j0 += STEP) {
-            eight v[KEYS_IN_FLIGHT];
+            kv_bits bits[KEYS_IN_FLIGHT];
             [[unroll]] for (uint u = 0u; u < KEYS_IN_FLIGHT; u++) {
                 uint j = min(block + j0 + u * N_SLOT + key_slot, count - 1u);
-                v[u] = kv_load(v_region, v_scales, ring_row(ring_first + j), chunk);
+                bits[u] = kv_fetch(v_region, v_scales, ring_row(ring_first + j), chunk);
             }
-            [[unroll]] for (uint u = 0u; u < KEYS_IN_FLIGHT; u++)
+            [[unroll]] for (uint u = 0u; u < KEYS_IN_FLIGHT; u++) {
+                eight v = kv_values(bits[u], chunk);
                 [[unroll]] for (uint n = 0u; n < N_QUERY; n++) {
                     float w = subgroupShuffle(weights[n], j0 + u * N_SLOT + key_slot);
-                    acc[n].a += w * v[u].a;
-                    acc[n].b += w * v[u].b;
+                    acc[n].a += w * v.a;
+                    acc[n].b += w * v.b;
                 }
+            }
         }
     }
 }

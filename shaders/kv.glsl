@@ -32,23 +32,38 @@ uvec2 kv_scales(uvec2 region, uint ring)
     return row_address(region, 1u, kv_scale_offset(HEAD_DIM, ring));
 }
 
-// A chunk as stored. scales: kv_scales of the region (Q8_0 only).
-eight kv_load(uvec2 region, uvec2 scales, uint r, uint c)
+// A chunk as it lies in memory: F32 takes a and b, F16 a, Q8_0 a.xy and the scale.
+struct kv_bits {
+    uvec4 a, b;
+    uint scale;
+};
+
+// scales: kv_scales of the region (Q8_0 only).
+kv_bits kv_fetch(uvec2 region, uvec2 scales, uint r, uint c)
 {
-    eight x;
+    kv_bits x = kv_bits(uvec4(0u), uvec4(0u), 0u);
     uint at = kv_chunk(r, c);
     if (KV_TYPE == KV_F32) {
-        x.a = uintBitsToFloat(load_unit(Units(region), 2u * at));
-        x.b = uintBitsToFloat(load_unit(Units(region), 2u * at + 1u));
+        x.a = load_unit(Units(region), 2u * at);
+        x.b = load_unit(Units(region), 2u * at + 1u);
     } else if (KV_TYPE == KV_F16) {
-        uvec4 w = load_unit(Units(region), at);
-        x.a = vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
-        x.b = vec4(unpackHalf2x16(w.z), unpackHalf2x16(w.w));
+        x.a = load_unit(Units(region), at);
     } else {
-        uvec2 w = load_pair(Pairs(region), at);
-        float d = unpackHalf2x16(Words(scales).v[kv_scale(r, c)] >> (16u * (c / 4u & 1u))).x;
-        x.a = d * vec4((ivec4(w.x) << ivec4(24, 16, 8, 0)) >> 24);
-        x.b = d * vec4((ivec4(w.y) << ivec4(24, 16, 8, 0)) >> 24);
+        x.a.xy = load_pair(Pairs(region), at);
+        x.scale = Words(scales).v[kv_scale(r, c)];
     }
     return x;
+}
+
+// The values of chunk c.
+eight kv_values(kv_bits x, uint c)
+{
+    if (KV_TYPE == KV_F32)
+        return eight(uintBitsToFloat(x.a), uintBitsToFloat(x.b));
+    if (KV_TYPE == KV_F16)
+        return eight(vec4(unpackHalf2x16(x.a.x), unpackHalf2x16(x.a.y)),
+                     vec4(unpackHalf2x16(x.a.z), unpackHalf2x16(x.a.w)));
+    float d = unpackHalf2x16(x.scale >> (16u * (c / 4u & 1u))).x;
+    return eight(d * vec4((ivec4(x.a.x) << ivec4(24, 16, 8, 0)) >> 24),
+                 d * vec4((ivec4(x.a.y) << ivec4(24, 16, 8, 0)) >> 24));
 }

@@ -31,7 +31,7 @@ void main()
     uvec2 region = kv_region(p.cache, p.slot, head, p.region_bytes), scales = kv_scales(region, p.ring);
     Vectors to = Vectors(row_address(p.rows, i * N_KV_HEAD + head, HEAD_DIM * 4u));
     for (uint c = thread; c < HEAD_DIM / 8u; c += LOCAL_SIZE) {
-        eight x = kv_load(region, scales, (p.first_position + i) % p.ring, c);
+        eight x = kv_values(kv_fetch(region, scales, (p.first_position + i) % p.ring, c), c);
         to.v[2u * c] = x.a;
         to.v[2u * c + 1u] = x.b;
     }

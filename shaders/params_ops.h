@@ -160,7 +160,7 @@ TANDEM_STRUCT_BEGIN(attention_combine_push)
     TANDEM_U32 reserved;
 TANDEM_STRUCT_END(attention_combine_push)
 
-#define ATTENTION_MIN_KEYS 128u /* a smaller split costs more to combine than it gains */
+#define ATTENTION_MIN_KEYS 64u /* a smaller split's partial results are over a tenth of its keys and values */
 #define ATTENTION_MAX_KEYS 16384u /* f32 sums over more lose digits */
 #define ATTENTION_MAX_SPLIT 256u
 
@@ -185,8 +185,8 @@ static inline uint32_t attention_power_of_two(uint32_t n)
 }
 
 /* Loop iterations of a subgroup of attention_split, upper bound. lavapipe grants it 65535 in all and then
- * goes on with wrong results. An inner loop of n costs n + 1. n_keys: keys of a split; n_slot: slots that its tile
- * mixes (each then with up to n_keys keys); n_rows: of the run. */
+ * goes on with wrong results. An inner loop of n costs n + 1. n_keys: keys of a split; n_slot: slots that
+ * its tile mixes (each then with up to n_keys keys); n_rows: of the run. */
 static inline uint64_t attention_iterations(const attention_plan *plan, uint32_t head_dim,
                                             uint32_t subgroup_size, uint32_t n_keys, uint32_t n_slot,
                                             uint32_t n_rows)
@@ -217,7 +217,7 @@ static inline attention_plan attention_choose(uint32_t head_dim, uint32_t n_head
     plan.tiles_per_row = (group + plan.n_query - 1) / plan.n_query;
     plan.rows_per_tile = plan.n_query > group ? plan.n_query / group : 1;
     /* Loads in flight hide a GPU's latency; a CPU gains nothing and compiles longer. */
-    plan.keys_in_flight = subgroup_size < 32 ? 1 : plan.n_query < 8 ? 4 : 2;
+    plan.keys_in_flight = subgroup_size < 32 ? 1 : 4;
     while (plan.local_size / lanes * plan.keys_in_flight > subgroup_size)
         plan.keys_in_flight /= 2;
 

@@ -45,9 +45,10 @@ typedef struct variant {
     double seconds[MAX_ROUNDS];
 } variant;
 
-static const uint32_t types[] = {TANDEM_TYPE_F32,  TANDEM_TYPE_F16,  TANDEM_TYPE_BF16, TANDEM_TYPE_Q4_0,
-                                 TANDEM_TYPE_Q4_1, TANDEM_TYPE_Q5_0, TANDEM_TYPE_Q5_1, TANDEM_TYPE_Q8_0,
-                                 TANDEM_TYPE_Q4_K, TANDEM_TYPE_Q5_K, TANDEM_TYPE_Q6_K};
+static const uint32_t types[] = {TANDEM_TYPE_F32,  TANDEM_TYPE_F16,    TANDEM_TYPE_BF16,   TANDEM_TYPE_Q4_0,
+                                 TANDEM_TYPE_Q4_1, TANDEM_TYPE_Q5_0,   TANDEM_TYPE_Q5_1,   TANDEM_TYPE_Q8_0,
+                                 TANDEM_TYPE_Q4_K, TANDEM_TYPE_Q5_K,   TANDEM_TYPE_Q6_K,   TANDEM_TYPE_Q2_K,
+                                 TANDEM_TYPE_Q3_K, TANDEM_TYPE_IQ4_NL, TANDEM_TYPE_IQ4_XS, TANDEM_TYPE_MXFP4};
 enum { N_TYPE = sizeof types / sizeof types[0] };
 
 static int wants(const options *o, uint32_t type) {
@@ -297,7 +298,7 @@ static int check_type(const bench_device *device, const options *o, uint32_t typ
                                  .expected = 1};
             failed += check_product(device, o, &desc, &n_run, &worst);
         }
-        printf("%-5s %-5s %3u products, worst error %.1e\n", tandem_kit_type(type)->name, q8 ? "q8" : "exact",
+        printf("%-6s %-5s %3u products, worst error %.1e\n", tandem_kit_type(type)->name, q8 ? "q8" : "exact",
                n_run, worst);
     }
     return failed;

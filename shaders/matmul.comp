@@ -1,4 +1,4 @@
-/* matmul.comp: y[i][r] = f(sum over c of W[r][c] x[row(i)][c]), W packed in one of eleven formats. The
+/* matmul.comp: y[i][r] = f(sum over c of W[r][c] x[row(i)][c]), W packed in one of sixteen formats. The
  * mat-vec of decode and the matrix product of prefill are this one loop at different tile sizes.
  *
  * computes    f: identity, soft cap, or with GLU two matrices and y = gelu(gate x) * (up x)
@@ -15,7 +15,8 @@
  *             SM once for them. BLOCKS_IN_FLIGHT blocks of each row are asked for before the first is used
  * phase       every product of a layer, and the head
  * order       f32: 4 columns by a dot product, those in ascending order per lane, then lanes by an
- *             exclusive-or tree. Q8: 32 columns (Q6_K: 16) exactly in int32, then f32. The same in every run
+ *             exclusive-or tree. Q8: 32 columns (HALF_SCALES: 16) exactly in int32, then f32. The same in
+ *             every run
  * reference   backend/reference/matmul.c
  *
  * loops       per subgroup at most MATMUL_ITERATIONS(n_col, UNROLL, passes), passes: n_used with EXPERTS_SUM, else 1
@@ -168,22 +169,27 @@ void multiply_block(uint u, uint j, uint k, bool live) {
     [[unroll]] for (uint m = 0; m < N_W; m++) {
         vec2 s = scale_of(m, u, j, 0u, live);
 #ifdef HALF_SCALES
-        float d_second = scale_of(m, u, j, 1u, live).x;
+        vec2 s_second = scale_of(m, u, j, 1u, live);
 #endif
         [[unroll]] for (uint n = 0; n < N_COL; n++) {
+            float d = uintBitsToFloat(meta[n].x);
             int first_sum = int(meta[n].y << 16) >> 16;
             int second_sum = int(meta[n].y) >> 16;
             int t = total[m * N_COL + n];
 #ifdef HALF_SCALES
-            float y = s.x * float(t - DOT_ZERO * first_sum) +
-                      d_second * float(total[(N_W + m) * N_COL + n] - DOT_ZERO * second_sum);
+            float y = fma(d * s.x, float(t - DOT_ZERO * first_sum), sum[m * N_COL + n]);
+            y = fma(d * s_second.x, float(total[(N_W + m) * N_COL + n] - DOT_ZERO * second_sum), y);
 #else
-            float y = s.x * float(t - DOT_ZERO * (first_sum + second_sum));
+            float y = fma(d * s.x, float(t - DOT_ZERO * (first_sum + second_sum)), sum[m * N_COL + n]);
+#endif
 #ifdef HAS_MIN
-            y = fma(s.y, float(first_sum + second_sum), y);
+#ifdef HALF_SCALES
+            y = fma(d, fma(s.y, float(first_sum), s_second.y * float(second_sum)), y);
+#else
+            y = fma(d * s.y, float(first_sum + second_sum), y);
 #endif
 #endif
-            sum[m * N_COL + n] = fma(uintBitsToFloat(meta[n].x), y, sum[m * N_COL + n]);
+            sum[m * N_COL + n] = y;
         }
     }
 }

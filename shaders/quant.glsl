@@ -9,7 +9,8 @@
 //   Block, load_block(w, at, c, j)      the bits of block j of chunk c
 //   block_scale(h, b, j, part)          (d, m) of columns 16 part .. + 15; parts differ with HALF_SCALES only
 //   block_codes(b, word, part)          int8 codes of columns 16 part + 4 word .. + 3, packed
-//   block_floats(b, word, part)         the same as floats, plus 2^CODE_BITS (Q8_0: plus 2^8 + 2^7)
+//   block_floats(b, word, part)         the same as floats, plus 2^CODE_BITS (Q8_0: plus 2^8 + 2^7; IQ4 and
+//                                       MXFP4: the value itself)
 //
 //   value = d * (code - DOT_ZERO) + m = d * (float - FLOAT_ZERO) + m. Without HAS_MIN m is 0.
 //
@@ -56,6 +57,14 @@ vec4 code_floats(uint word, int bits) {
 #include "quant_k.glsl"
 #elif defined(FORMAT_Q6_K)
 #include "quant_q6_k.glsl"
+#elif defined(FORMAT_Q2_K)
+#include "quant_q2_k.glsl"
+#elif defined(FORMAT_Q3_K)
+#include "quant_q3_k.glsl"
+#elif defined(FORMAT_IQ4_NL) || defined(FORMAT_IQ4_XS)
+#include "quant_iq4.glsl"
+#elif defined(FORMAT_MXFP4)
+#include "quant_mxfp4.glsl"
 #else
 #error no FORMAT_ given
 #endif

@@ -65,6 +65,7 @@ static void pack_f16(const vk_pack *pack, const uint8_t *src, uint8_t *group, ui
     pack_plain(pack, src, group, row, 2);
 }
 
+/* IQ4_NL has the same blocks. */
 static void pack_q4_0(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     uint64_t n_block = pack->n_col / 32;
     for (uint64_t k = 0; k < n_block; k++, src += 18) {
@@ -183,6 +184,14 @@ static void pack_q5_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, u
     }
 }
 
+/* Two bits of the codes of a block: bits 8b + 2i, 8b + 2i + 1 of word h for column 16h + 4i + b. */
+static void write_pairs_of_bits(uint8_t *to, const uint32_t code[8]) {
+    uint32_t word[2] = {0, 0};
+    for (uint32_t p = 0; p < 8; p++)
+        word[p / 4] |= (code[p] & 0x03030303u) << 2 * (p % 4);
+    memcpy(to, word, sizeof word);
+}
+
 static void pack_q6_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     uint64_t n_chunk = pack->n_col / 256;
     uint8_t *d = group + n_chunk * 13 * PLACE_BYTES; /* two super-blocks to a word, 8 rows a pair */
@@ -191,20 +200,83 @@ static void pack_q6_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, u
         for (uint32_t j = 0; j < 8; j++) {
             uint64_t two = c * 13 + 1 + j / 2 * 3;
             uint32_t n = j / 4, g = j % 4;
-            uint32_t code[8], high[2] = {0, 0};
+            uint32_t low[8], high[8];
             for (uint32_t p = 0; p < 8; p++) {
-                uint32_t low = read_word(src + 64 * n + 32 * (g % 2) + 4 * p) >> (g < 2 ? 0 : 4);
-                code[p] = (low & 0x0f0f0f0fu) | (read_word(src + 128 + 32 * n + 4 * p) >> 2 * g & 0x03030303u)
-                                                    << 4;
-                high[p / 4] |= (code[p] >> 4 & 0x03030303u) << 2 * (p % 4);
+                low[p] = read_word(src + 64 * n + 32 * (g % 2) + 4 * p) >> (g < 2 ? 0 : 4);
+                high[p] = read_word(src + 128 + 32 * n + 4 * p) >> 2 * g;
             }
-            memcpy(unit_at(group, row, two) + 8 * (j % 2), high, 8);
-            write_low_bits(unit_at(group, row, two + 1 + j % 2), code);
+            write_pairs_of_bits(unit_at(group, row, two) + 8 * (j % 2), high);
+            write_low_bits(unit_at(group, row, two + 1 + j % 2), low);
         }
         uint8_t *word = d + (c / 2 * GROUP_ROWS + row) * 4;
         if (c % 2 == 0)
             memset(word, 0, 4);
         memcpy(word + 2 * (c % 2), src + 208, 2);
+    }
+}
+
+static void pack_q2_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+    uint64_t n_chunk = pack->n_col / 256;
+    uint8_t *d = group + n_chunk * 5 * PLACE_BYTES; /* one word a super-block, 8 rows together */
+    for (uint64_t c = 0; c < n_chunk; c++, src += 84) {
+        memcpy(unit_at(group, row, c * 5), src, 16);
+        for (uint32_t j = 0; j < 8; j++) {
+            uint32_t code[8];
+            for (uint32_t p = 0; p < 8; p++)
+                code[p] = read_word(src + 16 + 32 * (j / 4) + 4 * p) >> 2 * (j % 4);
+            write_pairs_of_bits(unit_at(group, row, c * 5 + 1 + j / 2) + 8 * (j % 2), code);
+        }
+        memcpy(d + (c * GROUP_ROWS + row) * 4, src + 80, 4);
+    }
+}
+
+/* d, then the twelve scale bytes sorted: low bits of the sixteen scales, high bits of all. */
+static void write_q3_k_header(uint8_t *unit, const uint8_t *s, const uint8_t *d) {
+    uint32_t low[2] = {0, 0}, high = 0;
+    for (uint32_t k = 0; k < 16; k++) {
+        low[k / 8] |= (uint32_t)(k < 8 ? s[k] & 15 : s[k - 8] >> 4) << 4 * (k % 8);
+        high |= (s[8 + k % 4] >> 2 * (k / 4) & 3u) << 2 * k;
+    }
+    write_word(unit, (uint32_t)(d[0] | d[1] << 8));
+    memcpy(unit + 4, low, 8);
+    write_word(unit + 12, high);
+}
+
+static void pack_q3_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+    for (uint64_t c = 0; c < pack->n_col / 256; c++, src += 110) {
+        write_q3_k_header(unit_at(group, row, c * 7), src + 96, src + 108);
+        for (uint32_t j = 0; j < 8; j++) {
+            uint64_t four = c * 7 + 1 + j / 4 * 3;
+            uint32_t code[8], high = 0;
+            for (uint32_t p = 0; p < 8; p++) {
+                code[p] = read_word(src + 32 + 32 * (j / 4) + 4 * p) >> 2 * (j % 4);
+                high |= (read_word(src + 4 * p) >> j & 0x01010101u) << p;
+            }
+            write_word(unit_at(group, row, four) + 4 * (j % 4), high);
+            write_pairs_of_bits(unit_at(group, row, four + 1 + j % 4 / 2) + 8 * (j % 2), code);
+        }
+    }
+}
+
+static void pack_iq4_xs(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+    uint64_t n_chunk = pack->n_col / 256;
+    uint8_t *scales = group + n_chunk * 8 * PLACE_BYTES; /* 8 bytes a super-block, 8 rows together */
+    for (uint64_t c = 0; c < n_chunk; c++, src += 136) {
+        memcpy(scales + (c * GROUP_ROWS + row) * 8, src, 8);
+        for (uint32_t j = 0; j < 8; j++)
+            memcpy(unit_at(group, row, c * 8 + j), src + 8 + 16 * j, 16);
+    }
+}
+
+static void pack_mxfp4(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+    uint64_t n_block = pack->n_col / 32;
+    uint8_t *exponents = group + n_block * PLACE_BYTES; /* 8 bytes for 8 blocks, 8 rows together */
+    for (uint64_t k = 0; k < n_block; k++, src += 17) {
+        uint8_t *eight = exponents + (k / 8 * GROUP_ROWS + row) * 8;
+        if (k % 8 == 0)
+            memset(eight, 0, 8);
+        eight[k % 8] = src[0];
+        memcpy(unit_at(group, row, k), src + 1, 16);
     }
 }
 
@@ -215,12 +287,14 @@ typedef struct pack_format {
 } pack_format;
 
 static const pack_format formats[] = {
-    {TANDEM_TYPE_F32, "f32", pack_f32},    {TANDEM_TYPE_F16, "f16", pack_f16},
-    {TANDEM_TYPE_Q4_0, "q4_0", pack_q4_0}, {TANDEM_TYPE_Q4_1, "q4_1", pack_q4_1},
-    {TANDEM_TYPE_Q5_0, "q5_0", pack_q5_0}, {TANDEM_TYPE_Q5_1, "q5_1", pack_q5_1},
-    {TANDEM_TYPE_Q8_0, "q8_0", pack_q8_0}, {TANDEM_TYPE_Q4_K, "q4_k", pack_q4_k},
-    {TANDEM_TYPE_Q5_K, "q5_k", pack_q5_k}, {TANDEM_TYPE_Q6_K, "q6_k", pack_q6_k},
-    {TANDEM_TYPE_BF16, "bf16", pack_f16},
+    {TANDEM_TYPE_F32, "f32", pack_f32},          {TANDEM_TYPE_F16, "f16", pack_f16},
+    {TANDEM_TYPE_Q4_0, "q4_0", pack_q4_0},       {TANDEM_TYPE_Q4_1, "q4_1", pack_q4_1},
+    {TANDEM_TYPE_Q5_0, "q5_0", pack_q5_0},       {TANDEM_TYPE_Q5_1, "q5_1", pack_q5_1},
+    {TANDEM_TYPE_Q8_0, "q8_0", pack_q8_0},       {TANDEM_TYPE_Q4_K, "q4_k", pack_q4_k},
+    {TANDEM_TYPE_Q5_K, "q5_k", pack_q5_k},       {TANDEM_TYPE_Q6_K, "q6_k", pack_q6_k},
+    {TANDEM_TYPE_BF16, "bf16", pack_f16},        {TANDEM_TYPE_Q2_K, "q2_k", pack_q2_k},
+    {TANDEM_TYPE_Q3_K, "q3_k", pack_q3_k},       {TANDEM_TYPE_IQ4_NL, "iq4_nl", pack_q4_0},
+    {TANDEM_TYPE_IQ4_XS, "iq4_xs", pack_iq4_xs}, {TANDEM_TYPE_MXFP4, "mxfp4", pack_mxfp4},
 };
 
 static const pack_format *find_format(uint32_t type) {
@@ -241,6 +315,7 @@ static uint64_t group_bytes_of(uint32_t type, uint64_t n_col) {
         return 4 * n * PLACE_BYTES;
     case TANDEM_TYPE_Q4_0:
     case TANDEM_TYPE_Q4_K:
+    case TANDEM_TYPE_IQ4_NL:
         return (n + eight) * PLACE_BYTES;
     case TANDEM_TYPE_Q4_1:
         return (n + four) * PLACE_BYTES;
@@ -253,6 +328,13 @@ static uint64_t group_bytes_of(uint32_t type, uint64_t n_col) {
         return (2 * n + eight) * PLACE_BYTES;
     case TANDEM_TYPE_Q6_K:
         return eight * 13 * PLACE_BYTES + ceil_div(eight, 2) * GROUP_ROWS * 4;
+    case TANDEM_TYPE_Q2_K:
+        return eight * (5 * PLACE_BYTES + GROUP_ROWS * 4);
+    case TANDEM_TYPE_Q3_K:
+        return eight * 7 * PLACE_BYTES;
+    case TANDEM_TYPE_IQ4_XS:
+    case TANDEM_TYPE_MXFP4:
+        return n * PLACE_BYTES + eight * GROUP_ROWS * 8;
     default:
         return 0;
     }

@@ -67,10 +67,11 @@ void moe_route_cases(case_list *list);
 void moe_ffn_cases(case_list *list);
 void moe_block_cases(case_list *list);
 
-static const uint32_t case_formats[] = {TANDEM_TYPE_F32,  TANDEM_TYPE_F16,  TANDEM_TYPE_BF16,
-                                        TANDEM_TYPE_Q4_0, TANDEM_TYPE_Q4_1, TANDEM_TYPE_Q5_0,
-                                        TANDEM_TYPE_Q5_1, TANDEM_TYPE_Q8_0, TANDEM_TYPE_Q4_K,
-                                        TANDEM_TYPE_Q5_K, TANDEM_TYPE_Q6_K};
+static const uint32_t case_formats[] = {
+    TANDEM_TYPE_F32,  TANDEM_TYPE_F16,    TANDEM_TYPE_BF16,   TANDEM_TYPE_Q4_0,
+    TANDEM_TYPE_Q4_1, TANDEM_TYPE_Q5_0,   TANDEM_TYPE_Q5_1,   TANDEM_TYPE_Q8_0,
+    TANDEM_TYPE_Q4_K, TANDEM_TYPE_Q5_K,   TANDEM_TYPE_Q6_K,   TANDEM_TYPE_Q2_K,
+    TANDEM_TYPE_Q3_K, TANDEM_TYPE_IQ4_NL, TANDEM_TYPE_IQ4_XS, TANDEM_TYPE_MXFP4};
 #define N_CASE_FORMATS (sizeof case_formats / sizeof *case_formats)
 
 #endif

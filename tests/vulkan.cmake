@@ -17,17 +17,20 @@ if(TARGET tandem_vulkan)
     tandem_run(vulkan_run_validated 600 COMMAND vulkan_run_test ${validated} --option vulkan.staged=1)
     # Every pipeline once with instrumented shaders, which notice addresses out of bounds.
     tandem_run(vulkan_gpu_assisted 900 COMMAND vulkan_run_test ${validated} --option vulkan.gpu_assisted=1)
-    tandem_run(ops_vulkan_gpu_assisted 900 COMMAND op_test vulkan --without moe --smoke ${validated} --option vulkan.gpu_assisted=1)
+    tandem_run(ops_vulkan_gpu_assisted 900 COMMAND op_test vulkan --smoke ${validated}
+        --option vulkan.gpu_assisted=1)
 
     # ---- op cases ----
     add_dependencies(op_test tandem_vulkan tandem_reference)
-    tandem_run(ops_vulkan 900 COMMAND op_test vulkan --without moe)
-    tandem_run(ops_vulkan_staged 600 COMMAND op_test vulkan --without moe --stride 7 --option vulkan.staged=1
-        --option vulkan.max_segment=131072)
-    tandem_run(ops_vulkan_validated 900 COMMAND op_test vulkan --without moe --stride 3 ${validated})
+    tandem_run(ops_vulkan 900 COMMAND op_test vulkan)
+    # As a card does it; and a matrix of 2000 rows in four segments.
+    tandem_run(ops_vulkan_staged 600 COMMAND op_test vulkan --stride 7 --option vulkan.staged=1)
+    tandem_run(ops_vulkan_segments 300 COMMAND op_test vulkan --filter 2000x640 --option vulkan.staged=1
+        --option vulkan.max_segment=196608)
+    tandem_run(ops_vulkan_validated 900 COMMAND op_test vulkan --stride 3 ${validated})
     # Subgroups of 4 and 16 lanes; 8 is the default of lavapipe.
     foreach(width 128 512)
-        tandem_run(ops_vulkan_width_${width} 900 COMMAND op_test vulkan --without moe --stride 3
+        tandem_run(ops_vulkan_width_${width} 900 COMMAND op_test vulkan --stride 3
             ENVIRONMENT LP_NATIVE_VECTOR_WIDTH=${width})
     endforeach()
 endif()

@@ -16,6 +16,7 @@ struct model_source {
     model_config config;
     gguf_file *file; /* or */
     synth *synth;
+    model_mix mix; /* of the synthetic one */
     uint64_t bytes;
     char label[160];
 };
@@ -39,16 +40,15 @@ static const model_tensor *find_synthetic(const model_source *s, const char *nam
 }
 
 static int open_preset(model_source *s, const model_source_desc *desc, tandem_message *message) {
-    model_mix mix;
     int status = model_config_preset(&s->config, desc->model, message);
     if (status == TANDEM_OK)
         status = model_config_override(&s->config, &desc->overrides, message);
     if (status == TANDEM_OK)
-        status = model_mix_by_name(&mix, desc->quant ? desc->quant : DEFAULT_MIX, message);
+        status = model_mix_by_name(&s->mix, desc->quant ? desc->quant : DEFAULT_MIX, message);
     if (status == TANDEM_OK)
-        status = synth_create(&s->synth, &s->config, &mix, desc->seed, message);
+        status = synth_create(&s->synth, &s->config, &s->mix, desc->seed, message);
     if (status == TANDEM_OK)
-        snprintf(s->label, sizeof s->label, "%s (synthetic, %s, seed %llu)", s->config.name, mix.name,
+        snprintf(s->label, sizeof s->label, "%s (synthetic, %s, seed %llu)", s->config.name, s->mix.name,
                  (unsigned long long)desc->seed);
     return status;
 }
@@ -115,6 +115,10 @@ const model_config *model_source_config(const model_source *s) {
 
 const gguf_file *model_source_gguf(const model_source *s) {
     return s->file;
+}
+
+const model_mix *model_source_mix(const model_source *s) {
+    return s->file ? NULL : &s->mix;
 }
 
 uint64_t model_source_bytes(const model_source *s) {

@@ -35,6 +35,7 @@ void model_source_close(model_source *source); /* NULL is fine */
 
 const model_config *model_source_config(const model_source *source);
 const gguf_file *model_source_gguf(const model_source *source); /* NULL: synthetic */
+const model_mix *model_source_mix(const model_source *source);  /* NULL: from a file */
 uint64_t model_source_bytes(const model_source *source);        /* of the tensors that the model uses */
 
 /* One line for tables and journals: "gemma3-270m-q4_k_m.gguf", or "gemma3-270m (synthetic, Q4_0, seed 1)". */

@@ -71,8 +71,9 @@ typedef struct fingerprint {
     uint64_t hash;
 } fingerprint;
 
-static void add_tensor(void *user, const source_tensor *t, uint32_t role) {
+static void add_tensor(void *user, const source_tensor *t, uint32_t role, uint32_t layer) {
     (void)role;
+    (void)layer;
     fingerprint *f = user;
     f->hash = hash_bytes(t->name, strlen(t->name), f->hash);
     f->hash = hash_bytes(t->dims, sizeof t->dims, f->hash ^ t->type);

@@ -3,6 +3,8 @@
 tandem_test(session_test SOURCES session_test.c LIBRARIES tandem_host)
 tandem_test(journal_test SOURCES journal_test.c LIBRARIES tandem_program)
 tandem_run(journal 60 COMMAND journal_test LABELS quick sanitize)
+tandem_test(inspect_test SOURCES inspect_test.c LIBRARIES tandem_host)
+tandem_run(inspect 60 COMMAND inspect_test LABELS quick sanitize)
 tandem_test(libtandem_test SOURCES libtandem_test.c libtandem_cxx.cpp LIBRARIES libtandem)
 tandem_run(libtandem 60 COMMAND libtandem_test LABELS quick sanitize)
 tandem_run(cli 600 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cli_test.sh $<TARGET_FILE:tandem> LABELS quick sanitize)

@@ -432,6 +432,16 @@ static void takes_the_variety_of_real_files(void **state) {
     write_small(s->path, "gemma4-e4b", "Q8_0");
     assert_int_equal(read_changed(s, &(change){.drop_tensor = "blk.5.attn_v.weight"}, &c, &message), 0);
     assert_true(c.layers[5].k_is_v && !c.layers[4].k_is_v);
+    /* a scale of experts that some layers lack; where one is, it must have the experts' number */
+    write_small(s->path, "gemma4-26b-a4b", "Q8_0");
+    assert_int_equal(read_changed(s, &(change){.drop_tensor = "blk.0.ffn_down_exps.scale"}, &c, &message), 0);
+    assert_true(c.has_expert_scale);
+    change wide = {.drop_tensor = "blk.7.ffn_down_exps.scale",
+                   .add_tensor = "blk.7.ffn_down_exps.scale",
+                   .dims = {4096},
+                   .type = TANDEM_TYPE_F32};
+    assert_int_equal(read_changed(s, &wide, &c, &message), TANDEM_E_INVALID);
+    assert_non_null(strstr(message.text, "blk.7.ffn_down_exps.scale is [4096"));
 }
 
 static void the_trained_file_is_the_preset(void **state) {

@@ -45,12 +45,14 @@ rows() { # rows FILE STATUS: how many
 # Six layers: the sixth is global.
 tiny=(-m gemma3-270m --layers 6 --vocab 512 --d-model 64 --d-ff 64 --heads 2 --head-dim 32 --window 32)
 cpu=(--plugin reference --threads 2)
+moe=(-m gemma4-26b-a4b --layers 6 --vocab 512 --d-model 64 --d-ff 64 --heads 4 --kv-heads 2 --head-dim 32 --window 32
+    --experts 16 --experts-used 4 --d-expert 32)
 
 # ---- usage ----
 expect 2 "no command 'nosuchcommand'" nosuchcommand
 expect 0 'exit codes|Exit codes' --help
 expect 0 'tandem 0' --version
-for command in devices inspect generate eval tokenize perplexity synth sweep; do
+for command in devices inspect generate eval tokenize perplexity synth quantize trace sweep; do
     expect 0 "usage: tandem $command" $command --help
     expect 2 "no option '--nosuch'" $command --nosuch
 done
@@ -69,6 +71,15 @@ expect 2 'Cache types are' sweep "${tiny[@]}" --kv f64
 expect 2 'Depths are' sweep "${tiny[@]}" --depth 12x
 expect 2 '.' synth gemma3-270m -o x.gguf --quant NOSUCH
 expect 2 '.' synth nosuchpreset -o x.gguf
+expect 2 'IN.gguf, OUT.gguf and TYPE' quantize x.gguf y.gguf
+expect 2 'no quant mix' quantize x.gguf y.gguf Q9
+expect 2 "none of the routings" eval "${moe[@]}" "${cpu[@]}" --tokens 1 --routing nosuch
+expect 2 'no exponent' eval "${moe[@]}" "${cpu[@]}" --tokens 1 --routing zipf:x
+expect 2 'has no experts' eval "${tiny[@]}" "${cpu[@]}" --tokens 1 --routing uniform
+expect 2 'has no experts' trace "${tiny[@]}" "${cpu[@]}" --tokens 1 -o t.txt
+expect 2 '-o FILE is needed' trace "${moe[@]}" "${cpu[@]}" --tokens 1
+expect 2 'no value for --expert-memory' eval "${moe[@]}" "${cpu[@]}" --tokens 1 --expert-memory nowhere
+expect 2 'no value for --bandwidth' inspect "${moe[@]}" --bandwidth 0
 
 # ---- environment ----
 expect 3 'nosuch.gguf' inspect nosuch.gguf
@@ -90,6 +101,14 @@ expect 3 '/dev/full.*No space' eval "${tiny[@]}" "${cpu[@]}" --tokens 1,2 --logi
 expect 3 '/dev/full.*No space' sweep "${tiny[@]}" "${cpu[@]}" --journal /dev/full --samples 1 --chunks 1 --batch 8
 expect 3 '/nonexistent' sweep "${tiny[@]}" "${cpu[@]}" --journal /nonexistent/j.jsonl
 expect 3 'nosuch.txt' eval "${tiny[@]}" "${cpu[@]}" --tokens @nosuch.txt
+expect 3 'nosuch.gguf' quantize nosuch.gguf y.gguf Q8_0
+expect 3 'bad.gguf' quantize bad.gguf y.gguf Q8_0
+expect 3 '/nonexistent/y.gguf' quantize good.gguf /nonexistent/y.gguf Q8_0
+check 'a refused quantize leaves no file' test ! -e y.gguf
+expect 3 '/nonexistent/t.txt' trace "${moe[@]}" "${cpu[@]}" --tokens 1 -o /nonexistent/t.txt
+expect 3 '/dev/full.*No space' trace "${moe[@]}" "${cpu[@]}" --tokens 1 -o /dev/full
+expect 3 'nosuch.txt' eval "${moe[@]}" "${cpu[@]}" --tokens 1 --routing trace:nosuch.txt
+expect 3 'bad.gguf, line 1' eval "${moe[@]}" "${cpu[@]}" --tokens 1 --routing trace:bad.gguf
 check '/dev/full is still there' test -c /dev/full
 if "$tandem" --help >/dev/full 2>"$work/err"; then fail 'a full standard output was not noticed'; fi
 grep -q 'standard output cannot be written' "$work/err" || fail 'a full standard output was not named'
@@ -115,6 +134,25 @@ check 'logits have 128 bytes of header and 4 rows' test "$(stat -c %s l.npy)" -e
 check 'the header is NumPy'"'"'s' grep -q "'shape': (4, 512)" l.npy
 expect 0 'steps' inspect "${tiny[@]}" --steps "${cpu[@]}"
 expect 0 'n_layer' inspect "${tiny[@]}" --json
+expect 0 'experts +22837985280' inspect gemma4-26b-a4b
+expect 0 '"n_active":.*3822530590' inspect gemma4-26b-a4b --json
+expect 0 ' 262144 .*host +host +host +yes' inspect gemma4-26b-a4b --ctx 262144 --kv f16
+
+# ---- other formats, experts ----
+expect 0 '' synth gemma3-270m --layers 6 --vocab 512 --d-model 64 --d-ff 64 --heads 2 --head-dim 32 --window 32 --quant F32 -o f32.gguf
+expect 0 'q8_0.gguf: .* tensors changed' quantize f32.gguf q8_0.gguf Q8_0 --threads 2
+expect 0 'Q8_0' inspect q8_0.gguf
+expect 0 '^0 2 ' eval -m q8_0.gguf "${cpu[@]}" --tokens 2,5,7,9
+expect 0 '^ 5 ' trace "${moe[@]}" "${cpu[@]}" --tokens 2,5,7,9 -n 3 -o trace.txt
+check 'a trace has a line a token' test "$(grep -Ec '^[0-9]+( [0-9]+,[0-9]+,[0-9]+,[0-9]+){6}$' trace.txt)" -eq 7
+expect 0 '^3 9 ' eval "${moe[@]}" "${cpu[@]}" --tokens 2,5,7,9 --logits own.npy
+expect 0 '^3 9 ' eval "${moe[@]}" "${cpu[@]}" --tokens 2,5,7,9 --routing trace:trace.txt --logits imposed.npy
+check 'imposing the own choice changes nothing' cmp own.npy imposed.npy
+expect 0 '^3 9 ' eval "${moe[@]}" "${cpu[@]}" --tokens 2,5,7,9 --routing zipf:2 --logits imposed.npy
+check 'imposing another does' test "$(cmp -s own.npy imposed.npy; echo $?)" -eq 1
+expect 0 '^3 9 ' eval "${moe[@]}" "${cpu[@]}" --tokens 2,5,7,9 --expert-memory host --logits imposed.npy
+check 'where experts lie changes nothing' cmp own.npy imposed.npy
+expect 0 '^[0-9,]+$' generate "${moe[@]}" "${cpu[@]}" --tokens 2,5,7 -n 6 --routing uniform
 
 # ---- sweep: journal, resume, memory ----
 sweep=(sweep "${tiny[@]}" "${cpu[@]}" --samples 2 --chunks 1 --batch 16)
@@ -131,6 +169,19 @@ expect 4 'beyond memory' "${sweep[@]}" --depth 1000K --memory-cap 16M -j c.jsonl
 expect 3 "none is '9'" sweep "${tiny[@]}" --plugin reference --device 9 -j d.jsonl
 expect 1 'no answer in 1 s' sweep -m gemma3-270m --layers 6 --vocab 4096 "${cpu[@]}" --depth 32K,64K --phase decode --timeout 1 -j e.jsonl --json
 check 'the deeper cell was skipped' test "$(rows e.jsonl skipped)" -eq 1
+
+# ---- sweep: experts ----
+routed=(sweep "${moe[@]}" "${cpu[@]}" --samples 1 --chunks 1 --batch 8 --phase decode -j r.jsonl)
+expect 0 '1 cells? measured' "${routed[@]}" --json
+expect 0 '.' "${routed[@]}" --routing uniform
+check 'another routing is another column' test "$(rows r.jsonl done)" -eq 2
+expect 0 '.' "${routed[@]}" --routing uniform
+check 'the same routing is the same column' test "$(rows r.jsonl done)" -eq 2
+expect 0 '.' "${routed[@]}" --routing uniform --seed 2
+expect 0 '.' "${routed[@]}" --routing trace:trace.txt
+expect 0 '.' "${routed[@]}" --expert-memory host
+check 'so are other seeds, traces and places' test "$(rows r.jsonl done)" -eq 5
+check 'rows name the routing' grep -q '"routing":"uniform@2"' r.jsonl
 
 # ---- sweep: the stamp ----
 # The reference under another name is a plugin that must be checked, and is right.

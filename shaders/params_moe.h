@@ -27,4 +27,65 @@ TANDEM_STRUCT_BEGIN(moe_route_push)
     TANDEM_U32 gather; /* MOE_GATHER_IMPOSED */
 TANDEM_STRUCT_END(moe_route_push)
 
+/* moe_group.comp: grid (1, 1, 1), one workgroup. Specialisation: 0 LOCAL_SIZE (256).
+ *
+ * entries[n_tok * n_used]: the entries sorted by expert and then by entry; those whose id is no expert's are
+ * left out. An expert's entries are cut into tiles of two heights, tall_rows first; a rest of up to short_rows
+ * becomes a short tile. Command c launches grid_x[c] workgroups for each tile, a short one where c is odd. */
+#define MOE_N_COMMAND 6u
+#define MOE_TALL_TILES(n_entry, n_expert, tall_rows) \
+    ((n_entry) / (tall_rows) + ((n_entry) < (n_expert) ? (n_entry) : (n_expert)))
+#define MOE_SHORT_TILES(n_entry, n_expert) ((n_entry) < (n_expert) ? (n_entry) : (n_expert))
+
+/* Shared memory holds one bit for each expert and entry of a chunk. */
+#define MOE_MASK_WORDS 4096u
+#define MOE_CHUNK_WORDS(n_expert) (MOE_MASK_WORDS / (n_expert) < 32u ? MOE_MASK_WORDS / (n_expert) : 32u)
+
+TANDEM_STRUCT_BEGIN(moe_group_push)
+    TANDEM_ADDRESS index;       /* u32 row of the route for each i, or 0; a multiple of 4 */
+    TANDEM_ADDRESS n_tok;       /* -> u32 live rows; a multiple of 4 */
+    TANDEM_ADDRESS route;       /* rows of a route; a multiple of 4 */
+    TANDEM_ADDRESS entries;     /* u32 */
+    TANDEM_ADDRESS tall_tiles;  /* moe_tile */
+    TANDEM_ADDRESS short_tiles; /* moe_tile */
+    TANDEM_ADDRESS commands;    /* u32[4] each: a launch command, and a word that is unused */
+    TANDEM_U32 grid_x[MOE_N_COMMAND];
+    TANDEM_U32 route_stride;
+    TANDEM_U32 n_used;
+    TANDEM_U32 n_expert;
+    TANDEM_U32 tall_rows;
+    TANDEM_U32 short_rows;
+    TANDEM_U32 reserved;
+TANDEM_STRUCT_END(moe_group_push)
+
+#ifndef VULKAN
+/* Most loop iterations of a subgroup of moe_group. */
+static inline uint64_t moe_group_iterations(uint64_t n_expert, uint64_t n_entry, uint64_t tall_rows,
+                                            uint64_t local_size)
+{
+    uint64_t word = MOE_CHUNK_WORDS(n_expert), n_chunk = n_entry / (32 * word) + 1;
+    uint64_t rounds = (n_expert + local_size - 1) / local_size;
+    uint64_t items = (n_expert * word + local_size - 1) / local_size;
+    return rounds * (n_expert + n_entry / tall_rows + 4) + n_entry / local_size +
+           n_chunk * (items * (word + 36) + 32 * word / local_size + rounds * (word + 2) + 4) + 8;
+}
+#endif
+
+/* moe_sum.comp: y[i] = sum over j of weight_j * x[i * n_used + j], j ascending.
+ * Grid: (moe_sum_groups(n), rows, 1), four elements a thread. Specialisation: 0 LOCAL_SIZE (MOE_SUM_LOCAL). */
+#define MOE_SUM_LOCAL 64u
+#define MOE_SUM_GROUPS(n) (((n) + 4u * MOE_SUM_LOCAL - 1u) / (4u * MOE_SUM_LOCAL))
+TANDEM_STRUCT_BEGIN(moe_sum_push)
+    TANDEM_ADDRESS index; /* u32 row of the route for each i, or 0; a multiple of 4 */
+    TANDEM_ADDRESS route; /* rows of a route; a multiple of 4 */
+    TANDEM_ADDRESS x;     /* [entries][n] f32 */
+    TANDEM_ADDRESS y;     /* [rows][n] f32 */
+    TANDEM_U32 route_stride;
+    TANDEM_U32 x_stride;
+    TANDEM_U32 y_stride;
+    TANDEM_U32 n;
+    TANDEM_U32 n_used;
+    TANDEM_U32 n_expert; /* an id from here on makes its row NaN */
+TANDEM_STRUCT_END(moe_sum_push)
+
 #endif

@@ -167,6 +167,11 @@ tandem_status vk_touches(vk_builder *builder, uint64_t address, uint64_t row_byt
     return TANDEM_OK;
 }
 
+void vk_written_apart(vk_builder *builder) {
+    tandem_program *program = builder->program;
+    VK_AT(program->ranges, vk_range, program->ranges.n - 1)->apart = program->steps.n;
+}
+
 tandem_status vk_reads(vk_builder *builder, uint64_t address, uint64_t bytes) {
     return address ? vk_touches(builder, address, bytes, bytes, 1, 0) : TANDEM_OK;
 }

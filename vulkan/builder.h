@@ -79,6 +79,8 @@ tandem_status vk_reads(vk_builder *builder, uint64_t address, uint64_t bytes);
 tandem_status vk_writes(vk_builder *builder, uint64_t address, uint64_t bytes);
 tandem_status vk_touches(vk_builder *builder, uint64_t address, uint64_t row_bytes, uint64_t stride,
                          uint64_t n_row, uint32_t write);
+/* The range declared last is written by several dispatches of the step, each row by one of them alone. */
+void vk_written_apart(vk_builder *builder);
 /* Live rows of a view (all of them, or one if CONST) of row_bytes each. An absent view: nothing. */
 tandem_status vk_reads_view(vk_builder *builder, const tandem_view *view, uint64_t row_bytes);
 tandem_status vk_writes_view(vk_builder *builder, const tandem_view *view, uint64_t row_bytes);
@@ -150,7 +152,7 @@ typedef struct vk_experts {
     uint64_t route_rows;  /* gather list of the route, or 0; TILES: the entries */
     uint64_t route_count; /* rows of the route that exist; TILES: tiles */
     uint64_t command;     /* TILES: the launch arguments */
-    uint32_t tile_rows;   /* TILES: entries that share a pass over the weights, on average */
+    uint32_t uncounted;   /* TILES: 1: the traffic is booked on the step's other tiles */
 } vk_experts;
 
 /* One product: rows of a matrix (and of `up` with it) times the input. */
@@ -170,6 +172,7 @@ typedef struct vk_product {
     vk_experts experts;
 } vk_product;
 
+int vk_product_has_plan(const vk_builder *builder, const vk_product *product, vk_matmul_plan *plan);
 tandem_status vk_product_plan(vk_builder *builder, const vk_product *product, vk_matmul_plan *plan);
 /* Part of the step that was begun last. */
 tandem_status vk_product_add(vk_builder *builder, const vk_product *product, const vk_matmul_plan *plan,

@@ -56,7 +56,8 @@ int vk_dispatches_conflict(const tandem_program *program, uint32_t a, uint32_t b
             continue;
         for (uint32_t j = 0; j < second->n_range; j++) {
             const vk_range *y = VK_AT(program->ranges, vk_range, second->first_range + j);
-            if ((x->write || y->write) && !y->weights && vk_ranges_overlap(x, y))
+            int apart = x->write && y->write && x->apart && x->apart == y->apart;
+            if ((x->write || y->write) && !y->weights && !apart && vk_ranges_overlap(x, y))
                 return 1;
         }
     }

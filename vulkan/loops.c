@@ -87,6 +87,20 @@ static uint64_t of_topk(const tandem_context *context, const vk_dispatch *dispat
     return maxima + groups + gather + elements + 3 * (divide_up(local, subgroup) + 1);
 }
 
+static uint64_t of_moe_group(const tandem_program *program, const vk_dispatch *dispatch,
+                             const uint32_t *spec) {
+    moe_group_push push;
+    memcpy(&push, dispatch->push, sizeof push);
+    uint64_t n_entry = (uint64_t)program->limits.max_tokens * push.n_used;
+    return moe_group_iterations(push.n_expert, n_entry, push.tall_rows, spec[0]);
+}
+
+static uint64_t of_moe_sum(const vk_dispatch *dispatch) {
+    moe_sum_push push;
+    memcpy(&push, dispatch->push, sizeof push);
+    return push.n_used + 4;
+}
+
 uint64_t vk_loop_iterations(const tandem_program *program, uint32_t index) {
     const tandem_context *context = program->context;
     const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, index);
@@ -112,6 +126,10 @@ uint64_t vk_loop_iterations(const tandem_program *program, uint32_t index) {
         return of_topk(context, dispatch, pipeline->spec);
     if (begins(shader, "moe_route"))
         return of_moe_route(context, dispatch, pipeline->spec);
+    if (begins(shader, "moe_group"))
+        return of_moe_group(program, dispatch, pipeline->spec);
+    if (begins(shader, "moe_sum"))
+        return of_moe_sum(dispatch);
     if (begins(shader, "elementwise"))
         return 4;
     return UINT64_MAX;

@@ -126,7 +126,7 @@ static tandem_status lower_inputs(vk_builder *builder, const tandem_op_matmul *o
 
 /* ---- products ---- */
 
-tandem_status vk_product_plan(vk_builder *builder, const vk_product *product, vk_matmul_plan *plan) {
+int vk_product_has_plan(const vk_builder *builder, const vk_product *product, vk_matmul_plan *plan) {
     const tandem_context *context = builder->context;
     const vk_pack *pack = &product->weights->packs[product->matrix];
     vk_matmul_request request = {.kind = product->kind,
@@ -141,11 +141,15 @@ tandem_status vk_product_plan(vk_builder *builder, const vk_product *product, vk
                                  .max_local = 256,
                                  .experts = product->experts.kind,
                                  .n_used = product->experts.n_used};
-    if (vk_matmul_plan_make(plan, pack, &request))
+    return vk_matmul_plan_make(plan, pack, &request);
+}
+
+tandem_status vk_product_plan(vk_builder *builder, const vk_product *product, vk_matmul_plan *plan) {
+    if (vk_product_has_plan(builder, product, plan))
         return TANDEM_OK;
     return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
-                              "No kernel multiplies a matrix of type %u at precision %u", pack->type,
-                              product->precision);
+                              "No kernel multiplies a matrix of type %u at precision %u",
+                              product->weights->packs[product->matrix].type, product->precision);
 }
 
 static matmul_push push_of(const vk_product *product, const vk_input *input, uint64_t n_tok) {
@@ -222,7 +226,8 @@ tandem_status vk_product_add(vk_builder *builder, const vk_product *product, con
     vk_dispatch *dispatch;
     VK_DO(vk_dispatch_add(builder, plan->shader, plan->spec, N_SPEC_MATMUL,
                           experts->kind == EXPERTS_TILES ? NULL : &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic = traffic_of(product, plan, input);
+    dispatch->traffic =
+        experts->uncounted ? (vk_traffic){.rows = product->op_rows} : traffic_of(product, plan, input);
     if (experts->kind == EXPERTS_TILES)
         VK_DO(vk_dispatch_indirect(builder, experts->command));
     uint32_t first = experts->kind == EXPERTS_NONE ? product->record : 0;
@@ -239,7 +244,10 @@ tandem_status vk_product_add(vk_builder *builder, const vk_product *product, con
     if (input->rows)
         VK_DO(vk_reads(builder, input->rows, rows.max * 4ull));
     VK_DO(vk_touches(builder, input->address, input->row_bytes, input->stride, input->n_row, 0));
-    return vk_touches(builder, product->y, product->n_row * 4ull, product->y_stride, product->y_rows, 1);
+    VK_DO(vk_touches(builder, product->y, product->n_row * 4ull, product->y_stride, product->y_rows, 1));
+    if (experts->kind == EXPERTS_TILES)
+        vk_written_apart(builder);
+    return TANDEM_OK;
 }
 
 /* ---- MATMUL ---- */

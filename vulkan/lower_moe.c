@@ -2,9 +2,10 @@
  *
  * MOE_ROUTE: the router's product, then the choice.
  *
- * MOE_FFN, few rows: a work-group finds the expert of its entry (row, choice) in the route and its weights in
- * the table.
- *     [round x] -> gate, up and GLU of every entry -> [round] -> down, added up over the choices of a row
+ * MOE_FFN of few rows: a work-group finds the expert of its entry (row, choice) in the route and its weights
+ * in the table. [round x] -> gate, up and GLU of every entry -> [round] -> down, added up over the choices of
+ * a row Of many rows: entries are sorted by expert, and a work-group takes a tile of entries of one expert.
+ *     [round x] and sort -> gate, up and GLU -> [round] -> down -> the sum over the choices of a row
  */
 #include "builder.h"
 
@@ -82,74 +83,184 @@ tandem_status vk_lower_moe_route(vk_builder *builder, const tandem_op_moe_route 
 
 /* ---- MOE_FFN ---- */
 
+enum { GATE, UP, DOWN }; /* products; GATE alone where one kernel makes gate, up and GLU */
+enum { TALL, SHORT };    /* tiles */
+
 typedef struct ffn {
     const tandem_op_moe_ffn *op;
-    const vk_pack *gate_pack, *down_pack;
     uint32_t gate, up, down; /* matrices of a record; gate == up: one holds both */
     uint32_t width;
+    uint32_t is_one_kernel; /* gate, up and GLU */
     uint32_t q8;
     vk_rows rows;
-    uint64_t n_entry;    /* most of them */
-    vk_experts experts;  /* of the gate and up products */
-    vk_experts combined; /* of the down product */
+    uint64_t n_entry; /* most of them */
+    uint64_t route_rows, route_count;
+    uint32_t grouped;
+    vk_experts tiles[2]; /* grouped: TALL and SHORT */
+    uint64_t commands;
+    vk_scratch lists;
 } ffn;
+
+static const vk_pack *pack_of(const ffn *f, uint32_t matrix) {
+    return &f->op->weights->packs[matrix];
+}
 
 static ffn ffn_of(const vk_builder *builder, const tandem_op_moe_ffn *op) {
     uint32_t joined = op->weights->n_matrix == 2;
-    ffn f = {.op = op, .up = joined ? 0 : 1, .down = joined ? 1 : 2};
-    f.gate_pack = &op->weights->packs[0];
-    f.down_pack = &op->weights->packs[f.down];
-    f.width = f.down_pack->n_col;
+    ffn f = {.op = op, .up = joined ? 0 : 1, .down = joined ? 1 : 2, .lists = {.index = TANDEM_NONE}};
+    const vk_pack *gate = pack_of(&f, f.gate), *up = pack_of(&f, f.up);
+    uint32_t gathered = vk_view_gathered(op->head.rows, &op->route);
+    f.width = pack_of(&f, f.down)->n_col;
+    f.is_one_kernel = gate->type == up->type && gate->n_segment == 1 && up->n_segment == 1;
     f.q8 = builder->program->precision == TANDEM_PRECISION_Q8;
     f.rows = vk_builder_rows(builder, op->head.rows);
     f.n_entry = (uint64_t)f.rows.max * op->n_used;
+    f.route_rows = gathered ? f.rows.index : 0;
+    f.route_count = gathered ? builder->program->limits.max_tokens : f.rows.max;
+    /* Rows that hardly ever share an expert gain nothing from being sorted. */
+    f.grouped = f.rows.max > 1 && (f.rows.max > VK_MAX_VEC_ROWS || f.n_entry >= 2ull * op->weights->n_record);
     return f;
 }
 
+/* A product without its result's place: which 0..2. */
+static vk_product product_of(const vk_builder *builder, const ffn *f, uint32_t which) {
+    uint32_t matrix = which == GATE ? f->gate : which == UP ? f->up : f->down;
+    vk_product product = {.weights = f->op->weights,
+                          .matrix = matrix,
+                          .up = TANDEM_NONE,
+                          .n_row = (uint32_t)pack_of(f, matrix)->n_row,
+                          .op_rows = f->op->head.rows,
+                          .precision = builder->program->precision};
+    if (which == GATE && f->is_one_kernel) {
+        product.up = f->up;
+        product.up_row = f->gate == f->up ? f->width : 0;
+        product.n_row = f->width;
+    }
+    return product;
+}
+
 /* Experts straight from the route. */
-static void take_from_route(const vk_builder *builder, ffn *f) {
-    const tandem_op_moe_ffn *op = f->op;
-    uint32_t gathered = vk_view_gathered(op->head.rows, &op->route);
-    f->experts = (vk_experts){.kind = EXPERTS_ENTRY,
-                              .n_used = op->n_used,
-                              .entries_per_x = op->n_used,
-                              .route = vk_view_address(&op->route),
-                              .route_stride = op->route.stride,
-                              .route_rows = gathered ? f->rows.index : 0,
-                              .route_count = gathered ? builder->program->limits.max_tokens : f->rows.max};
-    f->combined = f->experts;
-    f->combined.kind = EXPERTS_SUM;
-    f->combined.entries_per_x = 1;
+static void take_from_route(const ffn *f, vk_product *product, uint32_t which) {
+    product->kind = VK_MATMUL_VEC;
+    product->n_tok = 1;
+    product->experts = (vk_experts){.kind = which == DOWN ? EXPERTS_SUM : EXPERTS_ENTRY,
+                                    .n_used = f->op->n_used,
+                                    .entries_per_x = which == DOWN ? 1 : f->op->n_used,
+                                    .route = vk_view_address(&f->op->route),
+                                    .route_stride = f->op->route.stride,
+                                    .route_rows = f->route_rows,
+                                    .route_count = f->route_count};
 }
 
-static vk_product product_of(const vk_builder *builder, const ffn *f, uint32_t matrix) {
-    return (vk_product){.weights = f->op->weights,
-                        .matrix = matrix,
-                        .up = TANDEM_NONE,
-                        .n_row = (uint32_t)f->op->weights->packs[matrix].n_row,
-                        .op_rows = f->op->head.rows,
-                        .precision = builder->program->precision,
-                        .kind = VK_MATMUL_VEC,
-                        .n_tok = 1,
-                        .experts = f->experts};
-}
-
-/* Plans the product, begins its step where it is the step's first, and adds it. */
-static tandem_status add_product(vk_builder *builder, const vk_product *product, const vk_input *x,
-                                 const char *what, uint32_t begin) {
+/* Rows that hardly ever share an expert gain nothing from being sorted; nor does one row, unless it uses more
+ * experts than a work-group can add up. */
+static uint32_t wants_groups(vk_builder *builder, const ffn *f) {
+    vk_product down = product_of(builder, f, DOWN);
     vk_matmul_plan plan;
-    char kernel[64];
-    VK_DO(vk_product_plan(builder, product, &plan));
-    snprintf(kernel, sizeof kernel, "moe_%s_%s", what, plan.kernel);
-    if (begin)
-        VK_DO(vk_step_begin(builder, kernel));
-    return vk_product_add(builder, product, &plan, x);
+    take_from_route(f, &down, DOWN);
+    return f->rows.max > VK_MAX_VEC_ROWS ||
+           (f->rows.max > 1 && f->n_entry >= 2ull * f->op->weights->n_record) ||
+           !vk_product_has_plan(builder, &down, &plan);
 }
 
-static int glu_is_one_kernel(const ffn *f) {
-    const vk_pack *gate = f->gate_pack, *up = &f->op->weights->packs[f->up];
-    return gate->type == up->type && gate->n_segment == 1 && up->n_segment == 1;
+/* Experts by tiles of one height. */
+static void take_tiles(const vk_builder *builder, const ffn *f, vk_product *product, uint32_t which,
+                       uint32_t height) {
+    uint32_t software = builder->context->device.info.kind == TANDEM_DEVICE_SOFTWARE;
+    product->kind = height == TALL ? VK_MATMUL_MAT : VK_MATMUL_VEC;
+    product->n_tok = height == TALL ? f->rows.max : software ? 2 : 4;
+    product->experts = f->tiles[height];
+    product->experts.kind = EXPERTS_TILES;
+    product->experts.n_used = f->op->n_used;
+    product->experts.entries_per_x = which == DOWN ? 1 : f->op->n_used;
+    product->experts.command = f->commands + (2 * which + height) * INDIRECT_BYTES;
+    product->experts.uncounted = height == SHORT;
 }
+
+/* Adds a product, as one dispatch or one for each height of tiles. `what`: begins a step of this name. */
+static tandem_status add_product(vk_builder *builder, const ffn *f, vk_product *product, uint32_t which,
+                                 const vk_input *x, const char *what) {
+    for (uint32_t height = TALL; height <= (f->grouped ? SHORT : TALL); height++) {
+        vk_matmul_plan plan;
+        char kernel[64];
+        if (f->grouped)
+            take_tiles(builder, f, product, which, height);
+        else
+            take_from_route(f, product, which);
+        VK_DO(vk_product_plan(builder, product, &plan));
+        snprintf(kernel, sizeof kernel, "moe_%s_%s", what, plan.kernel);
+        if (*what && height == TALL)
+            VK_DO(vk_step_begin(builder, kernel));
+        VK_DO(vk_product_add(builder, product, &plan, x));
+    }
+    return TANDEM_OK;
+}
+
+/* ---- sorting ---- */
+
+/* What the plans of the tiles' products say: how high tiles are, and the work-groups of each product. */
+static tandem_status plan_tiles(vk_builder *builder, const ffn *f, moe_group_push *push) {
+    for (uint32_t which = GATE; which <= DOWN; which++) {
+        for (uint32_t height = TALL; height <= SHORT; height++) {
+            vk_product product = product_of(builder, f, which);
+            vk_matmul_plan plan;
+            uint32_t *rows = height == TALL ? &push->tall_rows : &push->short_rows;
+            if (which == UP && f->is_one_kernel)
+                continue;
+            take_tiles(builder, f, &product, which, height);
+            VK_DO(vk_product_plan(builder, &product, &plan));
+            push->grid_x[2 * which + height] = plan.grid_x;
+            if (*rows && *rows != plan.cols_per_group)
+                return tandem_kit_fail_op(builder->error, TANDEM_E_INTERNAL, builder->op_index,
+                                          "MOE_FFN: products want tiles of %u and of %u rows", *rows,
+                                          plan.cols_per_group);
+            *rows = plan.cols_per_group;
+        }
+    }
+    return TANDEM_OK;
+}
+
+/* Makes the lists in scratch memory and says where they are. Part of the step that was begun last. */
+static tandem_status lower_group(vk_builder *builder, ffn *f) {
+    const tandem_op_moe_ffn *op = f->op;
+    moe_group_push push = {.index = f->route_rows,
+                           .n_tok = f->rows.n_tok,
+                           .route = vk_view_address(&op->route),
+                           .route_stride = (uint32_t)op->route.stride,
+                           .n_used = op->n_used,
+                           .n_expert = op->weights->n_record};
+    uint32_t spec[1] = {256};
+    vk_dispatch *dispatch;
+    VK_DO(plan_tiles(builder, f, &push));
+    uint64_t n_tall = MOE_TALL_TILES(f->n_entry, push.n_expert, push.tall_rows);
+    uint64_t n_short = MOE_SHORT_TILES(f->n_entry, push.n_expert);
+    if (f->n_entry > VK_MAX_ROWS ||
+        moe_group_iterations(push.n_expert, f->n_entry, push.tall_rows, spec[0]) > 65000)
+        return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
+                                  "MOE_FFN: %u experts each of %u rows are more than kernels sort",
+                                  op->n_used, f->rows.max);
+    uint64_t entry_bytes = (f->n_entry * 4 + 15) / 16 * 16, command_bytes = MOE_N_COMMAND * INDIRECT_BYTES;
+    uint64_t tile_bytes = (n_tall + n_short) * sizeof(moe_tile);
+    VK_DO(vk_scratch_take(builder, command_bytes + tile_bytes + entry_bytes, &f->lists));
+    push.commands = f->commands = f->lists.address;
+    push.tall_tiles = push.commands + command_bytes;
+    push.short_tiles = push.tall_tiles + n_tall * sizeof(moe_tile);
+    push.entries = push.short_tiles + n_short * sizeof(moe_tile);
+    f->tiles[TALL] =
+        (vk_experts){.route = push.tall_tiles, .route_count = n_tall, .route_rows = push.entries};
+    f->tiles[SHORT] =
+        (vk_experts){.route = push.short_tiles, .route_count = n_short, .route_rows = push.entries};
+    VK_DO(vk_dispatch_add(builder, "moe_group", spec, 1, NULL, &push, sizeof push, &dispatch));
+    dispatch->groups[0] = dispatch->groups[1] = dispatch->groups[2] = 1;
+    dispatch->traffic = (vk_traffic){.rows = op->head.rows, .row_bytes = op->n_used * 12ull};
+    VK_DO(vk_reads(builder, push.n_tok, 4));
+    if (push.index)
+        VK_DO(vk_reads(builder, push.index, f->rows.max * 4ull));
+    VK_DO(vk_touches(builder, push.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
+    return vk_writes(builder, f->lists.address, command_bytes + tile_bytes + f->n_entry * 4);
+}
+
+/* ---- gate and up ---- */
 
 /* GLU of every entry's two halves. */
 static tandem_status lower_halves(vk_builder *builder, const ffn *f, const uint64_t half[2], uint64_t stride,
@@ -186,14 +297,14 @@ static tandem_status lower_apart(vk_builder *builder, const ffn *f, const vk_inp
             builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
             "MOE_FFN: a GATE_UP matrix in several segments needs gate rows by fours, not %u", f->width);
     VK_DO(vk_scratch_take(builder, f->n_entry * stride, &scratch));
-    for (uint32_t m = f->gate; m <= f->up; m++) {
-        vk_product product = product_of(builder, f, m);
-        product.y = scratch.address + m * half_bytes;
+    const uint64_t half[2] = {scratch.address, scratch.address + half_bytes};
+    for (uint32_t which = GATE; which <= (f->gate == f->up ? GATE : UP); which++) {
+        vk_product product = product_of(builder, f, which);
+        product.y = half[which];
         product.y_stride = stride;
         product.y_rows = f->n_entry;
-        VK_DO(add_product(builder, &product, x, m == f->gate ? "gate" : "up", m == f->gate));
+        VK_DO(add_product(builder, f, &product, which, x, which == GATE ? "gate" : ""));
     }
-    const uint64_t half[2] = {scratch.address, scratch.address + half_bytes};
     VK_DO(lower_halves(builder, f, half, stride, y));
     vk_scratch_give(builder, &scratch);
     return TANDEM_OK;
@@ -205,35 +316,72 @@ static tandem_status lower_up(vk_builder *builder, const ffn *f, const vk_input 
         .row_bytes = f->width * 4ull, .stride = (f->width * 4ull + 15) / 16 * 16, .n_row = f->n_entry};
     VK_DO(vk_scratch_take(builder, f->n_entry * y->stride, &y->scratch));
     y->address = y->scratch.address;
-    if (!glu_is_one_kernel(f))
+    if (!f->is_one_kernel)
         return lower_apart(builder, f, x, y);
-    vk_product product = product_of(builder, f, f->gate);
-    product.up = f->up;
-    product.up_row = f->gate == f->up ? f->width : 0;
-    product.n_row = f->width;
+    vk_product product = product_of(builder, f, GATE);
     product.y = y->address;
     product.y_stride = y->stride;
     product.y_rows = f->n_entry;
-    return add_product(builder, &product, x, "up", 1);
+    return add_product(builder, f, &product, GATE, x, "up");
+}
+
+/* ---- down ---- */
+
+static tandem_status lower_sum(vk_builder *builder, const ffn *f, const vk_product *down) {
+    const tandem_op_moe_ffn *op = f->op;
+    uint64_t row_bytes = down->n_row * 4ull;
+    moe_sum_push push = {.index = f->route_rows,
+                         .route = vk_view_address(&op->route),
+                         .x = down->y,
+                         .y = vk_view_address(&op->y),
+                         .route_stride = (uint32_t)op->route.stride,
+                         .x_stride = (uint32_t)down->y_stride,
+                         .y_stride = (uint32_t)op->y.stride,
+                         .n = down->n_row,
+                         .n_used = op->n_used,
+                         .n_expert = op->weights->n_record};
+    uint32_t spec[1] = {MOE_SUM_LOCAL};
+    launch_rule rule = {.groups = {MOE_SUM_GROUPS(down->n_row), 1, 1},
+                        .rows = op->head.rows,
+                        .row_axis = 1,
+                        .rows_per_group = 1};
+    vk_dispatch *dispatch;
+    VK_DO(vk_step_begin(builder, "moe_sum"));
+    VK_DO(vk_dispatch_add(builder, "moe_sum", spec, 1, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (vk_traffic){.rows = op->head.rows,
+                                     .row_bytes = (op->n_used + 1) * row_bytes + op->n_used * 8ull,
+                                     .row_flops = 2ull * op->n_used * down->n_row};
+    if (push.index)
+        VK_DO(vk_reads(builder, push.index, f->rows.max * 4ull));
+    VK_DO(vk_touches(builder, push.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
+    VK_DO(vk_touches(builder, push.x, down->y_stride, down->y_stride, f->n_entry, 0));
+    return vk_writes_view(builder, &op->y, row_bytes);
 }
 
 static tandem_status lower_down(vk_builder *builder, const ffn *f, const vk_input *x) {
     const tandem_op_moe_ffn *op = f->op;
-    vk_product product = product_of(builder, f, f->down);
-    product.experts = f->combined;
-    product.y = vk_view_address(&op->y);
-    product.y_stride = op->y.stride;
-    product.y_rows = f->rows.max;
-    return add_product(builder, &product, x, "down", 1);
+    vk_product product = product_of(builder, f, DOWN);
+    vk_scratch scratch;
+    if (!f->grouped) {
+        product.y = vk_view_address(&op->y);
+        product.y_stride = op->y.stride;
+        product.y_rows = f->rows.max;
+        return add_product(builder, f, &product, DOWN, x, "down");
+    }
+    product.y_stride = (product.n_row * 4ull + 15) / 16 * 16;
+    product.y_rows = f->n_entry;
+    VK_DO(vk_scratch_take(builder, f->n_entry * product.y_stride, &scratch));
+    product.y = scratch.address;
+    VK_DO(add_product(builder, f, &product, DOWN, x, "down"));
+    VK_DO(lower_sum(builder, f, &product));
+    vk_scratch_give(builder, &scratch);
+    return TANDEM_OK;
 }
 
-/* Rounds the rows of *input where the precision asks for it. */
+/* Rounds the rows of *input. Part of the step that was begun last. */
 static tandem_status round_input(vk_builder *builder, const ffn *f, uint32_t rows_per_tok, uint32_t n_col,
                                  vk_input *input) {
     vk_input from = *input;
-    if (!f->q8)
-        return TANDEM_OK;
-    VK_DO(vk_step_begin(builder, "quantise_q8"));
     VK_DO(vk_quantise(builder, f->op->head.rows, rows_per_tok, n_col, &from, input));
     vk_scratch_give(builder, &from.scratch);
     return TANDEM_OK;
@@ -241,15 +389,25 @@ static tandem_status round_input(vk_builder *builder, const ffn *f, uint32_t row
 
 tandem_status vk_lower_moe_ffn(vk_builder *builder, const tandem_op_moe_ffn *op) {
     ffn f = ffn_of(builder, op);
-    vk_input x = vk_input_of_view(builder, op->head.rows, &op->x, f.gate_pack->n_col), y;
+    uint32_t n_col = pack_of(&f, f.gate)->n_col;
+    vk_input x = vk_input_of_view(builder, op->head.rows, &op->x, n_col), y;
     for (uint32_t r = 0; r < op->weights->n_record; r++)
         VK_DO(vk_uses_record(builder, op->weights, r));
-    take_from_route(builder, &f);
-    VK_DO(round_input(builder, &f, 1, f.gate_pack->n_col, &x));
+    f.grouped = wants_groups(builder, &f);
+    if (f.grouped || f.q8)
+        VK_DO(vk_step_begin(builder, f.grouped ? "moe_group" : "quantise_q8"));
+    if (f.grouped)
+        VK_DO(lower_group(builder, &f));
+    if (f.q8)
+        VK_DO(round_input(builder, &f, 1, n_col, &x));
     VK_DO(lower_up(builder, &f, &x, &y));
     vk_scratch_give(builder, &x.scratch);
-    VK_DO(round_input(builder, &f, op->n_used, f.width, &y));
+    if (f.q8) {
+        VK_DO(vk_step_begin(builder, "moe_quantise_q8"));
+        VK_DO(round_input(builder, &f, op->n_used, f.width, &y));
+    }
     VK_DO(lower_down(builder, &f, &y));
     vk_scratch_give(builder, &y.scratch);
+    vk_scratch_give(builder, &f.lists);
     return TANDEM_OK;
 }

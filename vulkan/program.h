@@ -29,7 +29,8 @@ typedef struct vk_range {
     uint64_t stride;
     uint64_t n_row;
     uint32_t write;
-    uint32_t indirect;             /* 1: read as launch arguments */
+    uint32_t indirect; /* 1: read as launch arguments */
+    uint32_t apart;    /* > 0: writes with the same number meet in no byte, whatever their bounds */
     const tandem_weights *weights; /* not NULL: a segment of a record, which may move: address is looked up */
     uint32_t record;
     uint32_t segment;

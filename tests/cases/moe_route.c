@@ -169,8 +169,10 @@ static void shape_cases(case_list *list) {
     static const uint32_t counts[] = {1, 2, 17, 64};
     for (uint32_t e = 0; e < sizeof experts / sizeof *experts; e++)
         for (uint32_t n = 0; n < 4; n++)
+            /* note: short cases alone; every load of an instrumented shader is a search, in a loop, and the
+             * software device gives a subgroup 65,534 iterations. */
             add(list, TANDEM_TYPE_F32, experts[e][0], experts[e][1], n % 2 ? 640 : 2816, counts[n])->smoke =
-                e == 5;
+                e == 5 && n < 2;
     for (uint32_t f = 1; f < N_CASE_FORMATS; f++) { /* a quantised file quantises its router, too */
         add(list, case_formats[f], 128, 8, 768, 1)->smoke = 1;
         add(list, case_formats[f], 30, 4, 512, 17);

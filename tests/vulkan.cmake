@@ -27,6 +27,9 @@ if(TARGET tandem_vulkan)
     tandem_run(ops_vulkan_staged 600 COMMAND op_test vulkan --stride 7 --option vulkan.staged=1)
     tandem_run(ops_vulkan_segments 300 COMMAND op_test vulkan --filter 2000x640 --option vulkan.staged=1
         --option vulkan.max_segment=196608)
+    # Gate and up of the 26B in three segments.
+    tandem_run(ops_vulkan_expert_segments 300 COMMAND op_test vulkan --filter "704 by 2816" --option vulkan.staged=1
+        --option vulkan.max_segment=1572864)
     tandem_run(ops_vulkan_validated 900 COMMAND op_test vulkan --stride 3 ${validated})
     # Subgroups of 4 and 16 lanes; 8 is the default of lavapipe.
     foreach(width 128 512)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define SCRATCH_ALIGNMENT 256u
+#define SCRATCH_REST 8u /* steps; about as many as lie between two that could stand side by side */
 
 void *vk_list_add(vk_list *list, size_t item_bytes) {
     if (list->n == list->capacity) {
@@ -230,10 +231,10 @@ tandem_status vk_uses_record(vk_builder *builder, const tandem_weights *weights,
 
 /* ---- scratch and constants ---- */
 
-/* 1: the region may be overwritten by the present step. One more step passes after the last reader, so that a
- * rest that reads and a step that writes seldom need a barrier that nothing else needs. */
+/* 1: the region may be overwritten by the present step. Some steps pass after the last reader, so that a step
+ * need not wait for another only because both were given the same memory. */
 static int is_free(const vk_builder *builder, const vk_scratch_region *region) {
-    return !region->busy && builder->program->steps.n >= region->free_step + 2;
+    return !region->busy && builder->program->steps.n >= region->free_step + SCRATCH_REST;
 }
 
 /* The lowest offset where `bytes` fit between the regions that are not free. */

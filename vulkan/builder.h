@@ -16,7 +16,7 @@ typedef struct vk_scratch {
 typedef struct vk_scratch_region {
     uint64_t offset, bytes;
     uint32_t busy;
-    uint32_t free_step; /* the step that freed it; it is given out again two steps later */
+    uint32_t free_step; /* the step that freed it; it is given out again some steps later */
     uint32_t used;      /* 1: an entry */
 } vk_scratch_region;
 

@@ -124,6 +124,8 @@ static tandem_status build(tandem_program *program, const op_list *list, tandem_
         status = upload_constants(&real);
     vk_free(real.constants);
     if (status == TANDEM_OK)
+        status = vk_schedule(program, error);
+    if (status == TANDEM_OK)
         status = vk_place_barriers(program, error);
     return status;
 }

@@ -179,6 +179,11 @@ tandem_status vk_place_barriers(tandem_program *program, tandem_error *error);
 uint32_t vk_check_barriers(const tandem_program *program, const uint8_t *barrier, char *sentence,
                            size_t room);
 
+/* ---- schedule.c ---- */
+
+/* Puts steps that do not depend on each other into one, before barriers are placed. */
+tandem_status vk_schedule(tandem_program *program, tandem_error *error);
+
 /* ---- record.c ---- */
 tandem_status vk_program_record(tandem_program *program, tandem_error *error);
 /* One dispatch, for tests; number 0 (prepare.comp) reads the table of slot 0. */

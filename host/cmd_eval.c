@@ -21,12 +21,14 @@ typedef struct eval_command {
     common_options common;
     model_options model;
     const char *tokens, *prompt, *logits;
+    uint32_t fill;
 } eval_command;
 
 typedef struct eval_sink {
     const token_list *tokens;
     npy_writer npy;
-    cJSON *rows; /* NULL: text */
+    cJSON *rows;    /* NULL: text */
+    uint32_t first; /* position of the first token */
     progress p;
     int code; /* errno of a failed write */
 } eval_sink;
@@ -39,12 +41,12 @@ static int take_row(void *user, uint32_t index, const topk_row *row, const float
         return TANDEM_E_INTERNAL;
     }
     if (!sink->rows) {
-        printf("%u %u %u %.9g %.9g\n", index, sink->tokens->ids[index], row->id[0], row->logit[0],
-               row->logsumexp);
+        printf("%u %u %u %.9g %.9g\n", sink->first + index, sink->tokens->ids[index], row->id[0],
+               row->logit[0], row->logsumexp);
         return TANDEM_OK;
     }
     cJSON *j = cJSON_CreateObject();
-    cJSON_AddNumberToObject(j, "position", index);
+    cJSON_AddNumberToObject(j, "position", sink->first + index);
     cJSON_AddNumberToObject(j, "token", sink->tokens->ids[index]);
     cJSON_AddNumberToObject(j, "next", row->id[0]);
     cJSON_AddNumberToObject(j, "logit", row->logit[0]);
@@ -57,7 +59,9 @@ static int score(const eval_command *e, session *s, eval_sink *sink) {
     tandem_message message;
     errno = 0;
     progress_start(&sink->p, "eval", (double)sink->tokens->n);
-    int status = session_score(s, sink->tokens->ids, NULL, (uint32_t)sink->tokens->n, e->logits != NULL,
+    int status = e->fill ? session_fill(s, e->common.seed, e->fill, &message) : TANDEM_OK;
+    if (!status)
+        status = session_score(s, sink->tokens->ids, NULL, (uint32_t)sink->tokens->n, e->logits != NULL,
                                take_row, sink, &message);
     progress_end(&sink->p);
     bool written = npy_close(&sink->npy);
@@ -69,13 +73,16 @@ static int score(const eval_command *e, session *s, eval_sink *sink) {
 
 static int run(const eval_command *e, const model_source *source, const token_list *tokens,
                const cli_device *device) {
-    session_request request = {
-        .command = usage.name, .n_ctx = (uint32_t)tokens->n, .kv = "f32", .n_score = SESSION_RESULT_ROWS};
+    session_request request = {.command = usage.name,
+                               .n_ctx = e->fill + (uint32_t)tokens->n,
+                               .kv = "f32",
+                               .n_score = SESSION_RESULT_ROWS};
     session *s = NULL;
     int code = cli_open_session(&e->common, &request, device, source, &s);
     if (code != OPTIONS_GO_ON)
         return code;
-    eval_sink sink = {.tokens = tokens, .rows = e->common.json ? cJSON_CreateArray() : NULL};
+    eval_sink sink = {
+        .tokens = tokens, .rows = e->common.json ? cJSON_CreateArray() : NULL, .first = e->fill};
     if (e->logits && !npy_open(&sink.npy, e->logits, tokens->n, model_source_config(source)->n_vocab))
         code = cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s cannot be written: %s", e->logits,
                         strerror(errno));
@@ -99,6 +106,8 @@ int cmd_eval(int argc, char **argv) {
     const option own[] = {
         option_text("tokens", 0, &e.tokens, "IDS|@FILE", "token ids, begin token included"),
         option_text("prompt", 'p', &e.prompt, "TEXT", "text to tokenise instead"),
+        option_u32("fill", 0, &e.fill, 0, 1u << 20,
+                   "positions of seeded keys and values before the first token"),
         option_text("logits", 0, &e.logits, "FILE.npy", "write the logits of every position"),
         {0},
     };

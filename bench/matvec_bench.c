@@ -261,6 +261,27 @@ static int check_product(const bench_device *device, const options *o, const pro
     return failed;
 }
 
+/* Padding of the packed layout at the widths of the models. */
+static int check_bytes(uint32_t type, double *worst) {
+    static const uint32_t widths[] = {640, 704, 768, 1024, 2112, 2816, 5376};
+    int failed = 0;
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
+        vk_pack pack;
+        if (tandem_kit_row_bytes(type, widths[i]) == 0)
+            continue;
+        if (!vk_pack_init(&pack, type, 64, widths[i], UINT64_C(1) << 31))
+            bench_die("vk_pack_init refuses a format", (int)type);
+        double share = (double)pack.device_bytes / (double)(64 * pack.row_bytes);
+        *worst = share > *worst ? share : *worst;
+        if (share > 1.03 || share < 1) {
+            printf("FAIL %s at %u columns: %.4f times the bytes of GGUF\n", tandem_kit_type(type)->name,
+                   widths[i], share);
+            failed++;
+        }
+    }
+    return failed;
+}
+
 static int check_type(const bench_device *device, const options *o, uint32_t type) {
     static const struct {
         uint32_t n_row, n_col, n_tok, form, gather;
@@ -275,7 +296,8 @@ static int check_type(const bench_device *device, const options *o, uint32_t typ
         {35, 96, 17, PRODUCT_PLAIN, 1, 0, 1e7f, 0},    {5, 35, 2, PRODUCT_PLAIN, 0, 0, 1, 0},
         {11, 1, 1, PRODUCT_PLAIN, 0, 0, 1, 0},         {3, 1001, 17, PRODUCT_GLU, 1, 0, 1, 0},
     };
-    int failed = 0;
+    double bytes = 1;
+    int failed = check_bytes(type, &bytes);
     for (uint32_t q8 = 0; q8 < 1 + device->integer_dot; q8++) {
         uint32_t n_run = 0;
         double worst = 0;
@@ -298,8 +320,8 @@ static int check_type(const bench_device *device, const options *o, uint32_t typ
                                  .expected = 1};
             failed += check_product(device, o, &desc, &n_run, &worst);
         }
-        printf("%-6s %-5s %3u products, worst error %.1e\n", tandem_kit_type(type)->name, q8 ? "q8" : "exact",
-               n_run, worst);
+        printf("%-6s %-5s %3u products, worst error %.1e, at most %.4f times the bytes of GGUF\n",
+               tandem_kit_type(type)->name, q8 ? "q8" : "exact", n_run, worst, bytes);
     }
     return failed;
 }

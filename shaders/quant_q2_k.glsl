@@ -1,6 +1,6 @@
 // Q2_K. A chunk is a super-block of 8 blocks: [16 bytes: low half scale, high half min] [quants of 2 blocks]
-// x 4. Quants of a block: bits 8b + 2i, 8b + 2i + 1 of the first word for column 4i + b, of the second for column
-// 16 + 4i + b. { f16 d, f16 dmin } follow the chunks of the group: word 8 c + r for chunk c and row r.
+// x 4. Quants of a block: bits 8b + 2i, 8b + 2i + 1 of the first word for column 4i + b, of the second for
+// column 16 + 4i + b. { f16 d, f16 dmin } follow the chunks of the group: word 8 c + r for chunk c and row r.
 #define HAS_MIN 1
 #define HALF_SCALES 1
 const int CODE_BITS = 2;

@@ -17,9 +17,11 @@ static double gelu(double x) {
     return x / 2 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
 }
 
-static const uint32_t formats[] = {TANDEM_TYPE_F32,  TANDEM_TYPE_F16,  TANDEM_TYPE_BF16, TANDEM_TYPE_Q4_0,
-                                   TANDEM_TYPE_Q4_1, TANDEM_TYPE_Q5_0, TANDEM_TYPE_Q5_1, TANDEM_TYPE_Q8_0,
-                                   TANDEM_TYPE_Q4_K, TANDEM_TYPE_Q5_K, TANDEM_TYPE_Q6_K};
+static const uint32_t formats[] = {
+    TANDEM_TYPE_F32,  TANDEM_TYPE_F16,    TANDEM_TYPE_BF16,   TANDEM_TYPE_Q4_0,
+    TANDEM_TYPE_Q4_1, TANDEM_TYPE_Q5_0,   TANDEM_TYPE_Q5_1,   TANDEM_TYPE_Q8_0,
+    TANDEM_TYPE_Q4_K, TANDEM_TYPE_Q5_K,   TANDEM_TYPE_Q6_K,   TANDEM_TYPE_Q2_K,
+    TANDEM_TYPE_Q3_K, TANDEM_TYPE_IQ4_NL, TANDEM_TYPE_IQ4_XS, TANDEM_TYPE_MXFP4};
 enum { N_FORMAT = sizeof formats / sizeof *formats };
 
 /* ---- EMBED ---- */

@@ -21,13 +21,13 @@ struct op_case {
     uint32_t moves; /* 1: records also move between pending runs, and the bits stay */
     union {
         struct {
-            uint32_t type, n_row, n_col;
+            uint32_t type, n_row, n_col, any_blocks;
         } embed;
         struct {
             uint32_t d, n_slice, n_a, n_out_rows, has_weights, write_h, out_set;
         } stream;
         struct {
-            uint32_t type[3], n_row[3], n_col, n_matrix, glu, prologue, out_set, n_record, record;
+            uint32_t type[3], n_row[3], n_col, n_matrix, glu, prologue, out_set, n_record, record, blocks;
             float softcap;
         } matmul;
         struct {

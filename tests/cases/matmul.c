@@ -2,7 +2,9 @@
 
 #include "tandem/quants.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const uint32_t roles_qkv[] = {TANDEM_ROLE_Q, TANDEM_ROLE_K, TANDEM_ROLE_V};
@@ -39,6 +41,39 @@ static tandem_status build_inputs(side *s, const op_case *c, uint32_t set, tande
     return TANDEM_OK;
 }
 
+enum { QUANTISED, ANY_BLOCKS, SMALLEST_EXPONENTS, LARGEST_EXPONENTS };
+
+/* MXFP4 with scales at the end of their range. Small: 2^-128 to 2^-126, which a device may take as zero,
+ * between those of 2^-7. Large: 2^127 with weights of 0 and +-1, 2^126 with +-2, too. */
+static tandem_status build_exponents(side *s, const op_case *c, const side_matrix *m, tandem_weights **w) {
+    static const unsigned char small[4] = {0, 121, 1, 2}, large[2] = {255, 254};
+    static const unsigned char codes[2][4] = {{0, 1, 9, 8}, {1, 2, 10, 9}};
+    uint64_t n = m->n_row * m->n_col / 32;
+    unsigned char *rows = malloc(17 * n);
+    if (!rows)
+        return TANDEM_E_OUT_OF_MEMORY;
+    for (uint64_t k = 0; k < n; k++)
+        for (uint32_t i = 0; i < 17; i++) {
+            uint32_t bits = (uint32_t)(fabsf(side_random(77, 17 * k + i)) * 65536);
+            const unsigned char *code = codes[k % 2];
+            if (c->u.matmul.blocks == SMALLEST_EXPONENTS)
+                rows[17 * k + i] = i == 0 ? small[bits % 4] : (unsigned char)bits;
+            else
+                rows[17 * k + i] =
+                    i == 0 ? large[k % 2] : (unsigned char)(code[bits & 3] | code[bits >> 2 & 3] << 4);
+        }
+    tandem_status status = side_matrix_given(s, m, rows, w);
+    free(rows);
+    return status;
+}
+
+static tandem_status build_weights(side *s, const op_case *c, uint32_t n_matrix, const side_matrix *m,
+                                   tandem_weights **w) {
+    if (c->u.matmul.blocks == QUANTISED)
+        return side_weights(s, c->u.matmul.n_record, n_matrix, m, w);
+    return c->u.matmul.blocks == ANY_BLOCKS ? side_any_blocks(s, m, w) : build_exponents(s, c, m, w);
+}
+
 static tandem_status build(side *s, const op_case *c) {
     uint32_t set = c->u.matmul.out_set ? TANDEM_ROWS_OUT : TANDEM_ROWS_ALL, n_matrix = c->u.matmul.n_matrix;
     tandem_op_matmul op = {
@@ -58,7 +93,7 @@ static tandem_status build(side *s, const op_case *c) {
         m[0].role = TANDEM_ROLE_GATE;
         m[1].role = TANDEM_ROLE_UP;
     }
-    SIDE_TRY(side_weights(s, c->u.matmul.n_record, n_matrix, m, &op.weights));
+    SIDE_TRY(build_weights(s, c, n_matrix, m, &op.weights));
     SIDE_TRY(build_inputs(s, c, set, &op));
     static const char *const names[] = {"y 0", "y 1", "y 2"};
     uint32_t rows = set ? c->n_out : c->max_tokens, live = set ? c->n_out : c->n_rows;
@@ -112,6 +147,28 @@ static void format_cases(case_list *list) {
             add(list, type, 33, k ? 2816 : 2112, 2, precisions[p], 1);
             add(list, type, 131, k ? 256 : 32, 64, precisions[p], 1);
         }
+}
+
+/* Bits that no writer of a format would choose. */
+static void block_cases(case_list *list) {
+    for (uint32_t p = 0; p <= TANDEM_PRECISION_Q8; p += TANDEM_PRECISION_Q8) {
+        for (uint32_t f = 0; f < N_CASE_FORMATS; f++) {
+            uint32_t type = case_formats[f], block = tandem_kit_type(type)->block;
+            if (block == 1)
+                continue;
+            op_case *c = add(list, type, 45, block == 256 ? 768 : 704, f % 2 ? 1 : 17, p, 1);
+            c->u.matmul.blocks = ANY_BLOCKS;
+            note(c, ", any bits");
+        }
+        for (uint32_t n = 1; n <= 17; n += 16) {
+            op_case *c = add(list, TANDEM_TYPE_MXFP4, 33, 704, n, p, 1);
+            c->u.matmul.blocks = SMALLEST_EXPONENTS;
+            note(c, ", smallest exponents");
+            c = add(list, TANDEM_TYPE_MXFP4, 33, 704, n, p, 1e-3f);
+            c->u.matmul.blocks = LARGEST_EXPONENTS;
+            note(c, ", largest exponents");
+        }
+    }
 }
 
 static void shape_cases(case_list *list) {
@@ -213,6 +270,7 @@ static void form_cases(case_list *list) {
 
 void matmul_cases(case_list *list) {
     format_cases(list);
+    block_cases(list);
     shape_cases(list);
     amplitude_cases(list);
     form_cases(list);

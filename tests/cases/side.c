@@ -232,6 +232,31 @@ tandem_status side_matrix_given(side *s, const side_matrix *m, const void *rows,
     return write_ranges(s, *w, 0, 0, m, rows);
 }
 
+static int is_ordinary(uint32_t type, const unsigned char *block, uint32_t n) {
+    float values[256], most = 0;
+    tandem_kit_dequantise(type, block, values, n);
+    for (uint32_t i = 0; i < n; i++)
+        if (!(fabsf(values[i]) <= most))
+            most = fabsf(values[i]); /* NaN stays */
+    return most >= 1e-3f && most <= 1e3f;
+}
+
+tandem_status side_any_blocks(side *s, const side_matrix *m, tandem_weights **w) {
+    const tandem_type_info *info = tandem_kit_type(m->type);
+    uint64_t bytes = m->n_row * tandem_kit_row_bytes(m->type, m->n_col), state = mix(s->seed++);
+    unsigned char *rows = malloc(bytes);
+    if (!rows)
+        return out_of_memory(s);
+    for (uint64_t at = 0; at < bytes; at += info->block_bytes)
+        do
+            for (uint32_t i = 0; i < info->block_bytes; i++)
+                rows[at + i] = (unsigned char)((state = mix(state)) >> 32);
+        while (!is_ordinary(m->type, rows + at, info->block));
+    tandem_status status = side_matrix_given(s, m, rows, w);
+    free(rows);
+    return status;
+}
+
 void *side_memory(side *s, uint64_t bytes) {
     void *memory = calloc(1, bytes);
     if (!memory || s->n_storage == sizeof s->op_storage / sizeof *s->op_storage)

@@ -87,11 +87,16 @@ typedef struct side_matrix {
 /* Weights with normal values / sqrt(n_col), quantised; written in several row ranges. */
 tandem_status side_weights(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m,
                            tandem_weights **w);
-/* The same; records with poison[record] != 0 hold 0xff in every byte, which is NaN in every format. */
+/* The same; records with poison[record] != 0 hold 0xff in every byte, which is NaN in every format but
+ * MXFP4, and infinite there. */
 tandem_status side_experts(side *s, uint32_t n_record, uint32_t n_matrix, const side_matrix *m,
                            const unsigned char *poison, tandem_weights **w);
 /* One record of one matrix with these GGUF bytes. */
 tandem_status side_matrix_given(side *s, const side_matrix *m, const void *rows, tandem_weights **w);
+
+/* Record 0 of one matrix whose blocks are any bits, as long as the largest value of each lies between 1e-3
+ * and 1e3: what no writer of the format would choose is read all the same. */
+tandem_status side_any_blocks(side *s, const side_matrix *m, tandem_weights **w);
 
 /* Copies an op into the side's storage; the copy is what the program sees. Not listed: a prologue. */
 void *side_op(side *s, const void *op, int listed);

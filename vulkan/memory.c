@@ -141,6 +141,8 @@ static tandem_status bind_block(tandem_context *context, vk_block *block, uint64
     VkBufferDeviceAddressInfo address = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
                                          .buffer = block->buffer};
     block->address = context->vk.GetBufferDeviceAddress(context->handle, &address);
+    vk_log(TANDEM_LOG_DEBUG, "%llu bytes for %s at 0x%llx", (unsigned long long)bytes,
+           class_names[block->class], (unsigned long long)block->address);
 fail:
     return status;
 }

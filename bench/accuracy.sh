@@ -23,7 +23,7 @@ failed=0
 within() { "$python" -c 'import sys; v, g, p = map(float, sys.argv[1:]); sys.exit(abs(v / g - 1) > p / 100)' "$@"; }
 figure() { "$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["perplexity"][sys.argv[2]]["all"]["perplexity"])' \
     "$golden/figures.json" "$1"; }
-verdict() { if [ "$1" -eq 0 ]; then echo good; else failed=1; echo BAD; fi; }
+verdict() { if [ "$1" -eq 0 ]; then word=good; else word=BAD failed=1; fi; }
 
 perplexity() { # perplexity PLUGIN OPTION...: of the whole text, within 1 % of llama.cpp on the file
     local value
@@ -31,15 +31,16 @@ perplexity() { # perplexity PLUGIN OPTION...: of the whole text, within 1 % of l
         sed 's/.*"perplexity":\([0-9.]*\).*/\1/')
     [ -n "$value" ] || { cat "$work/err" >&2; value=0; }
     within "$value" "$(figure q4_k_m)" 1
+    verdict $?
     printf '%-40s %.4f  (llama.cpp %.4f; on dequantised weights %.4f)  %s\n' "perplexity, $*" "$value" \
-        "$(figure q4_k_m)" "$(figure f32)" "$(verdict $?)"
+        "$(figure q4_k_m)" "$(figure f32)" $word
 }
 window() { # window PLUGIN BATCH: rows on both sides of the window's edge and far beyond it
     "$tandem" eval -m "$model" --tokens "@$golden/tokens-1500.txt" --plugin "$1" --batch "$2" --logits "$work/logits.npy" \
         >/dev/null 2>"$work/err" || cat "$work/err" >&2
     "$python" "$golden/compare_logits.py" "$work/logits.npy" "$golden/logits-1500.exact.rows" --worst 1e-9 --median 1e-9 >"$work/out"
-    local status=$?
-    printf '%-40s %s  %s\n' "1,500 tokens, $1, chunks of $2" "$(sed -n 's/^worst row */worst row /p' "$work/out")" "$(verdict $status)"
+    verdict $?
+    printf '%-40s %s  %s\n' "1,500 tokens, $1, chunks of $2" "$(sed -n 's/^worst row */worst row /p' "$work/out")" $word
     rm -f "$work/logits.npy"
 }
 

@@ -10,18 +10,12 @@
 
 enum { RESULT_ROWS = 64, N_VECTOR = 5 * MODEL_LAYERS + 2 };
 
-const model_shape model_small = {.d = 128,
-                                 .ff = 192,
-                                 .n_head = 4,
-                                 .n_kv_head = 1,
-                                 .head_dim = 32,
-                                 .window = 16,
-                                 .n_vocab = 1100,
-                                 .n_ctx = 256,
-                                 .chunk = 24,
-                                 .n_out = 24,
-                                 .kv_type = TANDEM_TYPE_F16,
-                                 .n_slot = 1};
+#define SMALL                                                                                                \
+    .d = 128, .ff = 192, .n_head = 4, .n_kv_head = 1, .head_dim = 32, .window = 16, .n_vocab = 1100,         \
+    .n_ctx = 256, .chunk = 24, .n_out = 24, .kv_type = TANDEM_TYPE_F16, .n_slot = 1
+
+const model_shape model_small = {SMALL};
+const model_shape model_experts = {SMALL, .n_expert = 8, .n_used = 2, .d_expert = 96};
 
 const model_shape model_wide = {.d = 2816,
                                 .ff = 2112,
@@ -35,6 +29,9 @@ const model_shape model_wide = {.d = 2816,
                                 .n_out = 2,
                                 .kv_type = TANDEM_TYPE_F16,
                                 .n_slot = 1,
+                                .n_expert = 128,
+                                .n_used = 8,
+                                .d_expert = 704,
                                 .empty = 1};
 
 /* ---- fixture ---- */
@@ -87,15 +84,9 @@ void fixture_close(fixture *f) {
 
 /* ---- objects ---- */
 
-static tandem_status make_weights(model *m, uint32_t n_matrix, const tandem_matrix_desc *matrices,
-                                  uint64_t seed, tandem_weights **weights) {
-    const tandem_matrix_desc *list[4];
-    for (uint32_t i = 0; i < n_matrix; i++)
-        list[i] = &matrices[i];
-    tandem_weights_desc desc = {
-        .struct_size = sizeof desc, .n_record = 1, .n_matrix = n_matrix, .matrices = list};
-    SIDE_TRY(m->api->weights_create(m->context, &desc, weights, &m->error));
-    for (uint32_t i = 0; i < n_matrix && !m->shape.empty; i++) {
+static tandem_status write_record(model *m, tandem_weights *weights, uint32_t record, uint32_t n_matrix,
+                                  const tandem_matrix_desc *matrices, uint64_t seed) {
+    for (uint32_t i = 0; i < n_matrix; i++) {
         const tandem_matrix_desc *matrix = &matrices[i];
         uint64_t row_bytes = tandem_kit_row_bytes(matrix->type, matrix->n_col), n = matrix->n_row;
         float *values = malloc(matrix->n_col * sizeof *values);
@@ -109,15 +100,34 @@ static tandem_status make_weights(model *m, uint32_t n_matrix, const tandem_matr
         /* Two ranges, the first of which ends inside a group of rows. */
         uint64_t half = n / 2 | 1;
         if (values && rows)
-            status = m->api->weights_write(*weights, 0, i, 0, half, rows, half * row_bytes, 0, &m->error);
+            status = m->api->weights_write(weights, record, i, 0, half, rows, half * row_bytes, 0, &m->error);
         if (status == TANDEM_OK && half < n)
-            status = m->api->weights_write(*weights, 0, i, half, n - half, rows + half * row_bytes,
+            status = m->api->weights_write(weights, record, i, half, n - half, rows + half * row_bytes,
                                            (n - half) * row_bytes, 0, &m->error);
         free(values);
         free(rows);
         SIDE_TRY(status);
     }
     return TANDEM_OK;
+}
+
+static tandem_status make_records(model *m, uint32_t n_record, uint32_t n_matrix,
+                                  const tandem_matrix_desc *matrices, uint64_t seed,
+                                  tandem_weights **weights) {
+    const tandem_matrix_desc *list[4];
+    for (uint32_t i = 0; i < n_matrix; i++)
+        list[i] = &matrices[i];
+    tandem_weights_desc desc = {
+        .struct_size = sizeof desc, .n_record = n_record, .n_matrix = n_matrix, .matrices = list};
+    SIDE_TRY(m->api->weights_create(m->context, &desc, weights, &m->error));
+    for (uint32_t r = 0; r < n_record && !m->shape.empty; r++)
+        SIDE_TRY(write_record(m, *weights, r, n_matrix, matrices, seed + 100 * r));
+    return TANDEM_OK;
+}
+
+static tandem_status make_weights(model *m, uint32_t n_matrix, const tandem_matrix_desc *matrices,
+                                  uint64_t seed, tandem_weights **weights) {
+    return make_records(m, 1, n_matrix, matrices, seed, weights);
 }
 
 static tandem_matrix_desc matrix(uint32_t role, uint32_t type, uint64_t n_row, uint64_t n_col) {
@@ -147,6 +157,14 @@ static tandem_status make_all_weights(model *m) {
         SIDE_TRY(make_weights(m, 1, out, 203 + 10 * i, &w->out));
         SIDE_TRY(make_weights(m, 2, gate_up, 204 + 10 * i, &w->gate_up));
         SIDE_TRY(make_weights(m, 1, down, 206 + 10 * i, &w->down));
+        if (!s->n_expert)
+            continue;
+        const tandem_matrix_desc router[] = {matrix(TANDEM_ROLE_SINGLE, TANDEM_TYPE_F32, s->n_expert, s->d)};
+        const tandem_matrix_desc expert[] = {
+            matrix(TANDEM_ROLE_GATE_UP, TANDEM_TYPE_Q4_0, 2ull * s->d_expert, s->d),
+            matrix(TANDEM_ROLE_DOWN, TANDEM_TYPE_Q5_0, s->d, s->d_expert)};
+        SIDE_TRY(make_weights(m, 1, router, 207 + 10 * i, &w->router));
+        SIDE_TRY(make_records(m, s->n_expert, 2, expert, 208 + 10 * i, &w->experts));
     }
     return TANDEM_OK;
 }
@@ -229,7 +247,45 @@ static void add(model *m, const tandem_op *op) {
 
 typedef struct areas {
     tandem_view h[2], q, k, v, mixed, branch, glu, logits, top;
+    tandem_view router_in, expert_in, route, expert_branch;
 } areas;
+
+/* What the two branches of a layer with experts add to the stream. */
+static void join_branches(const model *m, const areas *a, tandem_op_stream *stream) {
+    stream->a[1] = a->expert_branch;
+    stream->w[1] = vector(m, 5 * MODEL_LAYERS);
+    stream->w[2] = vector(m, 5 * MODEL_LAYERS + 1);
+}
+
+static void add_experts(model *m, uint32_t i, const areas *a, const tandem_op *down) {
+    static const char *const names[MODEL_LAYERS][2] = {{"blk.0.route", "blk.0.experts"},
+                                                       {"blk.1.route", "blk.1.experts"}};
+    tandem_op_moe_route *route = &m->routes[i];
+    tandem_op_moe_ffn *experts = &m->experts[i];
+    tandem_op_stream *inputs = &m->streams[2 * i + 1];
+    inputs->n_out = 3;
+    for (uint32_t k = 1; k < 3; k++) {
+        inputs->out[k] = k == 1 ? a->router_in : a->expert_in;
+        inputs->out_w[k] = vector(m, 5 * MODEL_LAYERS + k % 2);
+        inputs->out_scale[k] = 1;
+    }
+    *route = (tandem_op_moe_route){
+        .head = head_of(sizeof *route, TANDEM_OP_MOE_ROUTE, TANDEM_ROWS_ALL, names[i][0]),
+        .weights = m->layers[i].router,
+        .n_used = m->shape.n_used,
+        .x = a->router_in,
+        .route = a->route};
+    *experts =
+        (tandem_op_moe_ffn){.head = head_of(sizeof *experts, TANDEM_OP_MOE_FFN, TANDEM_ROWS_ALL, names[i][1]),
+                            .weights = m->layers[i].experts,
+                            .n_used = m->shape.n_used,
+                            .x = a->expert_in,
+                            .route = a->route,
+                            .y = a->expert_branch};
+    add(m, &route->head);
+    add(m, down);
+    add(m, &experts->head);
+}
 
 static void add_layer(model *m, uint32_t i, const areas *a) {
     static const char *const names[MODEL_LAYERS][5] = {
@@ -251,6 +307,8 @@ static void add_layer(model *m, uint32_t i, const areas *a) {
     if (i > 0) {
         before->a[0] = a->branch;
         before->w[0] = vector(m, v - 1);
+        if (m->shape.n_expert)
+            join_branches(m, a, before);
     }
     *qkv = (tandem_op_matmul){.head = head_of(sizeof *qkv, TANDEM_OP_MATMUL, TANDEM_ROWS_ALL, names[i][0]),
                               .weights = w->qkv,
@@ -282,7 +340,9 @@ static void add_layer(model *m, uint32_t i, const areas *a) {
     after->h = a->h[1];
     after->out_h = a->h[0];
     after->a[0] = a->branch;
+    after->a[1] = (tandem_view){0};
     after->w[0] = vector(m, v + 3);
+    after->w[1] = after->w[2] = (tandem_view){0};
     after->out_w[0] = vector(m, 5 * MODEL_LAYERS);
     *gate_up =
         (tandem_op_matmul){.head = head_of(sizeof *gate_up, TANDEM_OP_MATMUL, TANDEM_ROWS_ALL, names[i][3]),
@@ -300,7 +360,10 @@ static void add_layer(model *m, uint32_t i, const areas *a) {
     add(m, &m->attentions[i].head);
     add(m, &out->head);
     add(m, &gate_up->head);
-    add(m, &down->head);
+    if (m->shape.n_expert)
+        add_experts(m, i, a, &down->head);
+    else
+        add(m, &down->head);
 }
 
 static void add_head(model *m, const areas *a) {
@@ -339,6 +402,12 @@ static uint64_t plan_areas(const model *m, areas *a) {
     a->mixed = area(m, &end, s->n_head * s->head_dim, TANDEM_ROWS_ALL);
     a->branch = area(m, &end, s->d, TANDEM_ROWS_ALL);
     a->glu = area(m, &end, s->ff, TANDEM_ROWS_ALL);
+    if (s->n_expert) {
+        a->router_in = area(m, &end, s->d, TANDEM_ROWS_ALL);
+        a->expert_in = area(m, &end, s->d, TANDEM_ROWS_ALL);
+        a->expert_branch = area(m, &end, s->d, TANDEM_ROWS_ALL);
+        a->route = area(m, &end, 2 * s->n_used, TANDEM_ROWS_ALL);
+    }
     a->logits = area(m, &end, s->n_vocab, TANDEM_ROWS_OUT);
     a->top = area(m, &end, s->empty ? 2 * 64 + 2 : (uint32_t)(model_result_stride() / 4), TANDEM_ROWS_OUT);
     return end;
@@ -387,6 +456,8 @@ void model_close(model *m) {
         m->api->weights_destroy(m->layers[i].out);
         m->api->weights_destroy(m->layers[i].gate_up);
         m->api->weights_destroy(m->layers[i].down);
+        m->api->weights_destroy(m->layers[i].router);
+        m->api->weights_destroy(m->layers[i].experts);
     }
 }
 

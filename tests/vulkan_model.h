@@ -9,7 +9,7 @@
 #include "../vulkan/test_interface.h"
 
 #define MODEL_LAYERS 2u
-#define MODEL_MAX_OPS 16u
+#define MODEL_MAX_OPS 24u
 #define MODEL_TOPK 4u
 
 /* Where the tests run: opened by main, with the options of the command line. */
@@ -31,6 +31,7 @@ tandem_context *fixture_context(fixture *f, uint64_t memory_cap);
 
 typedef struct model_weights {
     tandem_weights *qkv, *out, *gate_up, *down;
+    tandem_weights *router, *experts; /* NULL: a dense layer */
 } model_weights;
 
 /* Two layers: a sliding one and a global one. */
@@ -40,13 +41,16 @@ typedef struct model_shape {
     uint32_t n_out;   /* most wanted rows of a run */
     uint32_t kv_type; /* TANDEM_TYPE_* */
     uint32_t n_slot;
+    uint32_t n_expert, n_used, d_expert; /* beside the dense part; 0: none */
     uint32_t empty; /* 1: weights are never written and k is 64: for programs that do not run */
 } model_shape;
 
 /* 128 wide, 4 heads of 32 on one KV head, window 16, 256 positions, 1100 tokens (several segments by option
  * vulkan.max_segment=131072), chunks of 24. */
 extern const model_shape model_small;
-/* As wide and long as models get: 262144 tokens and positions, heads of 512. Empty. */
+/* The same with 8 experts, of which a token uses 2. */
+extern const model_shape model_experts;
+/* As wide and long as models get: 262144 tokens and positions, heads of 512, 128 experts. Empty. */
 extern const model_shape model_wide;
 
 typedef struct model {
@@ -65,6 +69,8 @@ typedef struct model {
     tandem_op_stream streams[2 * MODEL_LAYERS + 1];
     tandem_op_matmul matmuls[4 * MODEL_LAYERS + 1];
     tandem_op_attention attentions[MODEL_LAYERS];
+    tandem_op_moe_route routes[MODEL_LAYERS];
+    tandem_op_moe_ffn experts[MODEL_LAYERS];
     tandem_op_topk topk;
     const tandem_op *ops[MODEL_MAX_OPS];
     uint32_t n_op;

@@ -136,9 +136,27 @@ static void report(uint32_t n_fault, char *sentence, size_t room, const tandem_p
              (long long)to, second);
 }
 
+/* Launch arguments must be covered by a barrier for them, somewhere behind their writer. */
+static uint32_t check_arguments(const tandem_program *program, const uint8_t *barrier, char *sentence,
+                                size_t room) {
+    uint32_t n_fault = 0;
+    for (uint32_t d = 1; d < program->dispatches.n; d++) {
+        const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, d);
+        if (dispatch->rule == TANDEM_NONE && !dispatch->command)
+            continue;
+        int64_t from = step_of(program, writer_of_arguments(program, d)), to = step_of(program, d);
+        int64_t s = from + 1;
+        while (s <= to && !(barrier[s] && VK_AT(program->steps, vk_step, s)->barrier_indirect))
+            s++;
+        if (s > to)
+            report(n_fault++, sentence, room, program, from, to, "No barrier for launch arguments separates");
+    }
+    return n_fault;
+}
+
 uint32_t vk_check_barriers(const tandem_program *program, const uint8_t *barrier, char *sentence,
                            size_t room) {
-    uint32_t n_fault = 0;
+    uint32_t n_fault = check_arguments(program, barrier, sentence, room);
     uint32_t n_step = program->steps.n;
     uint32_t *count = vk_alloc((n_step + 1) * sizeof *count); /* barriers before steps 0..i-1 */
     uint8_t *needed = vk_alloc(n_step + 1ull);                /* the only barrier between some pair */

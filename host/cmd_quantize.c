@@ -20,10 +20,12 @@ static const char *list_types(char *text, size_t size) {
     for (uint32_t i = 0; model_mix_at(i) && n < size; i++)
         n += (size_t)snprintf(text + n, size - n, "%s %s", i ? "," : "", model_mix_at(i));
     if (n < size)
-        snprintf(
-            text + n, size - n,
-            ".\nA name alone is the mix that llama.cpp makes under it; Q4_K and Q5_K, and names that end in "
-            "_PURE,\nare one type for every matrix. Rows that are not whole blocks fall back as there.");
+        snprintf(text + n, size - n,
+                 ".\nA name alone is the mix that llama.cpp makes under it. Names that end in _PURE are one "
+                 "type for "
+                 "every\nmatrix; the ending may be left out where no mix has the bare name. Rows that are "
+                 "not whole "
+                 "blocks fall\nback as there.");
     return text;
 }
 

@@ -142,8 +142,8 @@ void model_tensor_name(uint32_t role, uint32_t layer, char name[GGUF_MAX_NAME]);
 
 /* A quant mix, as llama.cpp's tool makes it under that name: F32, F16, BF16, Q8_0, Q6_K; Q4_0, Q4_1, Q5_0,
  * Q5_1 (with a Q6_K embedding); Q4_K_M, Q5_K_M (with Q6_K where it matters most). Q4_0_PURE and the like, or
- * just Q4_K, Q5_K: one type for every matrix, the embedding too. Rows that are not whole blocks fall back as
- * there (Q4_K to Q5_0, ...). */
+ * just Q4_K, Q5_K, Q2_K, Q3_K, IQ4_NL, IQ4_XS, MXFP4: one type for every matrix, the embedding too. Rows that
+ * are not whole blocks fall back as there (Q4_K to Q5_0, ...). */
 typedef struct model_mix {
     char name[16];
     uint32_t base;      /* type of matrices */

@@ -64,6 +64,11 @@ static const model_mix MIXES[] = {
     {"Q5_1_PURE", TANDEM_TYPE_Q5_1, TANDEM_TYPE_Q5_1, TANDEM_TYPE_Q5_1, 9},
     {"Q4_K_PURE", TANDEM_TYPE_Q4_K, TANDEM_TYPE_Q4_K, TANDEM_TYPE_Q4_K, 14},
     {"Q5_K_PURE", TANDEM_TYPE_Q5_K, TANDEM_TYPE_Q5_K, TANDEM_TYPE_Q5_K, 16},
+    {"Q2_K_PURE", TANDEM_TYPE_Q2_K, TANDEM_TYPE_Q2_K, TANDEM_TYPE_Q2_K, 10},
+    {"Q3_K_PURE", TANDEM_TYPE_Q3_K, TANDEM_TYPE_Q3_K, TANDEM_TYPE_Q3_K, 11},
+    {"IQ4_NL_PURE", TANDEM_TYPE_IQ4_NL, TANDEM_TYPE_IQ4_NL, TANDEM_TYPE_IQ4_NL, 25},
+    {"IQ4_XS_PURE", TANDEM_TYPE_IQ4_XS, TANDEM_TYPE_IQ4_XS, TANDEM_TYPE_IQ4_XS, 30},
+    {"MXFP4_PURE", TANDEM_TYPE_MXFP4, TANDEM_TYPE_MXFP4, TANDEM_TYPE_MXFP4, 38},
 };
 #define N_MIX (sizeof MIXES / sizeof *MIXES)
 
@@ -98,6 +103,10 @@ static uint32_t fallback(uint32_t type, uint64_t n_col) {
     if (n_col % info->block == 0)
         return type;
     switch (type) {
+    case TANDEM_TYPE_Q2_K:
+    case TANDEM_TYPE_Q3_K:
+    case TANDEM_TYPE_IQ4_XS:
+        return fallback(TANDEM_TYPE_IQ4_NL, n_col);
     case TANDEM_TYPE_Q4_K:
         return fallback(TANDEM_TYPE_Q5_0, n_col);
     case TANDEM_TYPE_Q5_K:

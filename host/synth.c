@@ -172,6 +172,18 @@ static void fill_floats(uint32_t type, uint64_t key, float mean, float deviation
     }
 }
 
+/* Formats without a pool: microseconds a block. */
+static void fill_quantised(uint32_t type, uint64_t key, float deviation, uint64_t first, uint64_t n,
+                           uint8_t *dst) {
+    const tandem_type_info *info = tandem_kit_type(type);
+    float x[256];
+    for (uint64_t b = first; b < first + n; b++, dst += info->block_bytes) {
+        for (uint32_t i = 0; i < info->block; i++)
+            x[i] = deviation * synth_normal(key, b * info->block + i);
+        tandem_kit_quantise(type, x, dst, info->block);
+    }
+}
+
 void synth_fill(const synth *s, const model_tensor *t, uint64_t first, uint64_t n, void *dst) {
     uint64_t key = tensor_key(s, t->name), n_col = t->dims[0];
     float mean = 0, deviation;
@@ -185,12 +197,15 @@ void synth_fill(const synth *s, const model_tensor *t, uint64_t first, uint64_t 
         vector_magnitude(s, t, &mean, &deviation);
         deviation *= mean;
     }
+    uint64_t blocks = n_col / tandem_kit_type(t->type)->block;
     for (uint32_t p = 0; p < s->n_pools; p++) {
         if (s->pools[p].type == t->type) {
-            uint64_t blocks = n_col / tandem_kit_type(t->type)->block;
             block_pool_fill(&s->pools[p], key, deviation, first * blocks, n * blocks, dst);
             return;
         }
     }
-    fill_floats(t->type, key, mean, deviation, first * n_col, n * n_col, dst);
+    if (blocks < n_col)
+        fill_quantised(t->type, key, deviation, first * blocks, n * blocks, dst);
+    else
+        fill_floats(t->type, key, mean, deviation, first * n_col, n * n_col, dst);
 }

@@ -13,7 +13,7 @@
 typedef struct block_pool {
     uint32_t type;
     uint32_t block_bytes;
-    uint8_t *blocks; /* NULL: format without blocks */
+    uint8_t *blocks;
 } block_pool;
 
 #define SYNTH_MAX_POOLS 16u

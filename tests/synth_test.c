@@ -87,7 +87,8 @@ static void check_matrix(const synth *s, const char *name, double deviation) {
         squares += (double)x[i] * x[i];
     }
     double mean = sum / (double)n, sd = sqrt(squares / (double)n - mean * mean);
-    if (fabs(sd / deviation - 1) > 0.03 || fabs(mean) > 0.02 * deviation)
+    double lost = t->type == TANDEM_TYPE_Q2_K ? 0.04 : 0; /* rounding to two bits takes 7 % of the squares */
+    if (fabs(sd / deviation - 1 + lost) > 0.03 || fabs(mean) > 0.02 * deviation)
         fail_msg("%s (%s): mean %g, deviation %g instead of %g", name, info->name, mean, sd, deviation);
     if (t->type == TANDEM_TYPE_Q8_0) {
         for (uint64_t b = 0; b < n / 32; b++)

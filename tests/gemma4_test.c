@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "generate.h"
+#include "gguf_write.h"
 #include "loader.h"
 #include "scratch.h"
 #include "session.h"
@@ -389,6 +390,101 @@ static void dense_models_have_nothing_to_route(void **state) {
     model_source_close(source);
 }
 
+/* ---- tokens that must not be made ---- */
+
+/* A vocabulary of N_VOCAB tokens, some of them suppressed. */
+static tokenizer *make_tokenizer(const char *path, const int32_t *suppressed, uint32_t n) {
+    static char text[N_VOCAB][16];
+    gguf_string texts[N_VOCAB];
+    float scores[N_VOCAB] = {0};
+    int32_t types[N_VOCAB];
+    static const char *const special[] = {"<pad>", "<eos>", "<bos>", "<unk>"};
+    gguf_writer *w;
+    gguf_file *file;
+    tokenizer *t;
+    tandem_message message = {""};
+    for (uint32_t i = 0; i < N_VOCAB; i++) {
+        if (i < 4)
+            snprintf(text[i], sizeof text[i], "%s", special[i]);
+        else if (i < 260)
+            snprintf(text[i], sizeof text[i], "<0x%02X>", i - 4);
+        else
+            snprintf(text[i], sizeof text[i], "t%u", i);
+        texts[i] = (gguf_string){text[i], strlen(text[i])};
+        types[i] = i < 4 ? TOKEN_CONTROL : i < 260 ? TOKEN_BYTE : TOKEN_NORMAL;
+    }
+    assert_int_equal(gguf_write_begin(&w, path, &message), TANDEM_OK);
+    gguf_write_string(w, "tokenizer.ggml.model", "llama", 5);
+    gguf_write_strings(w, "tokenizer.ggml.tokens", texts, N_VOCAB);
+    gguf_write_array(w, "tokenizer.ggml.scores", GGUF_F32, scores, N_VOCAB);
+    gguf_write_array(w, "tokenizer.ggml.token_type", GGUF_I32, types, N_VOCAB);
+    gguf_write_array(w, "tokenizer.ggml.suppress_tokens", GGUF_I32, suppressed, n);
+    assert_int_equal(gguf_write_end(w, &message), TANDEM_OK);
+    assert_int_equal(gguf_open(&file, path, &message), TANDEM_OK);
+    if (tokenizer_create(&t, file, &message))
+        fail_msg("%s", message.text);
+    gguf_close(file);
+    return t;
+}
+
+typedef struct made {
+    uint32_t ids[24], n;
+} made;
+
+static int keep_token(void *user, uint32_t id) {
+    made *m = user;
+    m->ids[m->n++] = id;
+    return 0;
+}
+
+static made generate(session *s, const world *w, const tokenizer *t, float temperature, uint32_t top_k) {
+    generate_options options = {.n = 24, .tokenizer = t};
+    generate_stats stats;
+    made m = {.n = 0};
+    tandem_message message = {""};
+    sampler_init(&options.sampler, temperature, top_k, 1, 5);
+    assert_int_equal(session_truncate(s, 0, &message), TANDEM_OK);
+    if (session_generate(s, w->tokens, 20, &options, keep_token, &m, &stats, &message))
+        fail_msg("%s", message.text);
+    return m;
+}
+
+/* What would be made is suppressed, so that queued runs go wrong and are taken back: the tokens must be those
+ * of a choice made one by one among the others. */
+static void suppressed_tokens_are_never_made(void **state) {
+    const world *w = *state;
+    model_source *source = open_model(2, "Q4_0");
+    session_desc d = describe(w->plugin, source);
+    session *s = open_session(&d);
+    tandem_message message = {""};
+    made free_choice = generate(s, w, NULL, 0, 64);
+    int32_t suppressed[24];
+    for (uint32_t i = 0; i < free_choice.n; i++)
+        suppressed[i] = (int32_t)free_choice.ids[i];
+    tokenizer *t = make_tokenizer(w->files.path, suppressed, free_choice.n);
+    made greedy = generate(s, w, t, 0, 64);
+    topk_row row;
+    assert_int_equal(session_truncate(s, 0, &message), TANDEM_OK);
+    assert_int_equal(session_feed(s, w->tokens, 20, &row, NULL, &message), TANDEM_OK);
+    for (uint32_t i = 0; i < greedy.n; i++) {
+        uint32_t best = 0;
+        while (tokenizer_is_suppressed(t, row.id[best]))
+            best++;
+        assert_int_equal(greedy.ids[i], row.id[best]);
+        assert_int_equal(session_feed(s, &greedy.ids[i], 1, &row, NULL, &message), TANDEM_OK);
+    }
+    assert_true(greedy.n > 4);
+    static const uint32_t top_ks[] = {64, 0}; /* candidates of the device; all logits */
+    for (uint32_t k = 0; k < 2; k++) {
+        made sampled = generate(s, w, t, 1, top_ks[k]);
+        for (uint32_t i = 0; i < sampled.n; i++)
+            assert_false(tokenizer_is_suppressed(t, sampled.ids[i]));
+    }
+    tokenizer_destroy(t);
+    session_destroy(s);
+    model_source_close(source);
+}
+
 /* ---- setting ---- */
 
 static int make_world(void **state) {
@@ -428,6 +524,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_replayed_trace_gives_the_same_bits),
         cmocka_unit_test(experts_in_host_memory_give_the_same_bits),
         cmocka_unit_test(dense_models_have_nothing_to_route),
+        cmocka_unit_test(suppressed_tokens_are_never_made),
     };
     return cmocka_run_group_tests(tests, make_world, end_world);
 }

@@ -392,15 +392,14 @@ static void dense_models_have_nothing_to_route(void **state) {
 
 /* ---- tokens that must not be made ---- */
 
-/* A vocabulary of N_VOCAB tokens, some of them suppressed. */
-static tokenizer *make_tokenizer(const char *path, const int32_t *suppressed, uint32_t n) {
+/* A vocabulary of N_VOCAB tokens, some of them suppressed; *file outlives it. */
+static tokenizer *make_tokenizer(const char *path, const int32_t *suppressed, uint32_t n, gguf_file **file) {
     static char text[N_VOCAB][16];
     gguf_string texts[N_VOCAB];
     float scores[N_VOCAB] = {0};
     int32_t types[N_VOCAB];
     static const char *const special[] = {"<pad>", "<eos>", "<bos>", "<unk>"};
     gguf_writer *w;
-    gguf_file *file;
     tokenizer *t;
     tandem_message message = {""};
     for (uint32_t i = 0; i < N_VOCAB; i++) {
@@ -420,10 +419,9 @@ static tokenizer *make_tokenizer(const char *path, const int32_t *suppressed, ui
     gguf_write_array(w, "tokenizer.ggml.token_type", GGUF_I32, types, N_VOCAB);
     gguf_write_array(w, "tokenizer.ggml.suppress_tokens", GGUF_I32, suppressed, n);
     assert_int_equal(gguf_write_end(w, &message), TANDEM_OK);
-    assert_int_equal(gguf_open(&file, path, &message), TANDEM_OK);
-    if (tokenizer_create(&t, file, &message))
+    assert_int_equal(gguf_open(file, path, &message), TANDEM_OK);
+    if (tokenizer_create(&t, *file, &message))
         fail_msg("%s", message.text);
-    gguf_close(file);
     return t;
 }
 
@@ -461,7 +459,8 @@ static void suppressed_tokens_are_never_made(void **state) {
     int32_t suppressed[24];
     for (uint32_t i = 0; i < free_choice.n; i++)
         suppressed[i] = (int32_t)free_choice.ids[i];
-    tokenizer *t = make_tokenizer(w->files.path, suppressed, free_choice.n);
+    gguf_file *file;
+    tokenizer *t = make_tokenizer(w->files.path, suppressed, free_choice.n, &file);
     made greedy = generate(s, w, t, 0, 64);
     topk_row row;
     assert_int_equal(session_truncate(s, 0, &message), TANDEM_OK);
@@ -481,6 +480,7 @@ static void suppressed_tokens_are_never_made(void **state) {
             assert_false(tokenizer_is_suppressed(t, sampled.ids[i]));
     }
     tokenizer_destroy(t);
+    gguf_close(file);
     session_destroy(s);
     model_source_close(source);
 }

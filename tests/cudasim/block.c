@@ -55,7 +55,7 @@ static void start_warp(struct warp *w, uint32_t threads) {
     w->live = w->mask = threads >= LANES ? FULL : (1u << threads) - 1;
     w->n_split = 1;
     w->split[0] = (struct split){.mask = w->live, .state = SPLIT_READY};
-    w->sync_count = w->n_copy = w->stale = w->carry = 0;
+    w->min_seen = w->sync_count = w->n_copy = w->stale = w->carry = 0;
     memset(w->seen, 0, sizeof w->seen);
     memset(w->committed, 0, sizeof w->committed);
     fill_specials(w);

@@ -135,6 +135,10 @@ static bool bind_setp(struct decoder *d, const struct ptx_inst *from, struct ins
     struct ptx_operand p = from->operand[0];
     const struct ptx_operand *q = p.second;
     p.second = NULL;
+    if (q && to->imm & IMM_HALVES && to->n == 1) {
+        decode_fail(d, "one result only");
+        return false;
+    }
     if (!decode_write(d, &p, 0, &to->o[0]) || (q && !decode_write(d, q, 0, &to->o[1])) ||
         !decode_read(d, &from->operand[1], to->bytes, &to->o[2]) ||
         !decode_read(d, &from->operand[2], to->bytes, &to->o[3]))

@@ -160,7 +160,7 @@ static void float_to_integer(struct warp *w, const struct inst *in, uint32_t mas
         double x = read_float(v[i], from);
         if (in->imm & IMM_FTZ)
             x = (double)flush((float)x);
-        v[i] = to_integer(to_whole(x, mode_of(in)), to, from);
+        v[i] = extend(to_integer(to_whole(x, mode_of(in)), to, from), to);
     }
     write_bits(v, w, in->o[0], in->width, mask);
 }

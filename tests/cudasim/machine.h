@@ -115,6 +115,7 @@ struct warp {
     uint8_t *local;            /* 32 times the kernel's local bytes */
     uint32_t sync_count;       /* moves on at every barrier of the warp or the block */
     uint32_t seen[MAX_WARPS];  /* accesses of that warp stamped below this are ordered before mine */
+    uint32_t min_seen;                 /* the least of them */
     uint32_t committed[LANES]; /* cp.async groups closed, per lane */
     struct async_copy *copies;
     uint32_t n_copy, max_copy;

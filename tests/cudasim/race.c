@@ -88,6 +88,46 @@ static void note_write(const struct warp *w, struct shadow *s, uint32_t lane, ui
     s->r_bytes = 0;
 }
 
+/* The common cases, decided without a call: what was written or read before lies behind a barrier that this warp knows of,
+ * or was this warp's own. False: look closer. */
+static inline bool plainly_good(struct warp *w, struct shadow *s, uint32_t lane, uint8_t bytes, enum access access) {
+    const uint32_t me = 1u << w->id;
+    const bool reads = access == ACCESS_READ;
+    if (s->pending || access > ACCESS_WRITE || (reads && (s->init & bytes) != bytes))
+        return false;
+    if (s->w_stamp >= w->min_seen && s->w_bytes &&
+        !(s->w_warp == w->id && (s->w_lane == lane || s->w_sync != w->sync_count)))
+        return false;
+    const bool readers_behind = !s->r_warps || s->r_stamp < w->min_seen;
+    if (reads) {
+        if (readers_behind) {
+            s->r_warps = me;
+            s->r_bytes = bytes;
+            s->r_lane = (uint8_t)lane;
+        } else if (s->r_warps == me) {
+            s->r_lane = s->r_sync != w->sync_count || s->r_lane == lane ? (uint8_t)lane : SEVERAL;
+            s->r_bytes |= bytes;
+        } else {
+            return false;
+        }
+        s->r_stamp = w->block->stamp;
+        s->r_sync = w->sync_count;
+        return true;
+    }
+    if (!readers_behind || (s->w_bytes && s->w_warp == w->id && s->w_sync == w->sync_count))
+        return false;
+    s->w_lane = (uint8_t)lane;
+    s->w_bytes = bytes;
+    s->w_warp = (uint8_t)w->id;
+    s->w_stamp = w->block->stamp;
+    s->w_sync = w->sync_count;
+    s->w_strong = false;
+    s->init |= bytes;
+    s->r_warps = 0;
+    s->r_bytes = 0;
+    return true;
+}
+
 static bool check_word(struct warp *w, const struct inst *in, uint32_t lane, uint32_t offset, uint8_t bytes,
                        enum access access) {
     struct shadow *s = &w->block->shadow[offset / 4];
@@ -115,10 +155,10 @@ static bool check_word(struct warp *w, const struct inst *in, uint32_t lane, uin
 
 bool shadow_check(struct warp *w, const struct inst *in, uint32_t lane, uint32_t offset, uint32_t bytes,
                   enum access access) {
-    if (bytes < 4)
-        return check_word(w, in, lane, offset, (uint8_t)(((1u << bytes) - 1) << (offset & 3)), access);
-    for (uint32_t i = 0; i < bytes; i += 4)
-        if (!check_word(w, in, lane, offset + i, 15, access))
+    struct shadow *s = &w->block->shadow[offset / 4];
+    const uint8_t mask = bytes < 4 ? (uint8_t)(((1u << bytes) - 1) << (offset & 3)) : 15;
+    for (uint32_t i = 0; i < bytes; i += 4, s++)
+        if (!plainly_good(w, s, lane, mask, access) && !check_word(w, in, lane, offset + i, mask, access))
             return false;
     return true;
 }
@@ -137,11 +177,15 @@ void shadow_ordered(struct block *b, uint32_t warps) {
                 known[q] = warps >> q & 1                   ? b->stamp
                            : b->warps[p].seen[q] > known[q] ? b->warps[p].seen[q]
                                                             : known[q];
+    uint32_t least = UINT32_MAX;
+    for (uint32_t q = 0; q < b->n_warp; q++)
+        least = known[q] < least ? known[q] : least;
     for (uint32_t p = 0; p < b->n_warp; p++)
         if (warps >> p & 1) {
             for (uint32_t q = 0; q < b->n_warp; q++)
                 b->warps[p].seen[q] = known[q];
             b->warps[p].sync_count++;
+            b->warps[p].min_seen = least;
         }
 }
 
@@ -150,5 +194,6 @@ void shadow_acquire(struct warp *w) {
     b->stamp++;
     for (uint32_t q = 0; q < b->n_warp; q++)
         w->seen[q] = b->stamp;
+    w->min_seen = b->stamp;
     w->sync_count++;
 }

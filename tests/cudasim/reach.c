@@ -29,6 +29,16 @@ void request_begin(struct request *r, const struct warp *w, const struct inst *i
             r->address[i] = mask >> i & 1 ? r->address[i] : some;
         }
     }
+    const uint64_t first = r->address[0];
+    uint64_t low = 0, gaps = 0, differs = 0;
+    FOR_LANES {
+        low |= r->address[i];
+        differs |= r->address[i] ^ first;
+        gaps |= r->address[i] - first - (uint64_t)i * bytes;
+    }
+    r->low = low;
+    r->stream = !gaps && mask == FULL;
+    r->uniform = !differs;
 }
 
 static bool is_read(enum access a) {
@@ -39,11 +49,7 @@ static const char *verb(const struct request *r) {
 }
 
 static bool misaligned(struct request *r, struct warp *w, const struct inst *in) {
-    uint64_t low = 0;
-    FOR_LANES {
-        low |= r->address[i];
-    }
-    if (!(low & (r->bytes - 1)))
+    if (!(r->low & (r->bytes - 1)))
         return false;
     EACH_LANE(i, r->mask)
     if (r->address[i] & (r->bytes - 1)) {
@@ -82,11 +88,11 @@ static void count_scattered(const struct request *r, uint64_t *sectors, uint64_t
 
 static void count_global(struct request *r, const struct inst *in) {
     struct mem_stats *s = &in->site->stats;
-    uint64_t gaps = 0, sectors, bytes;
-    for (uint32_t i = 0; i < LANES; i++)
-        gaps |= r->address[i] - r->address[0] - (uint64_t)i * r->bytes;
-    r->stream = gaps == 0 && r->mask == FULL;
-    if (r->stream) {
+    uint64_t sectors, bytes;
+    if (r->uniform) {
+        bytes = r->bytes;
+        sectors = 1;
+    } else if (r->stream) {
         bytes = (uint64_t)LANES * r->bytes;
         sectors = ((r->address[0] + bytes - 1) >> 5) - (r->address[0] >> 5) + 1;
     } else {
@@ -116,14 +122,17 @@ static bool unreachable(struct request *r, struct warp *w, const struct inst *in
     return false;
 }
 
-static bool inside(const struct request *r, const struct allocation *a) {
+/* Whether all lanes lie in the allocation; if so at[] is where. */
+static bool inside(struct request *r, const struct allocation *a) {
     const uint64_t base = a->base, room = a->bytes - r->bytes;
+    uint8_t *const host = a->host;
     uint64_t bad = 0;
     if (a->bytes < r->bytes)
         return false;
     FOR_LANES {
         const uint64_t offset = r->address[i] - base;
         bad |= offset | (room - offset);
+        r->at[i] = host + offset;
     }
     return !(bad >> 63);
 }
@@ -160,9 +169,11 @@ bool reach_global(struct request *r, struct warp *w, const struct inst *in) {
         return false;
     struct allocation *a = in->site->last;
     const uint32_t first = (uint32_t)__builtin_ctz(r->mask);
-    if (!a || !inside(r, a))
+    if (!a || !inside(r, a)) {
         a = memory_find(r->address[first]);
-    r->owner = a && inside(r, a) ? a : NULL;
+        a = a && inside(r, a) ? a : NULL;
+    }
+    r->owner = a;
     in->site->last = r->owner;
     count_global(r, in);
     if (r->owner) {
@@ -172,11 +183,6 @@ bool reach_global(struct request *r, struct warp *w, const struct inst *in) {
             EACH_LANE(i, r->mask)
         if (unwritten(r, w, in, a, i))
             return false;
-        const uint64_t base = a->base;
-        uint8_t *const host = a->host;
-        FOR_LANES {
-            r->at[i] = host + (r->address[i] - base);
-        }
         return true;
     }
     for (uint32_t i = 0; i < LANES; i++)
@@ -247,7 +253,6 @@ static uint32_t bank_cycles(const struct request *r) {
 
 bool reach_shared(struct request *r, struct warp *w, const struct inst *in) {
     const uint64_t size = w->launch->shared_bytes;
-    uint64_t gaps = 0;
     if (misaligned(r, w, in))
         return false;
     EACH_LANE(i, r->mask) {
@@ -263,13 +268,10 @@ bool reach_shared(struct request *r, struct warp *w, const struct inst *in) {
     FOR_LANES {
         r->at[i] = shared + (r->address[i] - SHARED_BASE);
     }
-    for (uint32_t i = 0; i < LANES; i++)
-        gaps |= r->address[i] - r->address[0] - (uint64_t)i * r->bytes;
     r->owner = NULL;
-    r->stream = gaps == 0 && r->mask == FULL;
     in->site->stats.requests++;
     in->site->stats.bytes += (uint64_t)__builtin_popcount(r->mask) * r->bytes;
-    if (!r->stream)
+    if (!r->stream && !r->uniform)
         in->site->stats.conflicts += bank_cycles(r);
     if (!options.races && !options.uninitialised && w->n_copy == 0)
         return true;
@@ -297,7 +299,7 @@ static bool reach_local(struct request *r, struct warp *w, const struct inst *in
         return false;
     }
     r->owner = NULL;
-    r->stream = false;
+    r->stream = false; /* at[] does not follow */
     in->site->stats.requests++;
     in->site->stats.bytes += (uint64_t)__builtin_popcount(r->mask) * r->bytes;
     return true;
@@ -317,7 +319,7 @@ static bool reach_param(struct request *r, struct warp *w, const struct inst *in
     for (uint32_t i = 0; i < LANES; i++)
         r->at[i] = w->launch->params + r->address[i];
     r->owner = NULL;
-    r->stream = false;
+    r->stream = false; /* at[] does not follow */
     in->site->stats.requests++;
     return true;
 }

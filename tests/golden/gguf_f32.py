@@ -71,29 +71,29 @@ def _string(s):
     return struct.pack("<Q", len(s)) + s
 
 
-def _write(source, path, tensors, keys=None):
-    """tensors: [(name, shape, type, function that gives the bytes)]; keys: replaced raw values by name."""
-    head = b""
-    for name, (_, raw) in source.metadata.items():
-        if name != "general.alignment":
-            head += _string(name.encode()) + (keys or {}).get(name, raw)
-    n_key = len(source.metadata) - ("general.alignment" in source.metadata)
+def write(path, keys, tensors):
+    """keys: {name: value type and value as in the file}; tensors: [(name, shape, type, bytes or u8 array)], of which
+    the last may be a function that gives them."""
+    head = b"".join(_string(name.encode()) + raw for name, raw in keys.items())
     infos, offset = b"", 0
     for name, shape, kind, _ in tensors:
         infos += _string(name.encode()) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
         offset += -(-quants.n_bytes(kind, int(np.prod(shape))) // _ALIGNMENT) * _ALIGNMENT
-    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), n_key) + head + infos
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys)) + head + infos
     with open(path, "wb") as out:
         out.write(header + bytes(-len(header) % _ALIGNMENT))
         for _, _, _, content in tensors:
-            values = content()
+            values = bytes(content() if callable(content) else content)
             out.write(values + bytes(-len(values) % _ALIGNMENT))
 
 
 def write_f32(source, path):
     """Writes the file at `path` with the metadata of `source` (a Gguf) and its tensors as F32."""
+    keys = {name: raw for name, (_, raw) in source.metadata.items() if name != "general.alignment"}
+    if "general.file_type" in keys:
+        keys["general.file_type"] = struct.pack("<II", _U32, 0)
     tensors = [
         (name, shape, _F32, lambda kind=kind, raw=raw: quants.dequantise(kind, raw).tobytes())
         for name, shape, kind, raw in source.tensors
     ]
-    _write(source, path, tensors, {"general.file_type": struct.pack("<II", _U32, 0)})
+    write(path, keys, tensors)

@@ -81,7 +81,7 @@ class _Shape:
         self.theta = [base_swa if s else base for s in self.sliding]
         self.eps = np.float64(np.float32(key("attention.layer_norm_rms_epsilon")))
         self.softcap = key("final_logit_softcapping", 30.0 if self.gemma4 else 0.0)
-        self.n_used = key("expert_used_count", 0)
+        self.n_expert, self.n_used = key("expert_count", 0), key("expert_used_count", 0)
         self.d_ple = key("embedding_length_per_layer_input", 0)
         # The last layers read the cache of the last layer of their kind that owns one.
         owners = n - key("attention.shared_kv_layers", 0)

@@ -14,5 +14,11 @@ void loads_and_stores(void **state);
 void orders_memory(void **state);
 void copies_asynchronously(void **state);
 void converts_addresses(void **state);
+void works_atomically(void **state);
+void contends(void **state);
+void works_together(void **state);
+void waits_at_barriers(void **state);
+void follows_control(void **state);
+void multiplies_matrices(void **state);
 
 #endif

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #define SCRATCH_ALIGNMENT 256u
-#define SCRATCH_REST 8u /* steps; about as many as lie between two that could stand side by side */
 
 void *vk_list_add(vk_list *list, size_t item_bytes) {
     if (list->n == list->capacity) {
@@ -232,9 +231,11 @@ tandem_status vk_uses_record(vk_builder *builder, const tandem_weights *weights,
 /* ---- scratch and constants ---- */
 
 /* 1: the region may be overwritten by the present step. Some steps pass after the last reader, so that a step
- * need not wait for another only because both were given the same memory. */
+ * need not wait for another only because both were given the same memory: about as many as lie between two
+ * that could stand side by side. Where rows are many that costs more memory than it saves time. */
 static int is_free(const vk_builder *builder, const vk_scratch_region *region) {
-    return !region->busy && builder->program->steps.n >= region->free_step + SCRATCH_REST;
+    uint32_t rest = builder->program->limits.max_tokens <= VK_MAX_VEC_ROWS ? 8 : 2;
+    return !region->busy && builder->program->steps.n >= region->free_step + rest;
 }
 
 /* The lowest offset where `bytes` fit between the regions that are not free. */

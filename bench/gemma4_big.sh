@@ -43,7 +43,7 @@ watch() {
 
 # ---- true sizes ----
 size() { # size PRESET MIX
-    local model=(-m "$1" --quant "$2") room=(--ctx 4096 --batch 32) predicted share
+    local model=(-m "$1" --quant "$2") room=(--ctx 4096 --batch 32) predicted share ns
     "$tandem" inspect "${model[@]}" "${room[@]}" --kv f16 --json >"$work/inspect" || { failed=1; return; }
     predicted=$(member "$work/inspect" 'j["predicted_memory"][0]["bytes"]')
     if ! watch "$tandem" generate "${model[@]}" "${room[@]}" --kv f16 --plugin "$plugin" --tokens 2,5,7,100,2000 -n 4 --json; then
@@ -55,9 +55,9 @@ size() { # size PRESET MIX
     verdict holds "abs($peak * 1024 / $predicted - 1) < 0.05"
     printf '%-16s %-9s peak %.3f GB, predicted %.3f GB (%s, limit 5 %%)  %s\n' "$1" "$2" \
         "$(calculate "$peak * 1024e-9")" "$(calculate "$predicted * 1e-9")" "$share" $word
-    printf '  tokens %s; decode %s s a token, %s GB/s\n' "$(member "$work/out" '",".join(map(str, j["tokens"]))')" \
-        "$(member "$work/out" 'f"{j[\"decode_device_ns\"] / (len(j[\"tokens\"]) - 1) * 1e-9:.2f}"')" \
-        "$(calculate "f'{$(member "$work/inspect" 'j["bytes_per_token"]') / $(member "$work/out" 'j["decode_device_ns"] / (len(j["tokens"]) - 1)'):.2f}'")"
+    ns=$(member "$work/out" 'j["decode_device_ns"] / (len(j["tokens"]) - 1)')
+    printf '  tokens %s; decode %.2f s a token, %.2f GB/s\n' "$(member "$work/out" '",".join(map(str, j["tokens"]))')" \
+        "$(calculate "$ns * 1e-9")" "$(calculate "$(member "$work/inspect" 'j["bytes_per_token"]') / $ns")"
 }
 
 # ---- the slice ----
@@ -67,8 +67,8 @@ best_matvec() { # best_matvec PRECISION: GB/s of 52 MB of weights alone (no cach
         sed -n "s/^matvec_q4_0_$1 .*\.\. *\([0-9.]*\) .*/\1/p"
 }
 best_decode() { # best_decode PRECISION: ns a token, the best of three runs
-    local best=0 i
-    for i in 1 2 3; do
+    local best=0
+    for _ in 1 2 3; do
         "$tandem" generate "${slice[@]}" --precision "$1" --ctx 512 --batch 16 --tokens 2,5,7 -n 17 --plugin "$plugin" --json \
             >"$work/run" 2>"$work/err" || { cat "$work/err" >&2; return 1; }
         best=$(member "$work/run" "min(filter(None, ($best, j['decode_device_ns'] / (len(j['tokens']) - 1))))")
@@ -96,7 +96,7 @@ slice() {
 # ---- long context ----
 context() {
     local model=(-m gemma4-26b-a4b --layers 6 --experts 16 --vocab 8192 --quant Q4_0_PURE)
-    local input=(--fill 262141 --tokens 5,9,17 --batch 8 --routing uniform) kv name
+    local input=(--fill 262141 --tokens "5,9,17" --batch 8 --routing uniform) kv name
     for kv in f16 q8_0; do
         for name in reference "$plugin"; do
             "$tandem" eval "${model[@]}" "${input[@]}" --kv $kv --plugin "$name" --logits "$work/$name.npy" >"$work/out" 2>"$work/err" ||

@@ -1,4 +1,5 @@
-/* What lanes and warps do together: shuffles, votes, matches, reductions, barriers; and the flow of control. */
+/* What lanes and warps do together: shuffles, votes, matches, reductions, barriers; and the flow of control.
+ */
 #include "op.h"
 #include "ptx_tests.h"
 
@@ -6,7 +7,8 @@ enum { LANES = 32 };
 
 /* ---- shuffles, in the words of CUDA's __shfl_*_sync(value, number, width) ---- */
 
-static uint32_t shuffle_source(const char *mode, uint32_t lane, uint32_t number, uint32_t width, bool *inside) {
+static uint32_t shuffle_source(const char *mode, uint32_t lane, uint32_t number, uint32_t width,
+                               bool *inside) {
     const uint32_t first = lane / width * width, in_group = lane % width;
     int64_t from = !strcmp(mode, "up")     ? (int64_t)in_group - number
                    : !strcmp(mode, "down") ? (int64_t)in_group + number
@@ -31,7 +33,8 @@ static void shuffles(void) {
                 for (uint32_t lane = 0; lane < LANES; lane++) {
                     bool inside;
                     const uint32_t from = shuffle_source(modes[m], lane, numbers[n], widths[w], &inside);
-                    memcpy(values + 5 * lane, (uint64_t[]){1000 + 7 * from, inside, 1000 + 7 * lane, numbers[n], c}, 40);
+                    memcpy(values + 5 * lane,
+                           (uint64_t[]){1000 + 7 * from, inside, 1000 + 7 * lane, numbers[n], c}, 40);
                 }
                 op_add_whole(name, "R|P, r, r, r, 0xffffffff", LANES, values);
             }
@@ -78,13 +81,16 @@ static void matches(void) {
                 memcpy(any + 2 * lane, (uint64_t[]){same, value}, 16);
                 memcpy(all + 3 * lane, (uint64_t[]){equal ? 0xffffffff : 0, equal, value}, 24);
             }
-            op_add_whole(wide ? "match.any.sync.b64" : "match.any.sync.b32", wide ? "R, d, 0xffffffff" : "R, r, 0xffffffff", LANES, any);
-            op_add_whole(wide ? "match.all.sync.b64" : "match.all.sync.b32", wide ? "R|P, d, 0xffffffff" : "R|P, r, 0xffffffff", LANES, all);
+            op_add_whole(wide ? "match.any.sync.b64" : "match.any.sync.b32",
+                         wide ? "R, d, 0xffffffff" : "R, r, 0xffffffff", LANES, any);
+            op_add_whole(wide ? "match.all.sync.b64" : "match.all.sync.b32",
+                         wide ? "R|P, d, 0xffffffff" : "R|P, r, 0xffffffff", LANES, all);
         }
 }
 
 static void reductions(void) {
-    static const char *const names[] = {"add.u32", "add.s32", "min.u32", "max.u32", "min.s32", "max.s32", "and.b32", "or.b32", "xor.b32"};
+    static const char *const names[] = {"add.u32", "add.s32", "min.u32", "max.u32", "min.s32",
+                                        "max.s32", "and.b32", "or.b32",  "xor.b32"};
     uint32_t v[LANES], sum = 0, least = UINT32_MAX, most = 0, conjunction = UINT32_MAX, either = 0, odd = 0;
     int32_t s_least = INT32_MAX, s_most = INT32_MIN;
     for (uint32_t i = 0; i < LANES; i++) {
@@ -96,7 +102,8 @@ static void reductions(void) {
         s_most = (int32_t)v[i] > s_most ? (int32_t)v[i] : s_most;
         conjunction &= v[i], either |= v[i], odd ^= v[i];
     }
-    const uint32_t results[] = {sum, sum, least, most, (uint32_t)s_least, (uint32_t)s_most, conjunction, either, odd};
+    const uint32_t results[] = {sum,         sum,    least, most, (uint32_t)s_least, (uint32_t)s_most,
+                                conjunction, either, odd};
     for (int k = 0; k < 9; k++) {
         uint64_t values[LANES * 2];
         char name[32];
@@ -108,18 +115,20 @@ static void reductions(void) {
 }
 
 /* Lanes in two halves with member masks of their own; lanes that exited are not waited for. */
-static const char partial[] =
-    ".visible .entry partial(.param .u64 out) { .reg .b64 %out, %o; .reg .b32 %lane, %m, %v, %w, %b; .reg .pred %high, %gone, %p;\n"
-    "ld.param.u64 %out, [out]; mov.u32 %lane, %laneid; mul.wide.u32 %o, %lane, 16; add.s64 %out, %out, %o; setp.ge.u32 %high, %lane, 16;\n"
-    "selp.u32 %m, 0xffff0000, 0x0000ffff, %high;\n"
-    "redux.sync.add.u32 %v, %lane, %m; st.global.u32 [%out], %v;\n"
-    "@%high bra HIGH;\n"
-    "shfl.sync.bfly.b32 %v, %lane, 1, 31, 0x0000ffff; bra JOIN;\n"
-    "HIGH: shfl.sync.bfly.b32 %v, %lane, 2, 31, 0xffff0000;\n"
-    "JOIN: bar.warp.sync 0xffffffff; st.global.u32 [%out+4], %v;\n"
-    "setp.eq.u32 %gone, %lane, 3; @%gone exit;\n"
-    "mov.u32 %b, 1; setp.eq.u32 %p, %b, 1; vote.sync.ballot.b32 %w, %p, 0xffffffff; st.global.u32 [%out+8], %w;\n"
-    "activemask.b32 %w; st.global.u32 [%out+12], %w; ret; }";
+static const char partial[] = ".visible .entry partial(.param .u64 out) { .reg .b64 %out, %o; .reg .b32 "
+                              "%lane, %m, %v, %w, %b; .reg .pred %high, %gone, %p;\n"
+                              "ld.param.u64 %out, [out]; mov.u32 %lane, %laneid; mul.wide.u32 %o, %lane, 16; "
+                              "add.s64 %out, %out, %o; setp.ge.u32 %high, %lane, 16;\n"
+                              "selp.u32 %m, 0xffff0000, 0x0000ffff, %high;\n"
+                              "redux.sync.add.u32 %v, %lane, %m; st.global.u32 [%out], %v;\n"
+                              "@%high bra HIGH;\n"
+                              "shfl.sync.bfly.b32 %v, %lane, 1, 31, 0x0000ffff; bra JOIN;\n"
+                              "HIGH: shfl.sync.bfly.b32 %v, %lane, 2, 31, 0xffff0000;\n"
+                              "JOIN: bar.warp.sync 0xffffffff; st.global.u32 [%out+4], %v;\n"
+                              "setp.eq.u32 %gone, %lane, 3; @%gone exit;\n"
+                              "mov.u32 %b, 1; setp.eq.u32 %p, %b, 1; vote.sync.ballot.b32 %w, %p, "
+                              "0xffffffff; st.global.u32 [%out+8], %w;\n"
+                              "activemask.b32 %w; st.global.u32 [%out+12], %w; ret; }";
 
 void works_together(void **state) {
     uint32_t out[LANES * 4];
@@ -157,10 +166,13 @@ static void check_barrier(const char *opcode) {
     struct text t = {0};
     uint32_t out[THREADS];
     text_put(&t,
-             ".visible .entry barrier_(.param .u64 out) { .shared .align 4 .b8 area[%d]; .reg .b64 %%out, %%o; .reg .b32 %%t, %%a, %%b, %%v;\n"
-             "ld.param.u64 %%out, [out]; mov.u32 %%t, %%tid.x; mul.wide.u32 %%o, %%t, 4; add.s64 %%out, %%out, %%o; mov.u32 %%a, area; shl.b32 %%b, %%t, 2;\n"
+             ".visible .entry barrier_(.param .u64 out) { .shared .align 4 .b8 area[%d]; .reg .b64 %%out, "
+             "%%o; .reg .b32 %%t, %%a, %%b, %%v;\n"
+             "ld.param.u64 %%out, [out]; mov.u32 %%t, %%tid.x; mul.wide.u32 %%o, %%t, 4; add.s64 %%out, "
+             "%%out, %%o; mov.u32 %%a, area; shl.b32 %%b, %%t, 2;\n"
              "add.s32 %%b, %%a, %%b; st.shared.u32 [%%b], %%t; %s;\n"
-             "add.s32 %%t, %%t, 33; rem.u32 %%t, %%t, %d; shl.b32 %%t, %%t, 2; add.s32 %%t, %%a, %%t; ld.shared.u32 %%v, [%%t]; st.global.u32 [%%out], %%v; ret; }",
+             "add.s32 %%t, %%t, 33; rem.u32 %%t, %%t, %d; shl.b32 %%t, %%t, 2; add.s32 %%t, %%a, %%t; "
+             "ld.shared.u32 %%v, [%%t]; st.global.u32 [%%out], %%v; ret; }",
              4 * THREADS, opcode, THREADS);
     CUfunction f = op_ptx(t.data);
     for (int seed = 0; seed < 3; seed++) {
@@ -181,10 +193,14 @@ static void check_arrive(const char *sync, const char *arrive) {
     struct text t = {0};
     uint32_t out = 0;
     text_put(&t,
-             ".visible .entry arrive_(.param .u64 out) { .shared .align 4 .b8 area[8]; .reg .b64 %%out; .reg .b32 %%t, %%w, %%a, %%v; .reg .pred %%p, %%q;\n"
-             "ld.param.u64 %%out, [out]; mov.u32 %%t, %%tid.x; shr.u32 %%w, %%t, 5; and.b32 %%t, %%t, 31; setp.eq.u32 %%p, %%w, 2; @%%p bra WAIT;\n"
-             "setp.eq.u32 %%q, %%t, 0; shl.b32 %%w, %%w, 2; mov.u32 %%a, area; add.s32 %%a, %%a, %%w; add.s32 %%v, %%w, 5; @%%q st.shared.u32 [%%a], %%v; %s 3, 96; ret;\n"
-             "WAIT: %s 3, 96; setp.ne.u32 %%q, %%t, 0; @%%q ret; ld.shared.u32 %%v, [area]; ld.shared.u32 %%w, [area+4]; add.s32 %%v, %%v, %%w;\n"
+             ".visible .entry arrive_(.param .u64 out) { .shared .align 4 .b8 area[8]; .reg .b64 %%out; .reg "
+             ".b32 %%t, %%w, %%a, %%v; .reg .pred %%p, %%q;\n"
+             "ld.param.u64 %%out, [out]; mov.u32 %%t, %%tid.x; shr.u32 %%w, %%t, 5; and.b32 %%t, %%t, 31; "
+             "setp.eq.u32 %%p, %%w, 2; @%%p bra WAIT;\n"
+             "setp.eq.u32 %%q, %%t, 0; shl.b32 %%w, %%w, 2; mov.u32 %%a, area; add.s32 %%a, %%a, %%w; "
+             "add.s32 %%v, %%w, 5; @%%q st.shared.u32 [%%a], %%v; %s 3, 96; ret;\n"
+             "WAIT: %s 3, 96; setp.ne.u32 %%q, %%t, 0; @%%q ret; ld.shared.u32 %%v, [area]; ld.shared.u32 "
+             "%%w, [area+4]; add.s32 %%v, %%v, %%w;\n"
              "st.global.u32 [%%out], %%v; ret; }",
              arrive, sync);
     CUdeviceptr p = sim_upload(&out, 4);
@@ -198,17 +214,20 @@ static void check_arrive(const char *sync, const char *arrive) {
 static void check_reductions(const char *before, const char *middle) {
     struct text t = {0};
     uint32_t out[96 * 8];
-    text_put(&t,
-             ".visible .entry reduce_(.param .u64 out) { .reg .b64 %%out, %%o; .reg .b32 %%t, %%v; .reg .pred %%few, %%most, %%r;\n"
-             "ld.param.u64 %%out, [out]; mov.u32 %%t, %%tid.x; mul.wide.u32 %%o, %%t, 32; add.s64 %%out, %%out, %%o; setp.lt.u32 %%few, %%t, 50; setp.lt.u32 %%most, %%t, 96;\n");
+    text_put(&t, ".visible .entry reduce_(.param .u64 out) { .reg .b64 %%out, %%o; .reg .b32 %%t, %%v; .reg "
+                 ".pred %%few, %%most, %%r;\n"
+                 "ld.param.u64 %%out, [out]; mov.u32 %%t, %%tid.x; mul.wide.u32 %%o, %%t, 32; add.s64 %%out, "
+                 "%%out, %%o; setp.lt.u32 %%few, %%t, 50; setp.lt.u32 %%most, %%t, 96;\n");
     static const struct {
         const char *op, *type, *predicate;
-    } cases[] = {{"popc", "u32", "%few"}, {"popc", "u32", "!%few"}, {"and", "pred", "%few"}, {"and", "pred", "%most"},
-                 {"or", "pred", "%few"},  {"or", "pred", "!%most"}, {"and", "pred", "!%few"}, {"popc", "u32", "%most"}};
+    } cases[] = {{"popc", "u32", "%few"},  {"popc", "u32", "!%few"}, {"and", "pred", "%few"},
+                 {"and", "pred", "%most"}, {"or", "pred", "%few"},   {"or", "pred", "!%most"},
+                 {"and", "pred", "!%few"}, {"popc", "u32", "%most"}};
     static const uint32_t expected[] = {50, 46, 0, 1, 1, 0, 0, 96};
     for (int i = 0; i < 8; i++) {
         const bool number = !strcmp(cases[i].type, "u32");
-        text_put(&t, "%s.%s%s.%s %s, 0, %s;\n", before, cases[i].op, middle, cases[i].type, number ? "%v" : "%r", cases[i].predicate);
+        text_put(&t, "%s.%s%s.%s %s, 0, %s;\n", before, cases[i].op, middle, cases[i].type,
+                 number ? "%v" : "%r", cases[i].predicate);
         text_put(&t, "%sst.global.u32 [%%out+%d], %%v;\n", number ? "" : "selp.u32 %v, 1, 0, %r; ", 4 * i);
     }
     text_put(&t, "ret; }");
@@ -222,7 +241,9 @@ static void check_reductions(const char *before, const char *middle) {
 }
 
 void waits_at_barriers(void **state) {
-    static const char *const forms[][2] = {{"bar", ""}, {"bar.cta", ""}, {"barrier", ".aligned"}, {"barrier.cta", ".aligned"}, {"barrier", ""}, {"barrier.cta", ""}};
+    static const char *const forms[][2] = {
+        {"bar", ""},     {"bar.cta", ""},    {"barrier", ".aligned"}, {"barrier.cta", ".aligned"},
+        {"barrier", ""}, {"barrier.cta", ""}};
     (void)state;
     for (int i = 0; i < 6; i++) {
         char sync[64], arrive[64], red[64], one[96];
@@ -241,8 +262,10 @@ void waits_at_barriers(void **state) {
 /* ---- control ---- */
 
 static const char branches[] =
-    ".visible .entry branches(.param .u64 out) { .reg .b64 %out, %o, %t0, %t1; .reg .b32 %t, %v, %i, %k, %c0, %c1; .reg .pred %p, %q;\n"
-    "ld.param.u64 %out, [out]; mov.u32 %t, %tid.x; mul.wide.u32 %o, %t, 8; add.s64 %out, %out, %o; and.b32 %i, %t, 3;\n"
+    ".visible .entry branches(.param .u64 out) { .reg .b64 %out, %o, %t0, %t1; .reg .b32 %t, %v, %i, %k, "
+    "%c0, %c1; .reg .pred %p, %q;\n"
+    "ld.param.u64 %out, [out]; mov.u32 %t, %tid.x; mul.wide.u32 %o, %t, 8; add.s64 %out, %out, %o; and.b32 "
+    "%i, %t, 3;\n"
     "mov.u32 %c0, %clock; mov.u64 %t0, %clock64;\n"
     "TABLE: .branchtargets A, B, C, A;\n"
     "brx.idx %i, TABLE;\n"
@@ -255,25 +278,36 @@ static const char branches[] =
     "SAME: .branchtargets X, Y;\n"
     "brx.idx.uni %i, SAME;\n"
     "X: trap;\n"
-    "Y: membar.cta; membar.gl; membar.sys; fence.acq_rel.cta; fence.acq_rel.gpu; fence.acq_rel.sys; fence.sc.cta; fence.sc.gpu; fence.sc.sys; nanosleep.u32 10;\n"
-    "mov.u32 %c1, %clock; sub.u32 %c1, %c1, %c0; mov.u64 %t1, %globaltimer; setp.gt.u64 %q, %t1, %t0; setp.gt.and.u32 %q, %c1, 20, %q; selp.u32 %v, 1, 0, %q; st.global.u32 [%out+4], %v;\n"
+    "Y: membar.cta; membar.gl; membar.sys; fence.acq_rel.cta; fence.acq_rel.gpu; fence.acq_rel.sys; "
+    "fence.sc.cta; fence.sc.gpu; fence.sc.sys; nanosleep.u32 10;\n"
+    "mov.u32 %c1, %clock; sub.u32 %c1, %c1, %c0; mov.u64 %t1, %globaltimer; setp.gt.u64 %q, %t1, %t0; "
+    "setp.gt.and.u32 %q, %c1, 20, %q; selp.u32 %v, 1, 0, %q; st.global.u32 [%out+4], %v;\n"
     "setp.lt.u32 %p, %t, 16; @%p exit; ret.uni; }";
 
 static const char scopes[] =
-    ".visible .entry scopes(.param .u64 out) { .reg .b64 %out; .reg .b32 %v; .reg .pred %p; ld.param.u64 %out, [out]; mov.u32 %v, 0;\n"
+    ".visible .entry scopes(.param .u64 out) { .reg .b64 %out; .reg .b32 %v; .reg .pred %p; ld.param.u64 "
+    "%out, [out]; mov.u32 %v, 0;\n"
     "{ .reg .b32 %v; mov.u32 %v, 5; bra L; mov.u32 %v, 6; L: st.global.u32 [%out+4], %v; }\n"
     "{ .reg .b32 a<3>; mov.u32 a2, 7; bra L; mov.u32 a2, 8; L: st.global.u32 [%out+8], a2; }\n"
-    "st.global.u32 [%out], %v; setp.eq.u32 %p, %v, 1; @%p st.global.u32 [%out], 9; @!%p st.global.u32 [%out+12], 3; }";
+    "st.global.u32 [%out], %v; setp.eq.u32 %p, %v, 1; @%p st.global.u32 [%out], 9; @!%p st.global.u32 "
+    "[%out+12], 3; }";
 
 static const char specials[] =
-    ".visible .entry specials(.param .u64 out) { .reg .b64 %out, %o, %g; .reg .b32 %t, %n, %v; ld.param.u64 %out, [out];\n"
-    "mov.u32 %t, %tid.z; mov.u32 %n, %ntid.y; mov.u32 %v, %tid.y; mad.lo.u32 %t, %t, %n, %v; mov.u32 %n, %ntid.x; mov.u32 %v, %tid.x; mad.lo.u32 %t, %t, %n, %v;\n"
+    ".visible .entry specials(.param .u64 out) { .reg .b64 %out, %o, %g; .reg .b32 %t, %n, %v; ld.param.u64 "
+    "%out, [out];\n"
+    "mov.u32 %t, %tid.z; mov.u32 %n, %ntid.y; mov.u32 %v, %tid.y; mad.lo.u32 %t, %t, %n, %v; mov.u32 %n, "
+    "%ntid.x; mov.u32 %v, %tid.x; mad.lo.u32 %t, %t, %n, %v;\n"
     "mul.wide.u32 %o, %t, 64; add.s64 %out, %out, %o;\n"
-    "mov.u32 %v, %laneid; st.global.u32 [%out], %v; mov.u32 %v, %warpid; st.global.u32 [%out+4], %v; mov.u32 %v, %nwarpid; st.global.u32 [%out+8], %v;\n"
-    "mov.u32 %v, %ntid.z; st.global.u32 [%out+12], %v; mov.u32 %v, %nctaid.x; st.global.u32 [%out+16], %v; mov.u32 %v, %ctaid.y; st.global.u32 [%out+20], %v;\n"
-    "mov.u32 %v, %lanemask_eq; st.global.u32 [%out+24], %v; mov.u32 %v, %lanemask_le; st.global.u32 [%out+28], %v; mov.u32 %v, %lanemask_lt; st.global.u32 [%out+32], %v;\n"
-    "mov.u32 %v, %lanemask_ge; st.global.u32 [%out+36], %v; mov.u32 %v, %lanemask_gt; st.global.u32 [%out+40], %v; mov.u32 %v, %nsmid; st.global.u32 [%out+44], %v;\n"
-    "mov.u32 %v, %smid; st.global.u32 [%out+48], %v; mov.u32 %v, %dynamic_smem_size; st.global.u32 [%out+52], %v; mov.u32 %v, %total_smem_size; st.global.u32 [%out+56], %v;\n"
+    "mov.u32 %v, %laneid; st.global.u32 [%out], %v; mov.u32 %v, %warpid; st.global.u32 [%out+4], %v; mov.u32 "
+    "%v, %nwarpid; st.global.u32 [%out+8], %v;\n"
+    "mov.u32 %v, %ntid.z; st.global.u32 [%out+12], %v; mov.u32 %v, %nctaid.x; st.global.u32 [%out+16], %v; "
+    "mov.u32 %v, %ctaid.y; st.global.u32 [%out+20], %v;\n"
+    "mov.u32 %v, %lanemask_eq; st.global.u32 [%out+24], %v; mov.u32 %v, %lanemask_le; st.global.u32 "
+    "[%out+28], %v; mov.u32 %v, %lanemask_lt; st.global.u32 [%out+32], %v;\n"
+    "mov.u32 %v, %lanemask_ge; st.global.u32 [%out+36], %v; mov.u32 %v, %lanemask_gt; st.global.u32 "
+    "[%out+40], %v; mov.u32 %v, %nsmid; st.global.u32 [%out+44], %v;\n"
+    "mov.u32 %v, %smid; st.global.u32 [%out+48], %v; mov.u32 %v, %dynamic_smem_size; st.global.u32 "
+    "[%out+52], %v; mov.u32 %v, %total_smem_size; st.global.u32 [%out+56], %v;\n"
     "mov.u64 %g, %gridid; cvt.u32.u64 %v, %g; st.global.u32 [%out+60], %v; ret; }";
 
 static void special_registers(void) {
@@ -285,8 +319,21 @@ static void special_registers(void) {
     sim_download(out, p, sizeof out);
     for (uint32_t t = 0; t < THREADS; t++) {
         const uint32_t lane = t % 32;
-        const uint32_t expected[15] = {lane, t / 32, 2, 4, 1, 0, 1u << lane, (uint32_t)((2ull << lane) - 1), (1u << lane) - 1, ~((1u << lane) - 1),
-                                       (uint32_t)~((2ull << lane) - 1), 28, 0, 256, 256};
+        const uint32_t expected[15] = {lane,
+                                       t / 32,
+                                       2,
+                                       4,
+                                       1,
+                                       0,
+                                       1u << lane,
+                                       (uint32_t)((2ull << lane) - 1),
+                                       (1u << lane) - 1,
+                                       ~((1u << lane) - 1),
+                                       (uint32_t) ~((2ull << lane) - 1),
+                                       28,
+                                       0,
+                                       256,
+                                       256};
         assert_memory_equal(out[t], expected, sizeof expected);
         assert_true(out[t][15] != 0);
     }
@@ -313,7 +360,9 @@ void follows_control(void **state) {
     sim_download(few, p, sizeof few);
     assert_memory_equal(few, ((uint32_t[]){0, 5, 7, 3}), sizeof few);
     special_registers();
-    CU_IS(CUDA_ERROR_LAUNCH_FAILED, sim_run(op_ptx(".visible .entry k() { .reg .b32 %c; mov.u32 %c, %clock_hi; mov.u32 %c, %globaltimer_lo; mov.u32 %c, %globaltimer_hi; trap; }"),
-                                            1, 1, 0, NULL));
+    CU_IS(CUDA_ERROR_LAUNCH_FAILED,
+          sim_run(op_ptx(".visible .entry k() { .reg .b32 %c; mov.u32 %c, %clock_hi; mov.u32 %c, "
+                         "%globaltimer_lo; mov.u32 %c, %globaltimer_hi; trap; }"),
+                  1, 1, 0, NULL));
     SAYS("trapped");
 }

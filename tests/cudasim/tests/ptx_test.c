@@ -29,12 +29,9 @@ int main(int argc, char **argv) {
         TEST(converts_types),         TEST(compares),
         TEST(loads_and_stores),       TEST(orders_memory),
         TEST(copies_asynchronously),  TEST(converts_addresses),
-        TEST(works_atomically),
-        TEST(contends),
-        TEST(works_together),
-        TEST(waits_at_barriers),
-        TEST(follows_control),
-        TEST(multiplies_matrices),
+        TEST(works_atomically),       TEST(contends),
+        TEST(works_together),         TEST(waits_at_barriers),
+        TEST(follows_control),        TEST(multiplies_matrices),
         TEST(leaves_no_opcode_out),
     };
     if (argc == 3 && !strcmp(argv[1], "--dump"))

@@ -33,6 +33,9 @@ if(TARGET tandem_vulkan)
     # Gate and up of the 26B in three segments.
     tandem_run(ops_vulkan_expert_segments 300 COMMAND op_test vulkan --filter "704 by 2816" --option vulkan.staged=1
         --option vulkan.max_segment=1572864)
+    # In the tiles that a GPU would get.
+    tandem_run(vulkan_gpu_tiles 300 COMMAND vulkan_test --option vulkan.gpu_tiles=1)
+    tandem_run(ops_vulkan_gpu_tiles 900 COMMAND op_test vulkan --smoke --option vulkan.gpu_tiles=1)
     tandem_run(ops_vulkan_validated 900 COMMAND op_test vulkan --stride 3 ${validated})
     # Subgroups of 4 and 16 lanes; 8 is the default of lavapipe.
     foreach(width 128 512)

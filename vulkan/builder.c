@@ -27,7 +27,7 @@ static tandem_status no_memory(vk_builder *builder) {
 }
 
 uint32_t vk_local_size(const tandem_context *context, uint32_t gpu, uint32_t cpu) {
-    uint32_t size = context->device.info.kind == TANDEM_DEVICE_SOFTWARE ? cpu : gpu;
+    uint32_t size = context->device.cpu_tiles ? cpu : gpu;
     return size > context->subgroup_size ? size : context->subgroup_size;
 }
 

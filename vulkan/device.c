@@ -95,6 +95,7 @@ static void find_memory(const vk_instance *vk, vk_device *device) {
         device->info.memory_total = read_meminfo("MemTotal");
         device->info.memory_free = read_meminfo("MemAvailable");
         device->unified = !vk_the_plugin.staged;
+        device->cpu_tiles = !vk_the_plugin.gpu_tiles;
         return;
     }
     int all_local = 1;

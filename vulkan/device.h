@@ -25,6 +25,7 @@ typedef struct vk_device {
     uint8_t cache_uuid[VK_UUID_SIZE];
     uint64_t host_window; /* bytes of device memory that the host can map */
     int unified;          /* device memory is host memory: write it directly */
+    int cpu_tiles;        /* a CPU poses as the device: kernels run best with the tiles for one */
     int subgroup_control;
     int subgroup_control_core; /* in Vulkan 1.3, else by the extension */
     int dot;

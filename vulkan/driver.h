@@ -116,9 +116,10 @@ typedef struct vk_device_key {
 /* What the plugin keeps from load to unload: the host's services and options, and the shared instance. */
 typedef struct vk_plugin {
     tandem_host host;
-    int validation;       /* option vulkan.validation: the Khronos layer with synchronization validation */
-    int gpu_assisted;     /* option vulkan.gpu_assisted: and instrumented shaders */
-    int staged;           /* option vulkan.staged: treat unified memory like a card's, for tests */
+    int validation;   /* option vulkan.validation: the Khronos layer with synchronization validation */
+    int gpu_assisted; /* option vulkan.gpu_assisted: and instrumented shaders */
+    int staged;       /* option vulkan.staged: treat unified memory like a card's, for tests */
+    int gpu_tiles;    /* option vulkan.gpu_tiles: kernels of a software device in a GPU's tiles, for tests */
     uint64_t max_segment; /* option vulkan.max_segment: bytes of a piece of a matrix, for tests; 0: the
                              device's limit */
     char cache_dir[512];  /* "": none */

@@ -204,7 +204,7 @@ static tandem_status lower_combine(vk_builder *builder, const tandem_op_attentio
 
 static uint32_t get_target(const tandem_context *context) {
     const tandem_device_info *info = &context->device.info;
-    if (info->kind == TANDEM_DEVICE_SOFTWARE)
+    if (context->device.cpu_tiles)
         return 4; /* one per thread, of the few that a software driver has */
     return info->n_units ? 8 * info->n_units : 512;
 }

@@ -135,7 +135,7 @@ int vk_product_has_plan(const vk_builder *builder, const vk_product *product, vk
                                  .glu = product->up != TANDEM_NONE,
                                  .n_row = product->n_row,
                                  .subgroup_size = context->subgroup_size,
-                                 .software = context->device.info.kind == TANDEM_DEVICE_SOFTWARE,
+                                 .software = (uint32_t)context->device.cpu_tiles,
                                  .int64 = (uint32_t)context->device.int64,
                                  .n_unit = context->device.info.n_units,
                                  .max_local = 256,

@@ -166,9 +166,8 @@ static uint32_t wants_groups(vk_builder *builder, const ffn *f) {
 /* Experts by tiles of one height. */
 static void take_tiles(const vk_builder *builder, const ffn *f, vk_product *product, uint32_t which,
                        uint32_t height) {
-    uint32_t software = builder->context->device.info.kind == TANDEM_DEVICE_SOFTWARE;
     product->kind = height == TALL ? VK_MATMUL_MAT : VK_MATMUL_VEC;
-    product->n_tok = height == TALL ? f->rows.max : software ? 2 : 4;
+    product->n_tok = height == TALL ? f->rows.max : builder->context->device.cpu_tiles ? 2 : 4;
     product->experts = f->tiles[height];
     product->experts.kind = EXPERTS_TILES;
     product->experts.n_used = f->op->n_used;

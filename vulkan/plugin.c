@@ -110,11 +110,13 @@ static tandem_status take_option(vk_plugin *plugin, const char *option, tandem_e
         return take_switch(option, value, &plugin->gpu_assisted, error);
     if (n == strlen("vulkan.staged") && strncmp(option, "vulkan.staged", n) == 0)
         return take_switch(option, value, &plugin->staged, error);
+    if (n == strlen("vulkan.gpu_tiles") && strncmp(option, "vulkan.gpu_tiles", n) == 0)
+        return take_switch(option, value, &plugin->gpu_tiles, error);
     if (n == strlen("vulkan.max_segment") && strncmp(option, "vulkan.max_segment", n) == 0)
         return take_bytes(option, value, &plugin->max_segment, error);
     return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
                            "Unknown option %s: the Vulkan plugin has vulkan.validation, vulkan.gpu_assisted, "
-                           "vulkan.staged and vulkan.max_segment",
+                           "vulkan.staged, vulkan.gpu_tiles and vulkan.max_segment",
                            option);
 }
 
@@ -148,7 +150,7 @@ tandem_status tandem_backend_query(const tandem_host *host, tandem_backend *back
     tandem_status status = tandem_kit_check_host(host, &plugin->host);
     if (status != TANDEM_OK)
         return status;
-    plugin->validation = plugin->gpu_assisted = plugin->staged = 0;
+    plugin->validation = plugin->gpu_assisted = plugin->staged = plugin->gpu_tiles = 0;
     plugin->max_segment = 0;
     plugin->cache_dir[0] = 0;
     status = take_options(plugin, plugin->host.error);

@@ -76,7 +76,7 @@ static tandem_status check_product(const tandem_context *context, const vk_pack 
                                  .n_tok = 1,
                                  .n_row = (uint32_t)pack->n_row,
                                  .subgroup_size = context->subgroup_size,
-                                 .software = context->device.info.kind == TANDEM_DEVICE_SOFTWARE,
+                                 .software = (uint32_t)context->device.cpu_tiles,
                                  .int64 = (uint32_t)context->device.int64,
                                  .n_unit = context->device.info.n_units,
                                  .max_local = 256,

@@ -4,7 +4,7 @@
  * usage: op_test PLUGIN [--smoke] [--filter TEXT] [--without TEXT] [--stride N] [--list] [--device N]
  *                [--option NAME=VALUE]...
  * --filter runs cases with TEXT in their name, --without leaves them out and says how many; --stride N runs
- * every N-th case of the list. A case that the plugin says it does not support fails: the first-row formats
+ * every N-th case of the list. A case that the plugin says it does not support fails: the formats
  * and the precisions `exact` and `q8` are promised by every plugin.
  */
 #include "cases/compare.h"

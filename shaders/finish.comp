@@ -1,6 +1,6 @@
 /* finish.comp: the end of every run of a program with a TOPK.
  *
- * computes    copies the rows of the first TOPK to the run's result, id[0] of the last one to the context's next block
+ * computes    the rows of the first TOPK in the run's result, id[0] of the last one in the context's next block
  * inputs      run block (result address, row counts), TOPK rows [rows] of 2 k + 2 words, `stride` apart
  * grid        (ceil(rows / 16), 1, 1) workgroups of 64; 16 rows each
  * bytes       8 k + 8 read and written per row
@@ -45,7 +45,8 @@ void main()
         for (uint i = gl_LocalInvocationIndex; i < (last - first) * p.row_words; i += 64u) {
             uint row = first + i / p.row_words;
             uint index = i % p.row_words;
-            Words(word_address(header.result, row, index)).v[0] = Words(word_address(p.topk, row, index)).v[0];
+            uint word = Words(word_address(p.topk, row, index)).v[0];
+            Words(word_address(header.result, row, index)).v[0] = word;
         }
     }
     if (last == n && gl_LocalInvocationIndex == 0u)

@@ -1,8 +1,9 @@
 /* shaders/run_block.h: what changes from run to run, as kernels see it, and the rules of indirect launches.
  *
- * Read by C and by GLSL. Every program owns one run block in device memory; its address never changes. At the head of
- * each run prepare.comp copies it from the host's table of that run (same layout), resolves DEVICE_NEXT, and evaluates
- * the launch rules into indirect arguments. Kernels get addresses of parts of the block (params.h: n_tok, rows, tokens).
+ * Read by C and by GLSL. Every program owns one run block in device memory; its address never changes. At the
+ * head of each run prepare.comp copies it from the host's table of that run (same layout), resolves
+ * DEVICE_NEXT, and evaluates the launch rules into indirect arguments. Kernels get addresses of parts of the
+ * block (params.h: n_tok, rows, tokens).
  *
  *   0                    run_header
  *   RUN_ROWS_OFFSET      run_row rows[max_tokens]
@@ -36,7 +37,8 @@ TANDEM_STRUCT_END(run_row)
 #define RUN_OUT_TARGET_OFFSET(max_tokens, max_out) (RUN_OUT_ROW_OFFSET(max_tokens) + 4u * (max_out))
 #define RUN_BLOCK_BYTES(max_tokens, max_out) (RUN_OUT_TARGET_OFFSET(max_tokens, max_out) + 4u * (max_out))
 
-/* A launch whose size depends on the run. With n = n_rows or n_out (`rows`), the three counts are `groups`, and
+/* A launch whose size depends on the run. With n = n_rows or n_out (`rows`), the three counts are `groups`,
+ * and
  *   counts[row_axis] *= ceil(n / rows_per_group)                    if rows_per_group > 0
  *   counts[key_axis] *= RULE_SPLITS(keys, ...)                      if keys_per_split > 0
  * where keys = n_context, or at most window + n_rows - 1 with a window. All are 0 if n = 0. With key_axis =
@@ -54,15 +56,15 @@ TANDEM_STRUCT_BEGIN(launch_rule)
     TANDEM_U32 reserved[2];
 TANDEM_STRUCT_END(launch_rule)
 
-/* Parts that the keys of a row tile are cut into: as many of keys_per_split as needed, at least 1, at most max_split
- * (beyond which the parts grow longer). The kernel that is launched by it computes the same number. */
-#define RULE_SPLITS(keys, keys_per_split, max_split)                                                                   \
+/* Parts that the keys of a row tile are cut into: as many of keys_per_split as needed, at least 1, at most
+ * max_split (beyond which the parts grow longer). The kernel that is launched by it computes the same number. */
+#define RULE_SPLITS(keys, keys_per_split, max_split)                                                           \
     min(max(((keys) + (keys_per_split)-1u) / (keys_per_split), 1u), max_split)
 
 /* VkDispatchIndirectCommand, padded. One for each rule. */
 #define INDIRECT_BYTES 16u
 
-/* The context's next block, written by finish.comp of a program with a TOPK: what DEVICE_NEXT continues from. */
+/* The context's next block, written by finish.comp of a program with a TOPK: where DEVICE_NEXT goes on. */
 TANDEM_STRUCT_BEGIN(next_block)
     TANDEM_U32 token; /* id[0] of the last TOPK row */
     TANDEM_U32 reserved[3];

@@ -1,5 +1,5 @@
-# embed.cmake: writes OUTPUT, a C file with the SPIR-V modules DIRECTORY/NAME.spv of NAMES (comma-separated, sorted) as
-# arrays of words and a table of them (pipeline.h: vk_shaders).
+# embed.cmake: writes OUTPUT, a C file with the SPIR-V modules DIRECTORY/NAME.spv of NAMES (comma-separated,
+# sorted) as arrays of words and a table of them (pipeline.h: vk_shaders).
 string(REPLACE "," ";" names "${NAMES}")
 file(WRITE ${OUTPUT}.new "/* Made by vulkan/embed.cmake. */\n#include \"pipeline.h\"\n")
 set(table "")
@@ -12,5 +12,6 @@ foreach(name IN LISTS names)
     file(APPEND ${OUTPUT}.new "static const uint32_t words_${name}[${n_word}] = {${words}};\n")
     string(APPEND table "    {\"${name}\", words_${name}, ${n_word}},\n")
 endforeach()
-file(APPEND ${OUTPUT}.new "const vk_shader vk_shaders[] = {\n${table}};\nconst uint32_t vk_n_shader = ${n_name};\n")
+file(APPEND ${OUTPUT}.new "const vk_shader vk_shaders[] = {\n${table}};\n")
+file(APPEND ${OUTPUT}.new "const uint32_t vk_n_shader = ${n_name};\n")
 file(RENAME ${OUTPUT}.new ${OUTPUT})

@@ -9,16 +9,14 @@
 
 #define GOLDEN 0x9e3779b97f4a7c15u
 #define MOST_ZIPF 10.0
-
-enum { HOW_UNIFORM, HOW_ZIPF, HOW_TRACE };
+#define MAX_REDRAWS 8u
 
 struct routing {
-    uint32_t how;
     uint32_t n_layer, n_expert, n_used;
     uint64_t seed;
-    double *share;   /* zipf: [n_expert] relative probability by rank */
-    uint32_t *order; /* [n_layer][n_expert] zipf: expert of each rank; uniform: any order */
-    routing_trace trace;
+    double *sum;         /* [n_expert] shares of all ranks up to this one */
+    uint32_t *order;     /* [n_layer][n_expert] expert of each rank */
+    routing_trace trace; /* instead of the two above, if it has rows */
     char name[64];
 };
 
@@ -40,12 +38,16 @@ static uint32_t roll_below(dice *d, uint32_t n) {
     return i < n ? i : n - 1;
 }
 
-static int make_orders(routing *r, tandem_message *message) {
-    r->share = malloc(r->n_expert * sizeof *r->share);
+/* Ranks with a probability like rank^-exponent, and for every layer which expert has which. */
+static int start_ranks(routing *r, double exponent, tandem_message *message) {
+    r->sum = malloc(r->n_expert * sizeof *r->sum);
     r->order = malloc((size_t)r->n_layer * r->n_expert * sizeof *r->order);
-    if (!r->share || !r->order)
+    if (!r->sum || !r->order)
         return message_out_of_memory(message, "orders of experts",
                                      (uint64_t)r->n_layer * r->n_expert * sizeof *r->order);
+    double sum = 0;
+    for (uint32_t i = 0; i < r->n_expert; i++)
+        r->sum[i] = sum += pow(i + 1.0, -exponent);
     for (uint32_t l = 0; l < r->n_layer; l++) {
         dice d = dice_for(r, 1, l, 0);
         uint32_t *order = r->order + (size_t)l * r->n_expert;
@@ -59,28 +61,22 @@ static int make_orders(routing *r, tandem_message *message) {
 }
 
 static int start_uniform(routing *r, tandem_message *message) {
-    r->how = HOW_UNIFORM;
     snprintf(r->name, sizeof r->name, "uniform@%llu", (unsigned long long)r->seed);
-    return make_orders(r, message);
+    return start_ranks(r, 0, message);
 }
 
 /* exponent: what follows "zipf:", or NULL. */
 static int start_zipf(routing *r, const char *exponent, tandem_message *message) {
     char *end = NULL;
     double s = exponent ? strtod(exponent, &end) : 1;
-    r->how = HOW_ZIPF;
     if (exponent && (end == exponent || *end || !(s >= 0 && s <= MOST_ZIPF)))
         return message_fail(message, TANDEM_E_INVALID, "'%s' is no exponent of Zipf's law from 0 to %g",
                             exponent, MOST_ZIPF);
     snprintf(r->name, sizeof r->name, "zipf:%g@%llu", s, (unsigned long long)r->seed);
-    int status = make_orders(r, message);
-    for (uint32_t i = 0; i < r->n_expert && !status; i++)
-        r->share[i] = pow(i + 1.0, -s);
-    return status;
+    return start_ranks(r, s, message);
 }
 
 static int start_trace(routing *r, const char *path, const model_config *c, tandem_message *message) {
-    r->how = HOW_TRACE;
     int status = routing_trace_read(&r->trace, path, c, message);
     if (status)
         return status;
@@ -123,7 +119,7 @@ void routing_destroy(routing *r) {
     if (!r)
         return;
     routing_trace_free(&r->trace);
-    free(r->share);
+    free(r->sum);
     free(r->order);
     free(r);
 }
@@ -139,39 +135,54 @@ static bool is_among(const uint32_t *ids, uint32_t n, uint32_t id) {
     return false;
 }
 
-/* The expert at a place among those that are not chosen yet, in the layer's order. */
-static uint32_t expert_at(const routing *r, uint32_t layer, uint32_t place, const uint32_t *ids, uint32_t n) {
-    const uint32_t *order = r->order + (size_t)layer * r->n_expert;
-    for (uint32_t i = 0;; i++)
-        if (!is_among(ids, n, order[i]) && place-- == 0)
-            return order[i];
+/* The first rank whose sum is beyond `target`. */
+static uint32_t rank_at(const routing *r, double target) {
+    uint32_t low = 0, high = r->n_expert - 1;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (r->sum[middle] > target)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
 }
 
-/* Draws from the shares of those that are left: n_used draws without putting back. */
-static uint32_t draw_zipf(const routing *r, uint32_t layer, dice *d, const uint32_t *ids, uint32_t n) {
-    const uint32_t *order = r->order + (size_t)layer * r->n_expert;
-    double total = 0;
+/* One of the experts that are left, by their shares, looking at each of them. */
+static uint32_t draw_left(const routing *r, const uint32_t *order, dice *d, const uint32_t *ids, uint32_t n) {
+    double total = 0, before = 0;
     uint32_t last = 0;
-    for (uint32_t i = 0; i < r->n_expert; i++)
+    for (uint32_t i = 0; i < r->n_expert; before = r->sum[i++])
         if (!is_among(ids, n, order[i]))
-            total += r->share[i];
+            total += r->sum[i] - before;
     double target = roll(d) * total;
-    for (uint32_t i = 0; i < r->n_expert; i++) {
+    before = 0;
+    for (uint32_t i = 0; i < r->n_expert && target >= 0; before = r->sum[i++]) {
         if (is_among(ids, n, order[i]))
             continue;
         last = order[i];
-        target -= r->share[i];
-        if (target < 0)
-            break;
+        target -= r->sum[i] - before;
     }
     return last;
+}
+
+/* The same by drawing again what is taken: a chunk of a thousand tokens has a quarter of a million draws.
+ * Where little is left but what is taken, looking at each is quicker. */
+static uint32_t draw(const routing *r, uint32_t layer, dice *d, const uint32_t *ids, uint32_t n) {
+    const uint32_t *order = r->order + (size_t)layer * r->n_expert;
+    for (uint32_t i = 0; i < MAX_REDRAWS; i++) {
+        uint32_t id = order[rank_at(r, roll(d) * r->sum[r->n_expert - 1])];
+        if (!is_among(ids, n, id))
+            return id;
+    }
+    return draw_left(r, order, d, ids, n);
 }
 
 void routing_fill(const routing *r, uint32_t first, uint32_t n_row, uint32_t *ids) {
     const size_t row = (size_t)r->n_layer * r->n_used;
     for (uint32_t i = 0; i < n_row; i++, ids += row) {
         const uint32_t position = first + i;
-        if (r->how == HOW_TRACE) {
+        if (r->trace.n_row) {
             memcpy(ids, r->trace.ids + position % r->trace.n_row * row, row * sizeof *ids);
             continue;
         }
@@ -179,8 +190,7 @@ void routing_fill(const routing *r, uint32_t first, uint32_t n_row, uint32_t *id
             uint32_t *set = ids + (size_t)l * r->n_used;
             dice d = dice_for(r, 2, l, position);
             for (uint32_t k = 0; k < r->n_used; k++)
-                set[k] = r->how == HOW_ZIPF ? draw_zipf(r, l, &d, set, k)
-                                            : expert_at(r, l, roll_below(&d, r->n_expert - k), set, k);
+                set[k] = draw(r, l, &d, set, k);
         }
     }
 }

@@ -5,6 +5,10 @@
  * and each layer ends with
  *   h2 = h1 + norm(f; post_ffw)     b = Wproj(gelu(Wgate h2) * ple)     h' = scale * (h2 + norm(b; ple_post))
  * Wgate reads the stream as it is, without a norm.
+ *
+ * The product with P is made for every layer on every row, also where the last layers run on the wanted rows
+ * only: their part of it is 1.4 % of what a prompt token costs in E2B, and a product of their own would cost
+ * every decoded token another step.
  */
 #include "graph_internal.h"
 

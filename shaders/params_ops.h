@@ -1,5 +1,5 @@
 /* shaders/params_ops.h: push constants, specialisation constants, grids and scratch of all shaders but those
- * of the matrix products. Read by C and by GLSL (the words: params.h).
+ * of the matrix products and the experts (params_moe.h). Read by C and by GLSL (the words: params.h).
  *
  * Addresses are device addresses, 0 for an absent view, multiples of 16 unless said otherwise. Strides are
  * bytes between rows. "rows" of a grid is the live row count of the op's row set: n_rows for an op on ALL

@@ -26,6 +26,7 @@
 
 #include "params_ops.h"
 #include "address.glsl"
+#include "order.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64;
@@ -37,7 +38,6 @@ layout(buffer_reference, std430, buffer_reference_align = 4) writeonly buffer Wo
 const uint N_GROUP = 256;
 const uint GROUP = TOPK_PART / N_GROUP;
 const uint MAX_FOUND = TOPK_MAX * GROUP;
-const uint NAN_BITS = 0x7fc00000u;
 const uint MINUS_INF_BITS = 0xff800000u;
 const uint NO_ID = 0xffffffffu;
 
@@ -49,25 +49,6 @@ shared float lane_sum[LOCAL_SIZE / 4u];
 
 uint n_part, n_here; /* parts of a row; elements this workgroup chooses from */
 uvec2 from;          /* its elements (stage 0), the row's records (stage 1) */
-
-bool is_nan(uint bits)
-{
-    return (bits & 0x7fffffffu) > 0x7f800000u;
-}
-
-/* An integer that orders like the number: NaN lowest, -0 equal to 0. */
-uint key_of(uint bits)
-{
-    if (is_nan(bits))
-        return 0u;
-    bits = bits == 0x80000000u ? 0u : bits;
-    return bits >> 31 != 0u ? ~bits : bits | 0x80000000u;
-}
-
-float value_of(uint key)
-{
-    return uintBitsToFloat(key == 0u ? NAN_BITS : key >> 31 != 0u ? key & 0x7fffffffu : ~key);
-}
 
 /* Word 0 (id) or 1 (value) of entry `at` of the partial results. */
 uint entry_word(uint at, uint word)

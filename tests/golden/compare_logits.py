@@ -3,9 +3,10 @@
 
     compare_logits.py FILE.npy [GOLDEN] [--worst 1e-2] [--median 5e-3]
 
-FILE.npy is f32 [T, n_vocab], row t = position t. GOLDEN is a .rows file (default logits-200.f32.rows) or the full
-logits of another engine as .npy. The error of a row is sum (a - b)^2 / sum (b - mean b)^2, over the sampled columns
-of a .rows file, over all of a .npy. Exit status: 0 within the limits, 1 beyond them, 2 usage, 3 a file is unusable.
+FILE.npy is f32 [T, n_vocab], row t = position t. GOLDEN is a .rows file (default logits-200.f32.rows) or the
+full logits of another engine as .npy. The error of a row is sum (a - b)^2 / sum (b - mean b)^2, over the
+sampled columns of a .rows file, over all of a .npy. Exit status: 0 within the limits, 1 beyond them, 2 usage,
+3 a file is unusable.
 """
 
 import argparse
@@ -59,11 +60,17 @@ def check_shape(logits, n_vocab, n_row):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("logits", metavar="FILE.npy")
     parser.add_argument("golden", metavar="GOLDEN", nargs="?", default=_DEFAULT)
-    parser.add_argument("--worst", type=float, default=1e-2, help="limit of the worst row (default %(default)s)")
-    parser.add_argument("--median", type=float, default=5e-3, help="limit of the median (default %(default)s)")
+    parser.add_argument(
+        "--worst", type=float, default=1e-2, help="limit of the worst row (default %(default)s)"
+    )
+    parser.add_argument(
+        "--median", type=float, default=5e-3, help="limit of the median (default %(default)s)"
+    )
     args = parser.parse_args()
     try:
         logits = load(args.logits)

@@ -1,7 +1,8 @@
 """Reads a GGUF file, and rewrites one with every tensor dequantised to F32, exactly.
 
 llama.cpp rounds activations to 8 bits wherever a weight is quantised. Given the same weights as F32 it keeps
-f32 activations, so the rewritten file shows what the model says without that noise. Layout: ggml/docs/gguf.md.
+f32 activations, so the rewritten file shows what the model says without that noise. Layout:
+ggml/docs/gguf.md.
 """
 
 import struct
@@ -72,8 +73,8 @@ def _string(s):
 
 
 def write(path, keys, tensors):
-    """keys: {name: value type and value as in the file}; tensors: [(name, shape, type, bytes or u8 array)], of which
-    the last may be a function that gives them."""
+    """keys: {name: value type and value as in the file}; tensors: [(name, shape, type, bytes or u8 array)],
+    of which the last may be a function that gives them."""
     head = b"".join(_string(name.encode()) + raw for name, raw in keys.items())
     infos, offset = b"", 0
     for name, shape, kind, _ in tensors:

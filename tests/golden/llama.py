@@ -1,7 +1,8 @@
 """The part of llama.cpp that the goldens need, through llama-cpp-python's low-level functions.
 
-Everything runs on the CPU, with flash attention off and an F32 cache, so that the only roundings beyond f32 are
-those of llama.cpp's CPU kernels: activations to 8 bits against a quantised weight, and GELU through an f16 table.
+Everything runs on the CPU, with flash attention off and an F32 cache, so that the only roundings beyond f32
+are those of llama.cpp's CPU kernels: activations to 8 bits against a quantised weight, and GELU through an
+f16 table.
 """
 
 import ctypes
@@ -58,7 +59,7 @@ class Vocabulary:
         return text.raw[:n]
 
     def pieces(self, ids, special):
-        """The bytes of `ids` as a stream gives them, token by token, without detokenise's clean-up of spaces."""
+        """The bytes of `ids` token by token, as a stream gives them: detokenise tidies spaces."""
         room = 256
         text, whole = ctypes.create_string_buffer(room), b""
         for token in ids:
@@ -96,8 +97,8 @@ class _Tensors:
 
 
 class Llama(Vocabulary):
-    """A model and its one sequence. With `n_expert`, `choices` [layer] is what the router chose since the last restart:
-    [token, n_used], best first."""
+    """A model and its one sequence. With `n_expert`, `choices` [layer] is what the router chose since the
+    last restart: [token, n_used], best first."""
 
     def __init__(self, path, n_ctx=2560, n_batch=256, n_expert=0, n_used=0):
         super().__init__(path, _load(path, False))

@@ -3,9 +3,9 @@
 
     tests/golden/make.py [--model build/models/gemma3-270m-q4_k_m.gguf] [--work DIR] [--out DIR]
 
-Needs numpy and llama-cpp-python (the version is in README.md); takes about two minutes on two cores, 3 GB of memory
-and, in the work directory, 1.1 GB for the model as F32 and 630 MB for full logits (logits-200.*.npy), which
-compare_logits.py takes as well.
+Needs numpy and llama-cpp-python (the version is in README.md); takes about two minutes on two cores, 3 GB of
+memory and, in the work directory, 1.1 GB for the model as F32 and 630 MB for full logits (logits-200.*.npy),
+which compare_logits.py takes as well.
 """
 
 import argparse
@@ -114,7 +114,12 @@ class OracleDecoder:
 def perplexity(nll):
     def figure(n_scored):
         mean = float(np.mean(nll[:n_scored]))
-        return {"n_token": n_scored + 1, "n_scored": n_scored, "mean_nll": mean, "perplexity": float(np.exp(mean))}
+        return {
+            "n_token": n_scored + 1,
+            "n_scored": n_scored,
+            "mean_nll": mean,
+            "perplexity": float(np.exp(mean)),
+        }
 
     return {f"first_{CI_TOKENS}": figure(CI_TOKENS - 1), "all": figure(len(nll))}
 
@@ -161,7 +166,9 @@ def write_json(path, value, by_line=False):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     models = HERE.parents[1] / "build" / "models"
     parser.add_argument("--model", type=pathlib.Path, default=models / "gemma3-270m-q4_k_m.gguf")
     parser.add_argument("--work", type=pathlib.Path, default=models)

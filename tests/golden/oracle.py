@@ -1,9 +1,9 @@
 """Gemma 3 and Gemma 4 in float64 numpy: the text decoder written a second time, straight from its formulas.
 
-llama.cpp given F32 weights still looks GELU up in a table of f16, sums in f32 and multiplies up its RoPE angles in f32.
-This file has none of those roundings, so a plugin's `exact` precision can be judged to many more digits. With
-`llama_gelu` and `llama_rope` it takes the table's roundings and the f32 angles on, which shows how much of the
-remaining difference they are.
+llama.cpp given F32 weights still looks GELU up in a table of f16, sums in f32 and multiplies up its RoPE
+angles in f32. This file has none of those roundings, so a plugin's `exact` precision can be judged to many
+more digits. With `llama_gelu` and `llama_rope` it takes the table's roundings and the f32 angles on, which
+shows how much of the remaining difference they are.
 """
 
 import numpy as np
@@ -38,7 +38,7 @@ def _exact_angles(n_tok, theta, factors):
 
 
 def _llama_angles(n_tok, theta, factors):
-    """The same with llama.cpp's f32 steps: the angle of a pair is that of the pair before times a rounded ratio."""
+    """The same with llama.cpp's f32 steps: a pair's angle is the one before it times a rounded ratio."""
     ratio = np.float32(theta) ** np.float32(-1 / len(factors))
     angle, angles = np.arange(n_tok, dtype=np.float32), []
     for factor in factors.astype(np.float32):
@@ -93,7 +93,7 @@ class _Shape:
 class Oracle:
     """After hidden(ids): `routing` [layer] = {"ids" [token, n_used] by falling weight, "margin" [token]}.
 
-    The margin is (p - q) / p, p and q being the probabilities of the last expert chosen and of the first one left.
+    The margin is (p - q) / p: probabilities of the last expert chosen and of the first one left out.
     """
 
     def __init__(self, path, llama_gelu=False, llama_rope=False):
@@ -178,8 +178,9 @@ class Oracle:
         p = _softmax(self._linear(r, f"{block}.ffn_gate_inp"))
         order = np.argsort(-p, -1, kind="stable")
         n_used = self.shape.n_used
-        last, next_one = (np.take_along_axis(p, order[:, k : k + 1], -1)[:, 0] for k in (n_used - 1, n_used % p.shape[-1]))
-        margin = (last - next_one) / last if n_used < p.shape[-1] else np.ones(len(h))
+        falling = np.take_along_axis(p, order, -1)
+        last, left_out = falling[:, n_used - 1], falling[:, n_used:].max(-1, initial=0)
+        margin = (last - left_out) / last
         self.routing.append({"ids": order[:, :n_used], "margin": margin})
         ids = order[:, :n_used] if imposed is None else np.asarray(imposed)
         weights = np.take_along_axis(p, ids, -1)
@@ -219,8 +220,8 @@ class Oracle:
     def hidden(self, ids, imposed=None):
         """The final, normed hidden states [n, d_model] of the tokens `ids` from position 0.
 
-        imposed: the experts [layer][token, n_used] that take the place of the router's choice; their weights are
-        the router's probabilities of them.
+        imposed: the experts [layer][token, n_used] that take the place of the router's choice; their weights
+        are the router's probabilities of them.
         """
         self.routing, cache = [], {}
         h = self._embedding[ids].astype(np.float64)

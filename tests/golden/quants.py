@@ -1,4 +1,7 @@
-"""The sixteen GGUF number formats that tandem reads, decoded exactly in numpy. Layouts: ggml/src/ggml-common.h of ggml."""
+"""The sixteen GGUF number formats that tandem reads, decoded exactly in numpy.
+
+Layouts: ggml/src/ggml-common.h of ggml.
+"""
 
 import numpy as np
 
@@ -72,7 +75,7 @@ def _four_planes(b):
 
 
 def _eight_nibble_rows(b):
-    """Nibbles of Q4_K and Q5_K: 32 bytes hold sub-block 2 j in their low, 2 j + 1 in their high halves. [block, 8, 32]"""
+    """Nibbles of Q4_K and Q5_K [block, 8, 32]: 32 bytes hold sub-block 2 j low, 2 j + 1 high."""
     b = b.reshape(-1, 4, 32)
     return np.stack([b & 15, b >> 4], axis=2).reshape(-1, 8, 32)
 
@@ -92,7 +95,7 @@ def _from_q2_k(b):
 
 
 def _from_q3_k(b):
-    """32 bytes of third bits (bit g of byte l: value 32 g + l), 64 of bit pairs, 12 of 6-bit scales, d (f16)."""
+    """32 bytes of third bits (bit g of byte l: value 32 g + l), 64 of pairs, 12 of 6-bit scales, d (f16)."""
     third = b[:, None, :32] >> np.arange(8, dtype=np.uint8)[:, None] & 1
     q = _four_planes(b[:, 32:96]).astype(np.float32) + 4 * third.reshape(-1, 256) - 4
     packed = b[:, 96:108]
@@ -127,7 +130,7 @@ def _from_q6_k(b):
 
 
 def _from_iq4_xs(b):
-    """d (f16), 16 high bits and 4 bytes of low halves of 6-bit scales, 128 bytes of nibbles, 16 a sub-block."""
+    """d (f16), 6-bit scales as 16 high bits and 4 bytes of low halves, 128 bytes of nibbles."""
     high = b[:, 2:4].view(np.uint16) >> np.arange(0, 16, 2, dtype=np.uint16) & 3
     low = np.stack([b[:, 4:8] & 15, b[:, 4:8] >> 4], axis=2).reshape(-1, 8)
     scale = (low | high << 4).astype(np.float32) - 32

@@ -1,16 +1,17 @@
 """The .rows files: what is kept of a model's logits, and how an answer is judged by it.
 
-A row of 262,144 logits is too big to store for each of 200 positions. Kept are its largest, its logsumexp, mean
-and sum of squared deviations, and columns chosen by a fixed generator, others at every position, so that every
-part of the output head is looked at. Little-endian, no padding:
+A row of 262,144 logits is too big to store for each of 200 positions. Kept are its largest, its logsumexp,
+mean and sum of squared deviations, and columns chosen by a fixed generator, others at every position, so that
+every part of the output head is looked at. Little-endian, no padding:
 
     char magic[8] = "TANDROWS"; u32 version = 1, n_row, n_vocab, n_top, n_sample, reserved = 0;
-    n_row times: u32 position, token; f64 logsumexp, mean, spread; u32 top_id[n_top]; f32 top[n_top], sample[n_sample];
+    n_row times: u32 position, token; f64 logsumexp, mean, spread;
+                 u32 top_id[n_top]; f32 top[n_top], sample[n_sample];
 
-n_top and n_sample are 64 and 256, or less for small vocabularies. `token` is the input at `position`; `spread` is
-sum (b - mean)^2 over the whole row; top is in falling order, equal logits by rising id. sample[k] of position p is the
-logit of column r mod n_vocab, r being the (n_sample p + k)-th output of splitmix64 seeded with 0, counted from 0 (the
-0th is 0xE220A8397B1DCDAF).
+n_top and n_sample are 64 and 256, or less for small vocabularies. `token` is the input at `position`;
+`spread` is sum (b - mean)^2 over the whole row; top is in falling order, equal logits by rising id. sample[k]
+of position p is the logit of column r mod n_vocab, r being the (n_sample p + k)-th output of splitmix64
+seeded with 0, counted from 0 (the 0th is 0xE220A8397B1DCDAF).
 """
 
 import struct

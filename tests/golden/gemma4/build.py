@@ -23,8 +23,8 @@ def _values(shape, kind, raw):
 
 
 def saturate(gguf):
-    """Gates 4096 times as large: GELU is 0 or the identity for all but one gate in a thousand, and llama.cpp's f16
-    table, which ends at +-10, no longer shows."""
+    """Gates 4096 times as large: GELU is 0 or the identity for all but one gate in a thousand, and
+    llama.cpp's f16 table, which ends at +-10, no longer shows."""
     tensors = []
     for name, shape, kind, raw in gguf.tensors:
         if name.endswith(_GATES):
@@ -58,18 +58,25 @@ def _split(name, shape, kind, raw):
     parts = np.split(_values(shape, kind, raw), 2, axis=1)
     narrow = [shape[0], shape[1] // 2, shape[2]]
     return [
-        (name.replace("gate_up", part), narrow, kind, np.ascontiguousarray(weights).view(np.uint8).reshape(-1))
+        (
+            name.replace("gate_up", part),
+            narrow,
+            kind,
+            np.ascontiguousarray(weights).view(np.uint8).reshape(-1),
+        )
         for part, weights in zip(("gate", "up"), parts)
     ]
 
 
 def bare(gguf):
-    """What other converters write: no key or tensor that has a default, K and V of the layers that share, gate and up
-    of the experts apart, and a head of its own (the embedding, rows reversed)."""
+    """What other converters write: no key or tensor that has a default, K and V of the layers that share,
+    gate and up of the experts apart, and a head of its own (the embedding, rows reversed)."""
     defaults = ("rope.freq_base", "rope.freq_base_swa", "rope.dimension_count", "final_logit_softcapping")
     if not gguf.value("gemma4.attention.shared_kv_layers", 0):
         defaults += ("attention.shared_kv_layers",)
-    metadata = {key: value for key, value in gguf.metadata.items() if key not in [f"gemma4.{d}" for d in defaults]}
+    metadata = {
+        key: value for key, value in gguf.metadata.items() if key not in [f"gemma4.{d}" for d in defaults]
+    }
     tensors = []
     for name, shape, kind, raw in gguf.tensors:
         if name.endswith(("layer_output_scale.weight", "ffn_down_exps.scale")):
@@ -86,9 +93,9 @@ def bare(gguf):
     return metadata, tensors
 
 
-# Formats that `tandem synth` does not write: where a block has its f16 factors, and their values for a standard deviation
-# of one where the other bits are random. IQ4_NL's table has a mean that would grow through the layers and drown
-# everything else, so the signs of its factors are random too.
+# Formats that `tandem synth` does not write: where a block has its f16 factors, and their values for a
+# standard deviation of one where the other bits are random. IQ4_NL's table has a mean that would grow through
+# the layers and drown everything else, so the signs of its factors are random too.
 _Q2_K, _Q3_K, _IQ4_NL, _IQ4_XS, _MXFP4 = 10, 11, 20, 23, 39
 _FACTORS = {
     _Q2_K: ((80, 1 / 13.87), (82, 1.5 / 13.87)),

@@ -21,7 +21,10 @@ _OWN = [
     ("Gemma 4: tools", _TOOLS.encode()),
     ("Gemma 4: bos in front", b"<bos>Hello,"),
     ("Gemma 4: end tokens", b"a<eos>b<turn|>c<|tool_response>d</s>e"),
-    ("Gemma 4: names, glued", b"<|turn><turn|><|channel><channel|><|tool_call><tool_call|><|tool_response><tool_response|>"),
+    (
+        "Gemma 4: names, glued",
+        b"<|turn><turn|><|channel><channel|><|tool_call><tool_call|><|tool_response><tool_response|>",
+    ),
     ("Gemma 4: names, spaced", b"<|turn> <turn|>\n<|channel> \n <channel|>  <|think|> x"),
     ("Gemma 4: names, broken", b"<|turn<|turn>|> <<|channel>> <|chan<channel|>nel> <turn|"),
     ("Gemma 4: quote", b'<|"|><|"|>a<|"<|"|>|>'),
@@ -35,7 +38,10 @@ _OWN = [
     ("thirty-two newlines between", b"x" + b"\n" * 32 + b"y"),
     ("newline runs of all lengths", b"".join(b"." + b"\n" * n for n in range(1, 36))),
     ("space runs of all lengths", b"".join(b"." + b" " * n for n in range(1, 36))),
-    ("the text itself", "You will rejoice to hear that no disaster has accompanied the commencement".encode()),
+    (
+        "the text itself",
+        "You will rejoice to hear that no disaster has accompanied the commencement".encode(),
+    ),
     ("across words", b"of the of the and the in the of thethe of  the"),
     ("aba", b"abababab babab aba bab ab ba a b aab abb"),
     ("odd runs of a", b" ".join(b"a" * n for n in range(1, 14))),
@@ -47,15 +53,16 @@ _OWN = [
 
 # Those that say something about a vocabulary of a thousand pieces.
 _SMALL = (
-    "empty", "space x1", "space x2", "space x31", "space x32", "space x100", "newline x1", "newline x2", "newline x31",
-    "newline x32", "newline x33", "newline x63", "newline x100", "tab x1", "tab x5", "CR LF x2", "CR", "space around newline",
-    "spaces, newline, spaces", "tab and spaces mixed", "leading space", "two leading spaces", "trailing space",
-    "trailing newline", "inner runs", "sentence", "capitals", "contractions", "punctuation", "digits", "URL",
-    "e acute composed", "e acute decomposed", "Chinese", "Hebrew", "emoji family, ZWJ", "C", "HTML", "HTML-like pieces",
-    "lower one eighth block", "block run", "block and spaces", "bos as text", "all specials", "bos inside",
-    "specials, broken", "special after spaces", "byte token as text", "lone continuation byte", "lone lead byte at the end",
-    "cut three-byte sequence", "cut four-byte sequence", "lead byte before text", "overlong slash", "surrogate half",
-    "control bytes", "byte order mark", "ab x200", "equals x333", "words without end",
+    "empty", "space x1", "space x2", "space x31", "space x32", "space x100", "newline x1", "newline x2",
+    "newline x31", "newline x32", "newline x33", "newline x63", "newline x100", "tab x1", "tab x5",
+    "CR LF x2", "CR", "space around newline", "spaces, newline, spaces", "tab and spaces mixed",
+    "leading space", "two leading spaces", "trailing space", "trailing newline", "inner runs", "sentence",
+    "capitals", "contractions", "punctuation", "digits", "URL", "e acute composed", "e acute decomposed",
+    "Chinese", "Hebrew", "emoji family, ZWJ", "C", "HTML", "HTML-like pieces", "lower one eighth block",
+    "block run", "block and spaces", "bos as text", "all specials", "bos inside", "specials, broken",
+    "special after spaces", "byte token as text", "lone continuation byte", "lone lead byte at the end",
+    "cut three-byte sequence", "cut four-byte sequence", "lead byte before text", "overlong slash",
+    "surrogate half", "control bytes", "byte order mark", "ab x200", "equals x333", "words without end",
 )  # fmt: skip
 
 # llama.cpp ends the process at a code point beyond U+10FFFF when it merges by rank.

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Writes a small vocabulary of Gemma 4's kind as a GGUF file without tensors; the same bytes on every machine.
+"""Writes a small vocabulary of Gemma 4's kind: a GGUF file without tensors, the same bytes everywhere.
 
     tests/golden/gemma4/vocab.py FILE.gguf
 
-Ids 0 to 493 are those of the published vocabulary: special tokens, runs of newlines and of U+2581, HTML-like pieces,
-bytes. Pieces merged out of ../text.txt follow (across words, as there are no word boundaries), then single characters,
-then the image and audio tokens. As there, a piece's merges are all pairs of pieces that spell it.
+Ids 0 to 493 are those of the published vocabulary: special tokens, runs of newlines and of U+2581, HTML-like
+pieces, bytes. Pieces merged out of ../text.txt follow (across words, as there are no word boundaries), then
+single characters, then the image and audio tokens. As there, a piece's merges are all pairs of pieces that
+spell it.
 
-Three things differ from a current file on purpose, as older files have them: <eos> is of type normal, add_bos_token is
-false, and `merges` holds a pair twice (the first counts).
+Three things differ from a current file on purpose, as older files have them: <eos> is of type normal,
+add_bos_token is false, and `merges` holds a pair twice (the first counts).
 """
 
 import pathlib
@@ -28,24 +29,39 @@ NAMED = {
 LAST = ["<|image>", "<|audio>", "<|image|>", "<|audio|>", "<image|>", "<audio|>", "<|video|>"]
 USER_DEFINED = {48, 49, 50, 51, 52, 100, 101}
 HTML = (
-    "table caption thead tbody tfoot tr th td /table /caption /thead /tbody /tfoot /tr /th /td h1 h2 h3 h4 h5 h6 "
-    "blockquote /h1 /h2 /h3 /h4 /h5 /h6 /blockquote strong em b i u s sub sup code /strong /em /b /i /u /s /sub /sup "
-    "/code a html body img span bbox ul li div iframe footer /a /html /body /img /span /bbox /ul /li /div /iframe /footer"
+    "table caption thead tbody tfoot tr th td /table /caption /thead /tbody /tfoot /tr /th /td "
+    "h1 h2 h3 h4 h5 h6 blockquote /h1 /h2 /h3 /h4 /h5 /h6 /blockquote "
+    "strong em b i u s sub sup code /strong /em /b /i /u /s /sub /sup /code "
+    "a html body img span bbox ul li div iframe footer "
+    "/a /html /body /img /span /bbox /ul /li /div /iframe /footer"
 ).split()
 LONGEST_RUN = 31
 FIRST_BYTE = 238
-# Pieces beside those of the text: repetition, where only the order of merges and the leftmost rule decide; tabs;
-# more than one byte a character.
-EXTRA = ["aa", "aaaa", "aaa", "ab", "ba", "aba", "bab", "\t\t", "\t\t\t", "你好", "你好世界", "世界", "e\u0301", "ée", "==", "===="]
-CHARACTERS = (
-    [SPACE, "\t"]
-    + [chr(c) for c in range(0x21, 0x7F)]
-    + list("\u0301éü你好世界。жи🙂\u200d")
-)
+# Pieces beside those of the text: repetition, where only the order of merges and the leftmost rule decide;
+# tabs; more than one byte a character.
+EXTRA = [
+    "aa",
+    "aaaa",
+    "aaa",
+    "ab",
+    "ba",
+    "aba",
+    "bab",
+    "\t\t",
+    "\t\t\t",
+    "你好",
+    "你好世界",
+    "世界",
+    "e\u0301",
+    "ée",
+    "==",
+    "====",
+]
+CHARACTERS = [SPACE, "\t"] + [chr(c) for c in range(0x21, 0x7F)] + list("\u0301éü你好世界。жи🙂\u200d")
 
 
 def train(text, n):
-    """The n most frequent pairs of neighbours in turn, each made a piece; ties go to the pair that sorts first."""
+    """The most frequent pair of neighbours, n times, made a piece; a tie goes to the pair that sorts first."""
     lines = [list(line.replace(" ", SPACE)) for line in text.split("\n")]
     pieces = []
     while len(pieces) < n:
@@ -88,7 +104,7 @@ def make_tokens():
 
 
 def make_merges(tokens):
-    """Pairs that spell a normal piece: runs first, the longest first, then by id; of one piece the longer left first."""
+    """Pairs that spell a normal piece: of the longest runs first, then by id; the longer left side first."""
     pieces = [token for token, kind in tokens if kind == NORMAL]
     runs = [unit * n for n in range(LONGEST_RUN, 1, -1) for unit in ("\n", SPACE)]
     known, merges = set(pieces), []

@@ -78,6 +78,7 @@ void block_start(struct block *b, uint32_t index) {
     b->live = threads;
     b->stamp = b->next = 0;
     b->started = true;
+    b->starved = l->adversarial ? random_below(&l->random, 2 * b->n_warp) : b->n_warp;
     memset(b->barriers, 0, sizeof b->barriers);
     for (uint32_t i = 0; i < b->n_warp; i++)
         start_warp(&b->warps[i], threads - i * LANES);
@@ -182,35 +183,33 @@ static void report_deadlock(struct block *b) {
                  waiting > told ? "; and others" : "");
 }
 
+/* A ready warp: the next in turn, or in adversarial order any but the starved one. NULL when none is ready.
+ */
+static struct warp *choose(struct block *b) {
+    struct launch *l = b->launch;
+    const uint32_t first = l->adversarial ? random_below(&l->random, b->n_warp) : b->next;
+    for (uint32_t k = 0; k < b->n_warp; k++) {
+        const uint32_t index = (first + k) % b->n_warp;
+        if (index != b->starved && warp_ready(&b->warps[index])) {
+            b->next = (index + 1) % b->n_warp;
+            return &b->warps[index];
+        }
+    }
+    return b->starved < b->n_warp && warp_ready(&b->warps[b->starved]) ? &b->warps[b->starved] : NULL;
+}
+
 bool block_run(struct block *b, uint32_t budget) {
     struct launch *l = b->launch;
     uint32_t used = 0;
     b->yield = false;
-    while (b->live && !l->failed && !b->yield) {
-        bool any = false;
-        for (uint32_t k = 0; k < b->n_warp && !l->failed && used < budget; k++) {
-            const uint32_t index =
-                l->adversarial ? random_below(&l->random, b->n_warp) : (b->next + k) % b->n_warp;
-            if (!warp_ready(&b->warps[index])) {
-                if (!l->adversarial)
-                    continue;
-                uint32_t other = 0;
-                while (other < b->n_warp && !warp_ready(&b->warps[other]))
-                    other++;
-                if (other == b->n_warp)
-                    continue;
-                used += warp_run(&b->warps[other], WARP_TURN);
-            } else {
-                used += warp_run(&b->warps[index], WARP_TURN);
-            }
-            any = true;
-        }
-        if (used >= budget) {
-            b->next = (b->next + 1) % b->n_warp;
-            break;
-        }
-        if (!any && b->live && !l->failed)
+    while (b->live && !l->failed && !b->yield && used < budget) {
+        struct warp *w = choose(b);
+        if (!w)
             report_deadlock(b);
+        else if (w->id == b->starved && l->n_resident > 1 && random_below(&l->random, 16))
+            break; /* let other blocks get far ahead of it */
+        else
+            used += warp_run(w, WARP_TURN);
     }
     return b->live == 0;
 }

@@ -36,12 +36,13 @@ typedef void (*exec_fn)(struct warp *w, const struct inst *in, uint32_t mask);
 /* Classes of instructions, as the counters report them. */
 #define INST_CLASSES(X)                                                                                      \
     X(FP32, "fp32")                                                                                          \
-    X(FP64, "fp64") X(F16, "f16") X(INT, "int") X(DP4A, "dp4a") X(CONVERT, "convert")                        \
-        X(SPECIAL, "special_function") X(MOVE, "move") X(COMPARE, "compare") X(MMA, "mma")                   \
-            X(LDMATRIX, "ldmatrix") X(LD_GLOBAL, "ld_global") X(ST_GLOBAL, "st_global")                      \
-                X(LD_SHARED, "ld_shared") X(ST_SHARED, "st_shared") X(LD_OTHER, "ld_other")                  \
-                    X(ST_OTHER, "st_other") X(ASYNC_COPY, "cp_async") X(ATOMIC, "atomic")                    \
-                        X(BARRIER, "barrier") X(FENCE, "fence") X(SHUFFLE, "shuffle") X(CONTROL, "control")
+    X(FP64, "fp64")                                                                                          \
+    X(F16, "f16") X(INT, "int") X(DP4A, "dp4a") X(CONVERT, "convert") X(SPECIAL, "special_function")         \
+        X(MOVE, "move") X(COMPARE, "compare") X(MMA, "mma") X(LDMATRIX, "ldmatrix")                          \
+            X(LD_GLOBAL, "ld_global") X(ST_GLOBAL, "st_global") X(LD_SHARED, "ld_shared")                    \
+                X(ST_SHARED, "st_shared") X(LD_OTHER, "ld_other") X(ST_OTHER, "st_other")                    \
+                    X(ASYNC_COPY, "cp_async") X(ATOMIC, "atomic") X(BARRIER, "barrier") X(FENCE, "fence")    \
+                        X(SHUFFLE, "shuffle") X(CONTROL, "control")
 enum inst_class {
 #define X(id, name) CLASS_##id,
     INST_CLASSES(X)
@@ -115,7 +116,7 @@ struct warp {
     uint8_t *local;            /* 32 times the kernel's local bytes */
     uint32_t sync_count;       /* moves on at every barrier of the warp or the block */
     uint32_t seen[MAX_WARPS];  /* accesses of that warp stamped below this are ordered before mine */
-    uint32_t min_seen;                 /* the least of them */
+    uint32_t min_seen;         /* the least of them */
     uint32_t committed[LANES]; /* cp.async groups closed, per lane */
     struct async_copy *copies;
     uint32_t n_copy, max_copy;
@@ -155,6 +156,8 @@ struct block {
     struct shadow *shadow;
     uint8_t *arena; /* register files and local memory */
     uint32_t next;  /* warp whose turn it is */
+    uint32_t
+        starved; /* adversarial: a warp that runs only when no other can, and seldom then; n_warp for none */
 };
 
 struct launch {

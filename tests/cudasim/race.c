@@ -88,9 +88,10 @@ static void note_write(const struct warp *w, struct shadow *s, uint32_t lane, ui
     s->r_bytes = 0;
 }
 
-/* The common cases, decided without a call: what was written or read before lies behind a barrier that this warp knows of,
- * or was this warp's own. False: look closer. */
-static inline bool plainly_good(struct warp *w, struct shadow *s, uint32_t lane, uint8_t bytes, enum access access) {
+/* The common cases, decided without a call: what was written or read before lies behind a barrier that this
+ * warp knows of, or was this warp's own. False: look closer. */
+static inline bool plainly_good(struct warp *w, struct shadow *s, uint32_t lane, uint8_t bytes,
+                                enum access access) {
     const uint32_t me = 1u << w->id;
     const bool reads = access == ACCESS_READ;
     if (s->pending || access > ACCESS_WRITE || (reads && (s->init & bytes) != bytes))

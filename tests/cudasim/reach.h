@@ -11,9 +11,9 @@ struct request {
     struct allocation *owner; /* of all lanes, when they lie in one; else NULL */
     uint32_t mask, bytes;     /* of each lane */
     enum access access;
-    uint64_t low;    /* or of all addresses: its low bits tell their alignment */
-    bool stream;     /* addresses follow each other without a gap */
-    bool uniform;    /* all are the same */
+    uint64_t low; /* or of all addresses: its low bits tell their alignment */
+    bool stream;  /* addresses follow each other without a gap */
+    bool uniform; /* all are the same */
 };
 
 /* Fills address[] from the slot, inst.imm added. */

@@ -1,5 +1,5 @@
 /* Kernels as nvcc compiles them, against plain C, in orderly and in adversarial order with the same bits. */
-#include "sim.h"
+#include "kernels.h"
 
 #include <math.h>
 
@@ -25,17 +25,6 @@ static void runs_saxpy(void **state) {
     assert_memory_equal(y, expected, sizeof y);
 }
 
-static void matvec_once(float *y, int n_row, int n_block, const int8_t *w, const float *scale,
-                        const int8_t *x, const float *x_scale) {
-    CUdeviceptr dw = sim_upload(w, (size_t)n_row * n_block * 32),
-                ds = sim_upload(scale, (size_t)n_row * n_block * 4);
-    CUdeviceptr dx = sim_upload(x, (size_t)n_block * 32), dxs = sim_upload(x_scale, (size_t)n_block * 4);
-    CUdeviceptr dy = sim_alloc((size_t)n_row * 4);
-    CU(sim_run(sim_kernel("matvec_dp4a"), (unsigned)(n_row + 3) / 4, 128, 0,
-               PARAMS(&dw, &ds, &dx, &dxs, &dy, &n_row, &n_block)));
-    sim_download(y, dy, (size_t)n_row * 4);
-}
-
 static void runs_a_matvec(void **state) {
     enum { N_ROW = 37, N_BLOCK = 22 };
     int8_t *w = filled(N_ROW * N_BLOCK * 32), x[N_BLOCK * 32];
@@ -50,7 +39,7 @@ static void runs_a_matvec(void **state) {
         scale[i] = sim_random_float(&seed);
     for (int i = 0; i < N_BLOCK; i++)
         x_scale[i] = sim_random_float(&seed);
-    matvec_once(y, N_ROW, N_BLOCK, w, scale, x, x_scale);
+    CU(run_matvec(sim_kernel("matvec_dp4a"), y, N_ROW, N_BLOCK, w, scale, x, x_scale));
     for (int r = 0; r < N_ROW; r++) {
         double sum = 0, size = 0;
         for (int b = 0; b < N_BLOCK; b++) {
@@ -64,18 +53,10 @@ static void runs_a_matvec(void **state) {
     }
     for (int s = 1; s <= 5; s++) {
         cudasim_option("SEED", (char[]){(char)('0' + s), 0});
-        matvec_once(again, N_ROW, N_BLOCK, w, scale, x, x_scale);
+        CU(run_matvec(sim_kernel("matvec_dp4a"), again, N_ROW, N_BLOCK, w, scale, x, x_scale));
         assert_memory_equal(again, y, sizeof y);
     }
     free(w);
-}
-
-static void matmul_once(float *c, int m, int n, int k, const uint16_t *a, const uint16_t *b) {
-    CUdeviceptr da = sim_upload(a, (size_t)m * k * 2), db = sim_upload(b, (size_t)n * k * 2),
-                dc = sim_alloc((size_t)m * n * 4);
-    CU(sim_run3(sim_kernel("matmul_f16"), (unsigned)(n + 31) / 32, (unsigned)(m + 63) / 64, 128, 0,
-                PARAMS(&da, &db, &dc, &m, &n, &k)));
-    sim_download(c, dc, (size_t)m * n * 4);
 }
 
 static void runs_a_tensor_core_matmul(void **state) {
@@ -88,7 +69,7 @@ static void runs_a_tensor_core_matmul(void **state) {
         a[i] = sim_half(sim_random_float(&seed));
     for (int i = 0; i < N * K; i++)
         b[i] = sim_half(sim_random_float(&seed));
-    matmul_once(c, M, N, K, a, b);
+    CU(run_matmul(sim_kernel("matmul_f16"), c, M, N, K, a, b));
     for (int i = 0; i < M; i++)
         for (int j = 0; j < N; j++) {
             double sum = 0, size = 0;
@@ -100,7 +81,7 @@ static void runs_a_tensor_core_matmul(void **state) {
         }
     for (int s = 1; s <= 5; s++) {
         cudasim_option("SEED", (char[]){(char)('0' + s), 0});
-        matmul_once(again, M, N, K, a, b);
+        CU(run_matmul(sim_kernel("matmul_f16"), again, M, N, K, a, b));
         assert_memory_equal(again, c, sizeof c);
     }
 }
@@ -127,19 +108,6 @@ static void runs_an_integer_matmul(void **state) {
         }
 }
 
-enum { HEAD = 128 };
-static void flash_once(float *out, const float *q, const uint16_t *keys, const uint16_t *values, int n_ctx,
-                       unsigned splits, float scale) {
-    const uint32_t zero = 0;
-    CUdeviceptr dq = sim_upload(q, HEAD * 4), dk = sim_upload(keys, (size_t)n_ctx * HEAD * 2),
-                dv = sim_upload(values, (size_t)n_ctx * HEAD * 2);
-    CUdeviceptr partial = sim_alloc(splits * (HEAD + 2) * 4), done = sim_upload(&zero, 4),
-                dout = sim_alloc(HEAD * 4);
-    CU(sim_run(sim_kernel("flash_decode"), splits, 128, 0,
-               PARAMS(&dq, &dk, &dv, &partial, &done, &dout, &n_ctx, &scale)));
-    sim_download(out, dout, HEAD * 4);
-}
-
 static void runs_flash_decoding(void **state) {
     enum { N_CTX = 300 };
     static uint16_t keys[N_CTX * HEAD], values[N_CTX * HEAD];
@@ -152,7 +120,7 @@ static void runs_flash_decoding(void **state) {
         q[i] = 4 * sim_random_float(&seed);
     for (int i = 0; i < N_CTX * HEAD; i++)
         keys[i] = sim_half(sim_random_float(&seed)), values[i] = sim_half(sim_random_float(&seed));
-    flash_once(out, q, keys, values, N_CTX, 7, scale);
+    CU(run_flash(sim_kernel("flash_decode"), out, q, keys, values, N_CTX, 7, scale));
     for (int t = 0; t < N_CTX; t++) {
         score[t] = 0;
         for (int i = 0; i < HEAD; i++)
@@ -170,7 +138,7 @@ static void runs_flash_decoding(void **state) {
     }
     for (int s = 1; s <= 5; s++) {
         cudasim_option("SEED", (char[]){(char)('0' + s), 0});
-        flash_once(again, q, keys, values, N_CTX, 7, scale);
+        CU(run_flash(sim_kernel("flash_decode"), again, q, keys, values, N_CTX, 7, scale));
         assert_memory_equal(again, out, sizeof out);
     }
 }

@@ -1,13 +1,14 @@
 # Tests of the Vulkan plugin on whatever device there is, lavapipe in CI.
 
 if(TARGET tandem_vulkan)
-    foreach(part vulkan vulkan_run vulkan_fault)
+    foreach(part vulkan vulkan_run vulkan_moe vulkan_fault)
         tandem_test(${part}_test SOURCES ${part}_test.c vulkan_model.c cases/side.c LIBRARIES tandem_loader)
         add_dependencies(${part}_test tandem_vulkan tandem_reference)
     endforeach()
     set(validated --option vulkan.validation=1)
     tandem_run(vulkan 300 COMMAND vulkan_test LABELS quick sanitize)
     tandem_run(vulkan_run 300 COMMAND vulkan_run_test LABELS quick sanitize)
+    tandem_run(vulkan_moe 300 COMMAND vulkan_moe_test LABELS quick sanitize)
     tandem_run(vulkan_fault 300 COMMAND vulkan_fault_test --cache ${PROJECT_BINARY_DIR}/tests/pipelines
         LABELS quick sanitize)
     # As a card does it: device memory that the host cannot reach, and matrices in several allocations.
@@ -19,6 +20,7 @@ if(TARGET tandem_vulkan)
     # budget, so wide cases give false alarms; and they compile slowly, so of the experts one format has to do.
     set(instrumented ${validated} --option vulkan.gpu_assisted=1 --without 2816)
     tandem_run(vulkan_gpu_assisted 600 COMMAND vulkan_run_test ${validated} --option vulkan.gpu_assisted=1)
+    tandem_run(vulkan_moe_gpu_assisted 600 COMMAND vulkan_moe_test ${validated} --option vulkan.gpu_assisted=1)
     tandem_run(ops_vulkan_gpu_assisted 900 COMMAND op_test vulkan --smoke --without moe ${instrumented})
     tandem_run(moe_vulkan_gpu_assisted 600
         COMMAND op_test vulkan --smoke --filter "moe_ffn Q4_0" ${instrumented})

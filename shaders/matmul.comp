@@ -9,17 +9,19 @@
  *             share a row: block j of a chunk falls to lane j mod LANES_PER_ROW, so that 704 and 2112 columns
  *             (22 and 66 blocks) leave no lane of a pair idle. No shared memory, no barrier: a subgroup needs
  *             nobody. Lanes with the same columns load the same address of x, one transaction; the rows of x
- *             stay in the first-level cache
+ *             stay in the first-level cache. EXPERTS: y counts entries, rows or tiles (params.h); a
+ *             workgroup reads from the route or its tile which expert's W it takes
  * bytes       W once per N_COL * COL_SUBGROUPS rows of x, by 16-byte loads of whole 128-byte lines;
  *             COL_SUBGROUPS subgroups of a workgroup pass over the same rows of W together, so it reaches the
  *             SM once for them. BLOCKS_IN_FLIGHT blocks of each row are asked for before the first is used
  * phase       every product of a layer, and the head
  * order       f32: 4 columns by a dot product, those in ascending order per lane, then lanes by an
- *             exclusive-or tree. Q8: 32 columns (HALF_SCALES: 16) exactly in int32, then f32. The same in
- *             every run
- * reference   backend/reference/matmul.c
+ *             exclusive-or tree. Q8: 32 columns (HALF_SCALES: 16) exactly in int32, then f32. EXPERTS_SUM:
+ *             choices ascending per lane, before the tree. The same in every run
+ * reference   backend/reference/matmul.c, moe_ffn.c
  *
- * loops       per subgroup at most MATMUL_ITERATIONS(n_col, UNROLL, passes), passes: n_used with EXPERTS_SUM, else 1
+ * loops       per subgroup at most MATMUL_ITERATIONS(n_col, UNROLL, passes); passes: n_used with EXPERTS_SUM,
+ *             else 1
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require

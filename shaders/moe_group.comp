@@ -6,8 +6,8 @@
  * grid        one workgroup
  * bytes       4 per entry read twice and written once, 16 per tile
  * phase       prefill, between the route and the experts' products
- * order       no sums of floats. Counts are integers, so that atomics have one result; an entry's place is the
- *             number of entries of its expert before it, found from one bit per expert and entry
+ * order       no sums of floats. Counts are integers, so that atomics have one result; an entry's place is
+ *             the number of entries of its expert before it, found from one bit per expert and entry
  * reference   sort_entries of backend/reference/moe_ffn.c
  *
  * loops       with L = LOCAL_SIZE, E = n_expert, W = MOE_CHUNK_WORDS(E), N entries:
@@ -38,7 +38,8 @@ uint id_of(uint entry) {
 // Tiles of an expert with n entries: tall, short.
 uvec2 tiles_of(uint n) {
     uint rest = n % p.tall_rows;
-    return uvec2(n / p.tall_rows + (rest > p.short_rows ? 1u : 0u), rest > 0u && rest <= p.short_rows ? 1u : 0u);
+    uint is_tall = rest > p.short_rows ? 1u : 0u, is_short = rest > 0u && is_tall == 0u ? 1u : 0u;
+    return uvec2(n / p.tall_rows + is_tall, is_short);
 }
 
 void write_tiles(uint expert, uint first, uvec2 at) {

@@ -39,8 +39,8 @@
  * Grid: (plan.grid_x, ceil(*n_tok / plan.cols_per_group), 1); the plan: vk_matmul_plan_make of vulkan/pack.h.
  * x is loaded 16 bytes at a time: buffers end on a multiple of 16.
  *
- * With SPEC_EXPERTS the table holds the matrix of every expert, and entry e = i * n_used + j stands for choice j
- * of row i. A row of a route is {u32 id[n_used]; f32 weight[n_used]}.
+ * With SPEC_EXPERTS the table holds the matrix of every expert, and entry e = i * n_used + j stands for
+ * choice j of row i. A row of a route is {u32 id[n_used]; f32 weight[n_used]}.
  *   EXPERTS_ENTRY  y[e] = f(W[id of e] x[row(e / entries_per_x)])               grid y: entries
  *   EXPERTS_SUM    y[i] = sum over j of weight_j * W[id_j] x[i * n_used + j]     grid y: rows; not with GLU
  *   EXPERTS_TILES  as ENTRY, entries of one expert together (moe_tile)          grid y: tiles
@@ -63,16 +63,16 @@ TANDEM_STRUCT_BEGIN(matmul_push)
     TANDEM_U32 segment_shift; /* segment of row r = r >> segment_shift */
     TANDEM_U32 up_row;        /* GLU: row of `up` that goes with gate row 0; n_row in a GATE_UP matrix */
     TANDEM_F32 softcap;       /* 0: none */
-    TANDEM_U32 entries_per_x; /* ENTRY, TILES: n_used where x has a row per row, 1 where it has one per entry */
+    TANDEM_U32 entries_per_x; /* ENTRY, TILES: n_used where x has one row for all choices, else 1 */
     TANDEM_ADDRESS route;      /* ENTRY, SUM: rows of the route, route_stride apart; TILES: moe_tile[] */
-    TANDEM_ADDRESS route_rows; /* ENTRY, SUM: -> u32 row of the route for each i, or 0; TILES: -> u32 entries */
+    TANDEM_ADDRESS route_rows; /* ENTRY, SUM: -> u32 route row of each i, or 0; TILES: -> u32 entries */
     TANDEM_U32 route_stride;
     TANDEM_U32 n_used;
     TANDEM_U32 n_expert;
     TANDEM_U32 expert_stride; /* table entries from one expert's to the next one's */
 TANDEM_STRUCT_END(matmul_push)
 
-/* Up to cols_per_group entries of one expert: places first .. first + count - 1 of the sorted list of entries. */
+/* Up to cols_per_group entries of one expert: places first .. first + count - 1 of the sorted list. */
 TANDEM_STRUCT_BEGIN(moe_tile)
     TANDEM_U32 expert;
     TANDEM_U32 first;

@@ -1,7 +1,8 @@
-/* shaders/params_moe.h: push constants, grids and lists of the shaders moe_*. Read by C and by GLSL; the words
- * are those of params.h, and what holds for all of params_ops.h holds here.
+/* shaders/params_moe.h: push constants, grids and lists of the shaders moe_*. Read by C and by GLSL; the
+ * words are those of params.h, and what holds for all of params_ops.h holds here.
  *
- * Entry e = i * n_used + j stands for choice j of row i. A row of a route is {u32 id[n_used]; f32 weight[n_used]}.
+ * Entry e = i * n_used + j stands for choice j of row i. A row of a route is
+ * {u32 id[n_used]; f32 weight[n_used]}.
  */
 #ifndef TANDEM_SHADERS_PARAMS_MOE_H
 #define TANDEM_SHADERS_PARAMS_MOE_H
@@ -30,8 +31,9 @@ TANDEM_STRUCT_END(moe_route_push)
 /* moe_group.comp: grid (1, 1, 1), one workgroup. Specialisation: 0 LOCAL_SIZE (256).
  *
  * entries[n_tok * n_used]: the entries sorted by expert and then by entry; those whose id is no expert's are
- * left out. An expert's entries are cut into tiles of two heights, tall_rows first; a rest of up to short_rows
- * becomes a short tile. Command c launches grid_x[c] workgroups for each tile, a short one where c is odd. */
+ * left out. An expert's entries are cut into tiles of two heights, tall_rows first; a rest of up to
+ * short_rows becomes a short tile. Command c launches grid_x[c] workgroups for each tile, a short one where c
+ * is odd. */
 #define MOE_N_COMMAND 6u
 #define MOE_TALL_TILES(n_entry, n_expert, tall_rows) \
     ((n_entry) / (tall_rows) + ((n_entry) < (n_expert) ? (n_entry) : (n_expert)))
@@ -72,7 +74,8 @@ static inline uint64_t moe_group_iterations(uint64_t n_expert, uint64_t n_entry,
 #endif
 
 /* moe_sum.comp: y[i] = sum over j of weight_j * x[i * n_used + j], j ascending.
- * Grid: (moe_sum_groups(n), rows, 1), four elements a thread. Specialisation: 0 LOCAL_SIZE (MOE_SUM_LOCAL). */
+ * Grid: (MOE_SUM_GROUPS(n), rows, 1), four elements a thread.
+ * Specialisation: 0 LOCAL_SIZE (MOE_SUM_LOCAL). */
 #define MOE_SUM_LOCAL 64u
 #define MOE_SUM_GROUPS(n) (((n) + 4u * MOE_SUM_LOCAL - 1u) / (4u * MOE_SUM_LOCAL))
 TANDEM_STRUCT_BEGIN(moe_sum_push)

@@ -71,6 +71,15 @@ bool handle_is(const void *object, enum handle_kind kind) {
     return h->object == object && h->kind == kind;
 }
 
+void *handle_next(enum handle_kind kind, size_t *cursor) {
+    while (*cursor < max_handle) {
+        const struct handle *h = &handles[(*cursor)++];
+        if (h->object && h->kind == kind)
+            return (void *)(uintptr_t)h->object;
+    }
+    return NULL;
+}
+
 /* ---- calls ---- */
 
 static void trace(const char *name, CUresult result) {

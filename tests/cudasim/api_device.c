@@ -45,48 +45,57 @@ CUresult cuDriverGetVersion(int *version) {
 #define ERRORS(X)                                                                                            \
     X(SUCCESS, "no error")                                                                                   \
     X(INVALID_VALUE, "invalid argument")                                                                     \
-    X(OUT_OF_MEMORY, "out of memory") X(NOT_INITIALIZED, "initialization error") X(                          \
-        DEINITIALIZED, "driver shutting down") X(NO_DEVICE, "no device") X(INVALID_DEVICE,                   \
-                                                                           "invalid device ordinal")         \
-        X(INVALID_IMAGE, "device kernel image is invalid") X(INVALID_CONTEXT, "invalid device context") X(   \
-            NO_BINARY_FOR_GPU, "no kernel image is available for the device") X(ECC_UNCORRECTABLE,           \
-                                                                                "uncorrectable ECC error")   \
-            X(UNSUPPORTED_LIMIT, "limit is not supported") X(INVALID_PTX, "a PTX JIT compilation failed") X( \
-                INVALID_SOURCE, "invalid source") X(FILE_NOT_FOUND,                                          \
-                                                    "file not found") X(INVALID_HANDLE,                      \
-                                                                        "invalid resource handle")           \
-                X(ILLEGAL_STATE, "the operation cannot be performed in the present state") X(                \
-                    NOT_FOUND, "named symbol not found") X(NOT_READY, "device not ready")                    \
-                    X(ILLEGAL_ADDRESS, "an illegal memory access was encountered") X(                        \
-                        LAUNCH_OUT_OF_RESOURCES, "too many resources requested for launch")                  \
-                        X(LAUNCH_TIMEOUT, "the launch timed out and was terminated") X(                      \
-                            CONTEXT_IS_DESTROYED,                                                            \
-                            "context is destroyed") X(HOST_MEMORY_ALREADY_REGISTERED,                        \
-                                                      "part or all of the requested memory range "           \
-                                                      "is already mapped")                                   \
-                            X(HOST_MEMORY_NOT_REGISTERED,                                                    \
-                              "pointer does not correspond to a registered memory region")                   \
-                                X(ILLEGAL_INSTRUCTION, "an illegal instruction was encountered") X(          \
-                                    MISALIGNED_ADDRESS,                                                      \
-                                    "misaligned address") X(INVALID_ADDRESS_SPACE,                           \
-                                                            "operation not supported on global/shared "      \
-                                                            "address space") X(LAUNCH_FAILED,                \
-                                                                               "unspecified launch failure") \
-                                    X(COOPERATIVE_LAUNCH_TOO_LARGE, "too many blocks in cooperative launch") \
-                                        X(NOT_PERMITTED, "operation not permitted") X(                       \
-                                            NOT_SUPPORTED, "operation not supported")                        \
-                                            X(SYSTEM_NOT_READY, "system not yet initialized") X(             \
-                                                STREAM_CAPTURE_UNSUPPORTED,                                  \
-                                                "operation not permitted when stream is capturing")          \
-                                                X(STREAM_CAPTURE_INVALIDATED,                                \
-                                                  "operation failed due to a previous error during capture") \
-                                                    X(STREAM_CAPTURE_UNMATCHED,                              \
-                                                      "capture was not initiated in this stream")            \
-                                                        X(STREAM_CAPTURE_UNJOINED,                           \
-                                                          "capturing stream has unjoined work")              \
-                                                            X(STREAM_CAPTURE_ISOLATION,                      \
-                                                              "dependency created on uncaptured work in "    \
-                                                              "another stream")                              \
+    X(OUT_OF_MEMORY, "out of memory")                                                                        \
+    X(NOT_INITIALIZED, "initialization error")                                                               \
+    X(DEINITIALIZED, "driver shutting down") X(NO_DEVICE, "no device") X(                                    \
+        INVALID_DEVICE,                                                                                      \
+        "invalid device ordinal") X(INVALID_IMAGE,                                                           \
+                                    "device kernel image is invalid") X(INVALID_CONTEXT,                     \
+                                                                        "invalid device context")            \
+        X(NO_BINARY_FOR_GPU, "no kernel image is available for the device") X(                               \
+            ECC_UNCORRECTABLE,                                                                               \
+            "uncorrectable ECC error") X(UNSUPPORTED_LIMIT,                                                  \
+                                         "limit is not supported") X(INVALID_PTX,                            \
+                                                                     "a PTX JIT compilation failed")         \
+            X(INVALID_SOURCE, "invalid source") X(FILE_NOT_FOUND, "file not found") X(                       \
+                INVALID_HANDLE,                                                                              \
+                "invalid resource handle") X(ILLEGAL_STATE,                                                  \
+                                             "the operation cannot be performed in the present state")       \
+                X(NOT_FOUND, "named symbol not found") X(NOT_READY, "device not ready") X(                   \
+                    ILLEGAL_ADDRESS,                                                                         \
+                    "an illegal memory access was encountered") X(LAUNCH_OUT_OF_RESOURCES,                   \
+                                                                  "too many resources requested for launch") \
+                    X(LAUNCH_TIMEOUT, "the launch timed out and was terminated") X(                          \
+                        CONTEXT_IS_DESTROYED,                                                                \
+                        "context is destroyed") X(HOST_MEMORY_ALREADY_REGISTERED,                            \
+                                                  "part or all of the requested memory range "               \
+                                                  "is already mapped")                                       \
+                        X(HOST_MEMORY_NOT_REGISTERED,                                                        \
+                          "pointer does not correspond to a registered memory region")                       \
+                            X(ILLEGAL_INSTRUCTION, "an illegal instruction was encountered") X(              \
+                                MISALIGNED_ADDRESS,                                                          \
+                                "misaligned address") X(INVALID_ADDRESS_SPACE,                               \
+                                                        "operation not supported on global/shared "          \
+                                                        "address space") X(LAUNCH_FAILED,                    \
+                                                                           "unspecified launch failure")     \
+                                X(COOPERATIVE_LAUNCH_TOO_LARGE, "too many blocks in cooperative launch")     \
+                                    X(NOT_PERMITTED, "operation not permitted") X(NOT_SUPPORTED,             \
+                                                                                  "operation not supported") \
+                                        X(SYSTEM_NOT_READY, "system not yet initialized") X(                 \
+                                            STREAM_CAPTURE_UNSUPPORTED,                                      \
+                                            "operation not permitted when stream is capturing")              \
+                                            X(STREAM_CAPTURE_INVALIDATED,                                    \
+                                              "operation failed due to a previous error during capture")     \
+                                                X(STREAM_CAPTURE_UNMATCHED,                                  \
+                                                  "capture was not initiated in this stream")                \
+                                                    X(STREAM_CAPTURE_UNJOINED, "capturing stream has "       \
+                                                                               "unjoined work")              \
+                                                        X(STREAM_CAPTURE_ISOLATION,                          \
+                                                          "dependency created on uncaptured work in "        \
+                                                          "another stream")                                  \
+                                                            X(CAPTURED_EVENT,                                \
+                                                              "operation not permitted on an event last "    \
+                                                              "recorded in a capturing stream")              \
                                                                 X(STREAM_CAPTURE_WRONG_THREAD,               \
                                                                   "attempt to terminate a thread-local "     \
                                                                   "capture sequence from another thread")    \

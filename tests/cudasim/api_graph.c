@@ -279,7 +279,7 @@ static struct graph_image *image_of(const struct graph *g) {
     return image;
 }
 
-static void exec_free(struct graph_exec *e) {
+void exec_free(struct graph_exec *e) {
     if (!e)
         return;
     handle_remove(e);

@@ -70,7 +70,8 @@ CUresult capture_record(struct stream *s, struct event *event) {
     struct node **nodes = malloc((s->n_tail + 1u) * sizeof *nodes);
     if (!nodes)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    memcpy(nodes, s->tail, s->n_tail * sizeof *nodes);
+    if (s->n_tail)
+        memcpy(nodes, s->tail, s->n_tail * sizeof *nodes);
     free(event->nodes);
     event->nodes = nodes;
     event->n_node = s->n_tail;

@@ -43,6 +43,29 @@ struct context *context_list(void) {
     return living;
 }
 
+/* Removing a handle moves others, so each search starts anew. */
+static void free_objects(struct context *c) {
+    struct graph_exec *exec;
+    struct graph *graph;
+    struct event *event;
+    for (size_t at = 0; (exec = handle_next(HANDLE_EXEC, &at));)
+        if (exec->context == c) {
+            exec_free(exec);
+            at = 0;
+        }
+    for (size_t at = 0; (graph = handle_next(HANDLE_GRAPH, &at));)
+        if (graph->context == c) {
+            graph_free(graph);
+            at = 0;
+        }
+    for (size_t at = 0; (event = handle_next(HANDLE_EVENT, &at));)
+        if (event->context == c) {
+            handle_remove(event);
+            event_release(event);
+            at = 0;
+        }
+}
+
 /* Everything in it goes. The struct stays, because threads may have it on their stacks: it answers as
  * destroyed. */
 void context_free(struct context *c) {
@@ -54,6 +77,7 @@ void context_free(struct context *c) {
     while (c->streams)
         stream_free(c->streams);
     c->null_stream = NULL;
+    free_objects(c);
     while (c->modules)
         module_unload(c->modules);
     memory_remove_owned(c);

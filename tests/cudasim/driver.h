@@ -27,6 +27,8 @@ enum handle_kind {
 bool handle_add(void *object, enum handle_kind kind);
 void handle_remove(const void *object);
 bool handle_is(const void *object, enum handle_kind kind);
+/* Walks the living ones of a kind: *cursor starts at 0; NULL behind the last. */
+void *handle_next(enum handle_kind kind, size_t *cursor);
 
 /* ---- modules ---- */
 
@@ -213,6 +215,7 @@ struct graph_exec {
     struct node **origin; /* the node each entry came from */
     struct work *last;    /* its latest launch: launches of one graph do not overlap */
 };
+void exec_free(struct graph_exec *exec);
 struct graph *graph_new(struct context *context);
 void graph_free(struct graph *graph);
 CUresult graph_add(struct graph *graph, struct action *action, struct node *const *dependencies, size_t n,

@@ -103,6 +103,21 @@ static void integer_to_integer(struct warp *w, const struct inst *in, uint32_t m
 
 static uint64_t store_float(double x, enum number t, unsigned mode);
 
+/* By the processor's one instruction, so that MXCSR's mode is the only rounding: halves of numbers beyond
+ * 2^63 keep what they lose as their last bit, and are doubled again, exactly. */
+static float to_float(uint64_t x, bool with_sign) {
+    const bool halved = !with_sign && x >> 63;
+    const uint64_t source = halved ? x >> 1 | (x & 1) : x;
+    const float f = _mm_cvtss_f32(_mm_cvtsi64_ss(_mm_setzero_ps(), (long long)source));
+    return halved ? 2 * f : f;
+}
+static double to_double(uint64_t x, bool with_sign) {
+    const bool halved = !with_sign && x >> 63;
+    const uint64_t source = halved ? x >> 1 | (x & 1) : x;
+    const double d = _mm_cvtsd_f64(_mm_cvtsi64_sd(_mm_setzero_pd(), (long long)source));
+    return halved ? 2 * d : d;
+}
+
 static void integer_to_float(struct warp *w, const struct inst *in, uint32_t mask) {
     uint64_t v[LANES];
     const enum number to = to_type(in), from = from_type(in);
@@ -112,13 +127,11 @@ static void integer_to_float(struct warp *w, const struct inst *in, uint32_t mas
     for (uint32_t i = 0; i < LANES; i++) {
         volatile uint64_t bits =
             extend(v[i], from); /* volatile: the conversion stays between the changes of mode */
-        volatile float f;
-        volatile double g;
         if (to == F64) {
-            g = is_signed(from) ? (double)(int64_t)bits : (double)bits;
-            v[i] = bits_of_double(g);
+            volatile double d = to_double(bits, is_signed(from));
+            v[i] = bits_of_double(d);
         } else {
-            f = is_signed(from) ? (float)(int64_t)bits : (float)bits;
+            volatile float f = to_float(bits, is_signed(from));
             v[i] = bits_of(f);
         }
     }

@@ -37,12 +37,14 @@ typedef void (*exec_fn)(struct warp *w, const struct inst *in, uint32_t mask);
 #define INST_CLASSES(X)                                                                                      \
     X(FP32, "fp32")                                                                                          \
     X(FP64, "fp64")                                                                                          \
-    X(F16, "f16") X(INT, "int") X(DP4A, "dp4a") X(CONVERT, "convert") X(SPECIAL, "special_function")         \
-        X(MOVE, "move") X(COMPARE, "compare") X(MMA, "mma") X(LDMATRIX, "ldmatrix")                          \
-            X(LD_GLOBAL, "ld_global") X(ST_GLOBAL, "st_global") X(LD_SHARED, "ld_shared")                    \
-                X(ST_SHARED, "st_shared") X(LD_OTHER, "ld_other") X(ST_OTHER, "st_other")                    \
-                    X(ASYNC_COPY, "cp_async") X(ATOMIC, "atomic") X(BARRIER, "barrier") X(FENCE, "fence")    \
-                        X(SHUFFLE, "shuffle") X(CONTROL, "control")
+    X(F16, "f16")                                                                                            \
+    X(INT, "int")                                                                                            \
+    X(DP4A, "dp4a") X(CONVERT, "convert") X(SPECIAL, "special_function") X(MOVE, "move")                     \
+        X(COMPARE, "compare") X(MMA, "mma") X(LDMATRIX, "ldmatrix") X(LD_GLOBAL, "ld_global")                \
+            X(ST_GLOBAL, "st_global") X(LD_SHARED, "ld_shared") X(ST_SHARED, "st_shared")                    \
+                X(LD_OTHER, "ld_other") X(ST_OTHER, "st_other") X(ASYNC_COPY, "cp_async")                    \
+                    X(ATOMIC, "atomic") X(BARRIER, "barrier") X(FENCE, "fence") X(SHUFFLE, "shuffle")        \
+                        X(CONTROL, "control")
 enum inst_class {
 #define X(id, name) CLASS_##id,
     INST_CLASSES(X)

@@ -206,7 +206,8 @@ static void parse_instruction(struct parser *p, bool guarded, bool negated, uint
                               .guard_negated = negated,
                               .guard = guard};
     inst->opcode = parse_name(p);
-    while (!p->failed && !parse_accept(p, ';')) {
+    const bool none = parse_accept(p, ';');
+    while (!p->failed && !none) {
         if (n == 8) {
             parse_fail(p, "more than 8 operands of %s", inst->opcode);
             return;

@@ -18,6 +18,17 @@ void work_release(struct work *work) {
     free(work);
 }
 
+/* It has run or never will: lets go of what it needed. */
+static void retire(struct work *w) {
+    w->done = true;
+    w->stream = NULL;
+    action_clear(&w->action);
+    for (uint32_t i = 0; i < w->n_dependency; i++)
+        work_release(w->dependency[i]);
+    w->n_dependency = 0;
+    work_release(w);
+}
+
 bool work_depend(struct work *work, struct work *on) {
     if (!on || on->done)
         return true;
@@ -56,9 +67,7 @@ void stream_free(struct stream *s) {
     while (s->first) {
         struct work *w = s->first;
         s->first = w->next;
-        w->done = true;
-        w->stream = NULL;
-        work_release(w);
+        retire(w);
     }
     handle_remove(s);
     free(s->tail);
@@ -121,9 +130,7 @@ static void fail_context(struct context *context, CUresult code) {
         while (s->first) {
             struct work *w = s->first;
             s->first = w->next;
-            w->done = true;
-            w->stream = NULL;
-            work_release(w);
+            retire(w);
         }
     }
 }
@@ -132,12 +139,10 @@ static void fail_context(struct context *context, CUresult code) {
 static CUresult run_first(struct context *context, struct stream *s) {
     struct work *w = s->first;
     const CUresult r = action_run(context, &w->action);
-    w->done = true;
     s->first = w->next;
     if (!s->first)
         s->last = NULL;
-    w->stream = NULL;
-    work_release(w);
+    retire(w);
     if (r)
         fail_context(context, r);
     else if (s->destroyed && !s->first)

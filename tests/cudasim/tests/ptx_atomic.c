@@ -101,7 +101,8 @@ static void check(bool atom, const char *before, const char *after, const char *
                  bits, i);
         text_put(&t, "%s%s.%s%s.%s ", atom ? "atom" : "red", before, operations[i].op, after,
                  operations[i].type);
-        text_put(&t, atom ? "%%d%u, " : "", i);
+        if (atom)
+            text_put(&t, "%%d%u, ", i);
         text_put(&t, "[%%a], %%b%u", i);
         text_put(&t, strcmp(operations[i].op, "cas") ? ";\n" : ", %%c%u;\n", i);
         if (atom)

@@ -4,7 +4,8 @@
 #   slice    four layers of 26B-A4B with 48 experts: bytes a second against a mat-vec alone (80 %); steps and barriers
 #   context  262144 positions on six layers of 26B-A4B (one is global), against the reference
 # usage: bench/gemma4_big.sh [PART...]      default: all; needs a build in build/ and 16 GiB of free memory for `size`
-#   TANDEM=PATH, PLUGIN=NAME (default vulkan)
+#   TANDEM=PATH, PLUGIN=NAME (default vulkan); CPU_TIME=1: `slice` takes the CPU time of the processes instead of device
+#   time, which on a software device is blind to other load on the machine
 # Prints what bench/examples/gemma4_big.txt holds from its last run. exit: 0 all within limits, 1 not, 3 something is missing
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -63,24 +64,44 @@ size() { # size PRESET MIX
 # ---- the slice ----
 matvec=$(dirname "$tandem")/matvec_bench
 best_matvec() { # best_matvec PRECISION: GB/s of 52 MB of weights alone (no cache holds them), the best of its rounds
-    "$matvec" --rows 32768 --cols 2816 --rounds 4 --format Q4_0 2>/dev/null |
+    "$matvec" --rows 32768 --cols 2816 --rounds 4 --format Q4_0 ${CPU_TIME:+--cpu-time} 2>/dev/null |
         sed -n "s/^matvec_q4_0_$1 .*\.\. *\([0-9.]*\) .*/\1/p"
 }
 best_decode() { # best_decode PRECISION: ns a token, the best of three runs
-    local best=0
-    for _ in 1 2 3; do
-        "$tandem" generate "${slice[@]}" --precision "$1" --ctx 512 --batch 16 --tokens 2,5,7 -n 17 --plugin "$plugin" --json \
-            >"$work/run" 2>"$work/err" || { cat "$work/err" >&2; return 1; }
-        best=$(member "$work/run" "min(filter(None, ($best, j['decode_device_ns'] / (len(j['tokens']) - 1))))")
-    done
-    echo "$best"
+    "$python" - "${CPU_TIME:-0}" "$tandem" generate "${slice[@]}" --precision "$1" --ctx 512 --batch 16 --tokens 2,5,7 \
+        --plugin "$plugin" --json <<'PYTHON'
+import json
+import resource
+import subprocess
+import sys
+
+by_cpu, command = sys.argv[1] != "0", sys.argv[2:]
+
+
+def cpu():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (usage.ru_utime + usage.ru_stime) * 1e9
+
+
+def run(n):
+    """Device ns of the decoded tokens, CPU ns of the process."""
+    before = cpu()
+    out = json.loads(subprocess.run([*command, "-n", str(n)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout)
+    return out["decode_device_ns"], cpu() - before
+
+
+if by_cpu:  # what 32 tokens more cost
+    print(min(run(33)[1] for _ in range(3)) / 32 - min(run(1)[1] for _ in range(3)) / 32)
+else:
+    print(min(run(17)[0] for _ in range(3)) / 16)
+PYTHON
 }
 slice() {
     local precision alone ns rate bytes
     slice=(-m gemma4-26b-a4b --layers 4 --experts 48 --vocab 8192 --quant Q4_0_PURE)
     "$tandem" inspect "${slice[@]}" --json >"$work/inspect" || { failed=1; return; }
     bytes=$(member "$work/inspect" 'int(j["bytes_per_token"])')
-    echo "four layers, 48 experts, vocabulary 8192, Q4_0: $(calculate "f'{$bytes * 1e-6:.0f}'") MB of weights a token"
+    echo "four layers, 48 experts, vocabulary 8192, Q4_0: $(calculate "f'{$bytes * 1e-6:.0f}'") MB of weights a token${CPU_TIME:+; rates by CPU time}"
     for precision in exact q8; do
         alone=$(best_matvec $precision)
         ns=$(best_decode $precision) || { failed=1; return; }

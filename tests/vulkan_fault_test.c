@@ -29,6 +29,7 @@ static tandem_status whole_life(model_top *top, tandem_error *error) {
     tandem_context_desc desc = {.struct_size = sizeof desc};
     tandem_context *context = NULL;
     uint32_t tokens[3] = {5, 6, 7};
+    float rows[3 * 32];
     tandem_status status = fx.api->context_create(&desc, &context, error);
     if (status != TANDEM_OK)
         return status;
@@ -45,6 +46,17 @@ static tandem_status whole_life(model_top *top, tandem_error *error) {
         status = fx.api->wait(context, ticket, UINT64_MAX, &m.error);
     if (status == TANDEM_OK)
         status = model_result(&m, 0, top);
+    if (status == TANDEM_OK)
+        status = fx.api->kv_read(m.kv, 1, 0, TANDEM_KV_K, 30, 3, rows, &m.error);
+    if (status == TANDEM_OK) {
+        tandem_run run = {.struct_size = sizeof run,
+                          .n_rows = 3,
+                          .n_out = 1,
+                          .tokens = tokens,
+                          .position = 33,
+                          .flags = TANDEM_RUN_PROFILE};
+        status = fx.api->run(program, &run, &ticket, &m.error);
+    }
     if (status != TANDEM_OK && m.error.message[0])
         *error = m.error;
     fx.api->program_destroy(program);
@@ -65,6 +77,9 @@ static void refuse_each_call(int32_t result, tandem_status expected) {
         error.struct_size = sizeof error;
         fx.inside->inject(n, result);
         tandem_status status = whole_life(&top, &error);
+        /* A quick device needs fewer waits: the call did not take place. */
+        if (status == TANDEM_OK && fx.inside->n_calls() < n)
+            continue;
         if (status != expected && !(result == DEVICE_LOST && status == TANDEM_E_NEEDS_NEW_PROCESS))
             fail_msg("call %llu of %llu refused: status %d (%s)", (unsigned long long)n,
                      (unsigned long long)n_calls, status, error.message);

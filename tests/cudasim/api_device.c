@@ -47,20 +47,15 @@ CUresult cuDriverGetVersion(int *version) {
     X(INVALID_VALUE, "invalid argument")                                                                     \
     X(OUT_OF_MEMORY, "out of memory")                                                                        \
     X(NOT_INITIALIZED, "initialization error")                                                               \
-    X(DEINITIALIZED, "driver shutting down") X(NO_DEVICE, "no device") X(                                    \
-        INVALID_DEVICE,                                                                                      \
-        "invalid device ordinal") X(INVALID_IMAGE,                                                           \
-                                    "device kernel image is invalid") X(INVALID_CONTEXT,                     \
-                                                                        "invalid device context")            \
-        X(NO_BINARY_FOR_GPU, "no kernel image is available for the device") X(                               \
-            ECC_UNCORRECTABLE,                                                                               \
-            "uncorrectable ECC error") X(UNSUPPORTED_LIMIT,                                                  \
-                                         "limit is not supported") X(INVALID_PTX,                            \
-                                                                     "a PTX JIT compilation failed")         \
-            X(INVALID_SOURCE, "invalid source") X(FILE_NOT_FOUND, "file not found") X(                       \
-                INVALID_HANDLE,                                                                              \
-                "invalid resource handle") X(ILLEGAL_STATE,                                                  \
-                                             "the operation cannot be performed in the present state")       \
+    X(DEINITIALIZED, "driver shutting down")                                                                 \
+    X(NO_DEVICE, "no device")                                                                                \
+    X(INVALID_DEVICE, "invalid device ordinal")                                                              \
+    X(INVALID_IMAGE, "device kernel image is invalid") X(INVALID_CONTEXT, "invalid device context") X(       \
+        NO_BINARY_FOR_GPU, "no kernel image is available for the device")                                    \
+        X(ECC_UNCORRECTABLE, "uncorrectable ECC error") X(UNSUPPORTED_LIMIT, "limit is not supported") X(    \
+            INVALID_PTX, "a PTX JIT compilation failed") X(INVALID_SOURCE, "invalid source")                 \
+            X(FILE_NOT_FOUND, "file not found") X(INVALID_HANDLE, "invalid resource handle") X(              \
+                ILLEGAL_STATE, "the operation cannot be performed in the present state")                     \
                 X(NOT_FOUND, "named symbol not found") X(NOT_READY, "device not ready") X(                   \
                     ILLEGAL_ADDRESS,                                                                         \
                     "an illegal memory access was encountered") X(LAUNCH_OUT_OF_RESOURCES,                   \

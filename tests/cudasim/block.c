@@ -94,7 +94,7 @@ static void complete(struct block *b, uint32_t id) {
     struct barrier done = b->barriers[id];
     memset(&b->barriers[id], 0, sizeof done);
     shadow_ordered(b, done.warps);
-    b->launch->change = b->launch->executed;
+    launch_changed(b->launch);
     for (uint32_t k = 0; k < b->n_warp; k++) {
         struct warp *w = &b->warps[k];
         for (uint32_t i = 0; i < w->n_split; i++) {

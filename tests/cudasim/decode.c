@@ -245,15 +245,35 @@ static bool copy_params(struct decoder *d) {
     return true;
 }
 
+/* The file's name without its folders, in the kernel's arena; NULL when memory is out. */
+static const char *file_name(struct decoder *d, uint32_t number) {
+    for (const struct ptx_file *f = d->ptx->files; f; f = f->next) {
+        if (f->number != number)
+            continue;
+        const char *slash = strrchr(f->name, '/'), *base = slash ? slash + 1 : f->name;
+        char *copy = arena_alloc(&d->kernel->arena, strlen(base) + 1);
+        return copy ? strcpy(copy, base) : NULL;
+    }
+    return "source";
+}
+
 static bool copy_sources(struct decoder *d) {
     struct kernel *k = d->kernel;
-    k->source = arena_alloc(&k->arena, 8u * k->n_inst + 8u);
-    if (!k->source)
+    uint32_t last = 0;
+    const char *name = NULL;
+    k->source = arena_alloc(&k->arena, k->n_inst * sizeof *k->source);
+    k->source_file = arena_alloc(&k->arena, k->n_inst * sizeof *k->source_file);
+    if (!k->source || !k->source_file)
         return false;
-    k->source_file = k->source + k->n_inst;
     for (uint32_t i = 0; i + 1 < k->n_inst; i++) {
-        k->source[i] = d->function->insts[i].source_line;
-        k->source_file[i] = d->function->insts[i].source_file;
+        const struct ptx_inst *from = &d->function->insts[i];
+        k->source[i] = from->source_line;
+        if (from->source_line && (!name || from->source_file != last)) {
+            name = file_name(d, last = from->source_file);
+            if (!name)
+                return false;
+        }
+        k->source_file[i] = name;
     }
     return true;
 }

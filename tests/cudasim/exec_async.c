@@ -101,7 +101,7 @@ static bool arrive(struct warp *w, const struct inst *in, const struct async_cop
     }
     shadow_pending(w, c->destination, c->bytes, false);
     memcpy(w->block->shared + c->destination, value, c->bytes);
-    w->launch->change = w->launch->executed;
+    launch_changed(w->launch);
     return (!options.races && !options.uninitialised) ||
            shadow_check(w, in, c->lane, c->destination, c->bytes, ACCESS_WRITE);
 }

@@ -84,7 +84,7 @@ static void one_lane(struct warp *w, const struct inst *in, uint8_t *at, uint32_
     uint64_t value = combine(in->imm, 8u * in->bytes, old, b, c);
     memcpy(at, &value, in->bytes);
     if (memcmp(&value, &old, in->bytes))
-        w->launch->change = w->launch->executed;
+        launch_changed(w->launch);
     results[lane] = old;
 }
 

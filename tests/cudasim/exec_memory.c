@@ -115,7 +115,7 @@ static void store(struct warp *w, const struct inst *in, uint32_t mask) {
     if (in->space == SPACE_GLOBAL || in->space == SPACE_GENERIC)
         request_written(&r, w);
     else
-        w->launch->change = w->launch->executed;
+        launch_changed(w->launch);
 }
 
 /* A prefetch of any address is allowed and does nothing. */

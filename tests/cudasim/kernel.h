@@ -47,8 +47,8 @@ struct kernel {
     char *name;
     struct inst *code;
     uint32_t n_inst;
-    uint32_t *source;      /* line in the .cu, per instruction, when .loc says so */
-    uint32_t *source_file; /* its number */
+    uint32_t *source;         /* line in the .cu, per instruction, when .loc says so */
+    const char **source_file; /* without its folders */
     struct arena arena;
     struct site *sites;
     uint32_t n_site;

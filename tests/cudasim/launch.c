@@ -14,16 +14,16 @@
 #include <string.h>
 
 enum { BLOCK_BUDGET = 100000, ADVERSARIAL_BUDGET = 400, ADVERSARIAL_RESIDENT = 24 };
-/* After so many warp instructions without a change in memory or a completed barrier, blocks wait for each
- * other. */
-#define STALL_LIMIT 100000000ull
+/* After so many accesses of the kind that waiting loops make, without a change in memory or a completed
+ * barrier, blocks wait for each other. Loops that spin on plain loads are left to CUDASIM_LIMIT. */
+#define STALL_LIMIT 20000000ull
 
 void kernel_place(const struct kernel *k, const struct inst *in, char *text, size_t bytes) {
     const uint32_t at = (uint32_t)(in - k->code);
     const int n =
         snprintf(text, bytes, "%s, PTX line %u (%s)", k->name, in->line, opcode_at(in->opcode)->name);
     if (k->source && k->source[at] && n >= 0 && (size_t)n < bytes)
-        snprintf(text + n, bytes - (size_t)n, ", source line %u", k->source[at]);
+        snprintf(text + n, bytes - (size_t)n, ", %s:%u", k->source_file[at], k->source[at]);
 }
 
 void launch_fault(struct warp *w, const struct inst *in, int lane, int error, const char *format, ...) {
@@ -95,7 +95,7 @@ static struct block *new_block(struct launch *l) {
  */
 static struct block *next_block(struct launch *l, uint32_t *started, uint32_t total, uint32_t *turn) {
     const uint32_t limit = l->adversarial && l->resident_limit > ADVERSARIAL_RESIDENT &&
-                                   total > ADVERSARIAL_RESIDENT && l->executed - l->change < STALL_LIMIT / 100
+                                   total > ADVERSARIAL_RESIDENT && l->spins < STALL_LIMIT / 100
                                ? ADVERSARIAL_RESIDENT
                                : l->resident_limit;
     const bool room = l->n_resident < limit && *started < total;
@@ -116,7 +116,7 @@ static struct block *next_block(struct launch *l, uint32_t *started, uint32_t to
 }
 
 static void check_progress(struct launch *l, const struct block *b) {
-    if (l->failed || (l->executed - l->change < STALL_LIMIT && l->executed < options.limit))
+    if (l->failed || (l->spins < STALL_LIMIT && l->executed < options.limit))
         return;
     l->failed = true;
     l->error = CUDA_ERROR_LAUNCH_TIMEOUT;
@@ -124,7 +124,7 @@ static void check_progress(struct launch *l, const struct block *b) {
         message("%s: more than %llu warp instructions (CUDASIM_LIMIT)", l->kernel->name,
                 (unsigned long long)options.limit);
     else
-        message("%s: nothing has changed in %llu warp instructions, so its blocks wait for what never comes; "
+        message("%s: nothing has changed in %llu accesses, so its blocks wait for what never comes; "
                 "block "
                 "(%u,%u,%u) is one of them, %u blocks are resident of at most %u",
                 l->kernel->name, (unsigned long long)STALL_LIMIT, b->ctaid[0], b->ctaid[1], b->ctaid[2],
@@ -154,7 +154,7 @@ void launch_run(struct launch *l) {
         }
         while (block_run(b, budget) && !l->failed) {
             done++;
-            l->change = l->executed;
+            launch_changed(l);
             if (started < total) {
                 block_start(b, started++);
                 if (l->adversarial)

@@ -39,12 +39,13 @@ typedef void (*exec_fn)(struct warp *w, const struct inst *in, uint32_t mask);
     X(FP64, "fp64")                                                                                          \
     X(F16, "f16")                                                                                            \
     X(INT, "int")                                                                                            \
-    X(DP4A, "dp4a") X(CONVERT, "convert") X(SPECIAL, "special_function") X(MOVE, "move")                     \
-        X(COMPARE, "compare") X(MMA, "mma") X(LDMATRIX, "ldmatrix") X(LD_GLOBAL, "ld_global")                \
-            X(ST_GLOBAL, "st_global") X(LD_SHARED, "ld_shared") X(ST_SHARED, "st_shared")                    \
-                X(LD_OTHER, "ld_other") X(ST_OTHER, "st_other") X(ASYNC_COPY, "cp_async")                    \
-                    X(ATOMIC, "atomic") X(BARRIER, "barrier") X(FENCE, "fence") X(SHUFFLE, "shuffle")        \
-                        X(CONTROL, "control")
+    X(DP4A, "dp4a")                                                                                          \
+    X(CONVERT, "convert")                                                                                    \
+    X(SPECIAL, "special_function")                                                                           \
+    X(MOVE, "move") X(COMPARE, "compare") X(MMA, "mma") X(LDMATRIX, "ldmatrix") X(LD_GLOBAL, "ld_global")    \
+        X(ST_GLOBAL, "st_global") X(LD_SHARED, "ld_shared") X(ST_SHARED, "st_shared")                        \
+            X(LD_OTHER, "ld_other") X(ST_OTHER, "st_other") X(ASYNC_COPY, "cp_async") X(ATOMIC, "atomic")    \
+                X(BARRIER, "barrier") X(FENCE, "fence") X(SHUFFLE, "shuffle") X(CONTROL, "control")
 enum inst_class {
 #define X(id, name) CLASS_##id,
     INST_CLASSES(X)
@@ -170,7 +171,7 @@ struct launch {
     bool failed;
     int error;         /* CUresult */
     uint64_t executed; /* warp instructions */
-    uint64_t change;   /* value of `executed` when memory last changed */
+    uint64_t spins;    /* accesses that a waiting loop might make, since memory last changed */
     uint64_t clock;    /* simulated nanoseconds before the launch */
     uint64_t id;
     struct random random;
@@ -196,10 +197,14 @@ static inline void warp_stop(struct warp *w) {
     w->merge_pc = 0;
 }
 
+static inline void launch_changed(struct launch *l) {
+    l->spins = 0;
+}
 /* After an access that a spin loop might make: its turn gets shorter, so that whom it waits for comes on. */
 static inline void warp_spins(struct warp *w) {
     w->steps -= 64;
     w->penalty += 64;
+    w->launch->spins++;
 }
 
 /* Ends the launch with a CUresult and a sentence that names kernel, line, lane and block. lane < 0: the whole

@@ -207,7 +207,7 @@ bool reach_global(struct request *r, struct warp *w, const struct inst *in) {
 }
 
 void request_written(const struct request *r, struct warp *w) {
-    w->launch->change = w->launch->executed;
+    launch_changed(w->launch);
     if (r->owner && memory_all_written(r->owner))
         return;
     EACH_LANE(i, r->mask) {

@@ -56,6 +56,44 @@ static void a_race_between_warps(void **state) {
     SAYS("race: the lane");
 }
 
+/* One warp writes a word, the other reads or writes it; warps run in turn, so the first is always there
+ * before. */
+static void races_in_each_direction(void **state) {
+    static const char text[] = ".visible .entry two(.param .u32 how) { .shared .align 4 .b8 s[4]; .reg .b32 "
+                               "%t, %how, %v; .reg .pred %p, %q;\n"
+                               "ld.param.u32 %how, [how]; mov.u32 %t, %tid.x; setp.ge.u32 %p, %t, 32; @%p "
+                               "bra SECOND; setp.ne.u32 %q, %t, 0; @%q ret;\n"
+                               "st.shared.u32 [s], %t; ret;\n"
+                               "SECOND: setp.ne.u32 %q, %t, 32; @%q ret; setp.eq.u32 %q, %how, 0; @%q "
+                               "ld.shared.u32 %v, [s]; @!%q st.shared.u32 [s], %t; ret; }";
+    (void)state;
+    for (uint32_t how = 0; how < 2; how++) {
+        CU_IS(CUDA_ERROR_LAUNCH_FAILED, sim_run(sim_ptx(text), 1, 64, 0, PARAMS(&how)));
+        SAYS(how ? "the lane writes shared offset 0x0, which lane 0 of warp 0 wrote"
+                 : "the lane reads shared offset 0x0, which lane 0 of warp 0 wrote");
+        sim_close();
+        sim_open();
+    }
+}
+
+/* A barrier of two warps orders them, and leaves the third out. */
+static void barriers_of_a_part_order_that_part(void **state) {
+    static const char text[] =
+        ".visible .entry part(.param .u32 who) { .shared .align 4 .b8 s[4]; .reg .b32 %t, %w, %who, %v; .reg "
+        ".pred %p, %q, %r;\n"
+        "ld.param.u32 %who, [who]; mov.u32 %t, %tid.x; shr.u32 %w, %t, 5; and.b32 %t, %t, 31; setp.eq.u32 "
+        "%p, %t, 0; setp.eq.u32 %q, %w, 0; setp.eq.u32 %r, %w, %who;\n"
+        "and.pred %q, %p, %q; and.pred %r, %p, %r; @%q st.shared.u32 [s], %t; setp.lt.u32 %q, %w, 2; @!%q "
+        "bra LAST; bar.sync 1, 64;\n"
+        "LAST: @%r ld.shared.u32 %v, [s]; ret; }";
+    (void)state;
+    uint32_t who = 1;
+    CU(sim_run(sim_ptx(text), 1, 96, 0, PARAMS(&who)));
+    who = 2;
+    CU_IS(CUDA_ERROR_LAUNCH_FAILED, sim_run(sim_ptx(text), 1, 96, 0, PARAMS(&who)));
+    SAYS("race: the lane reads");
+}
+
 /* Without the shadow, adversarial order shows the dropped barrier as a wrong result. */
 static void a_dropped_barrier_by_its_result(void **state) {
     (void)state;
@@ -405,6 +443,8 @@ int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
         TEST(a_dropped_barrier),
         TEST(a_race_between_warps),
+        TEST(races_in_each_direction),
+        TEST(barriers_of_a_part_order_that_part),
         TEST(a_dropped_barrier_by_its_result),
         TEST(a_dropped_warp_barrier),
         TEST(a_dropped_wait_group),

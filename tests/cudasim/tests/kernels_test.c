@@ -52,7 +52,7 @@ static void runs_a_matvec(void **state) {
         assert_true(fabs(sum - y[r]) <= 1e-6 * size);
     }
     for (int s = 1; s <= 5; s++) {
-        cudasim_option("SEED", (char[]){(char)('0' + s), 0});
+        sim_option("SEED", (char[]){(char)('0' + s), 0});
         CU(run_matvec(sim_kernel("matvec_dp4a"), again, N_ROW, N_BLOCK, w, scale, x, x_scale));
         assert_memory_equal(again, y, sizeof y);
     }
@@ -80,7 +80,7 @@ static void runs_a_tensor_core_matmul(void **state) {
             assert_true(fabs(sum - c[i * N + j]) <= 1e-5 * size);
         }
     for (int s = 1; s <= 5; s++) {
-        cudasim_option("SEED", (char[]){(char)('0' + s), 0});
+        sim_option("SEED", (char[]){(char)('0' + s), 0});
         CU(run_matmul(sim_kernel("matmul_f16"), again, M, N, K, a, b));
         assert_memory_equal(again, c, sizeof c);
     }
@@ -137,7 +137,7 @@ static void runs_flash_decoding(void **state) {
         assert_true(fabs(sum - out[i]) < 2e-6);
     }
     for (int s = 1; s <= 5; s++) {
-        cudasim_option("SEED", (char[]){(char)('0' + s), 0});
+        sim_option("SEED", (char[]){(char)('0' + s), 0});
         CU(run_flash(sim_kernel("flash_decode"), again, q, keys, values, N_CTX, 7, scale));
         assert_memory_equal(again, out, sizeof out);
     }
@@ -194,14 +194,14 @@ static void blocks_wait_for_each_other(void **state) {
     }
     CUfunction f = sim_kernel("grid_barrier");
     for (int s = 0; s <= 2; s++) {
-        cudasim_option("SEED", (char[]){(char)('0' + s), 0});
+        sim_option("SEED", (char[]){(char)('0' + s), 0});
         uint32_t result[BLOCKS * THREADS];
         CUdeviceptr ds = sim_upload(slots, sizeof slots), counter = sim_upload(&zero, 4);
         CU(sim_run(f, BLOCKS, THREADS, 0, PARAMS(&ds, &counter, &rounds)));
         sim_download(result, ds, sizeof result);
         assert_memory_equal(result, expected, sizeof expected);
     }
-    cudasim_option("SEED", "0");
+    sim_option("SEED", "0");
     int per_sm;
     CU(cuOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, f, THREADS, 0));
     const unsigned too_many = (unsigned)per_sm * 28 + 1;

@@ -170,7 +170,7 @@ void contends(void **state) {
     CUfunction f = op_ptx(text);
     (void)state;
     for (int seed = 0; seed < 3; seed++) {
-        cudasim_option("SEED", (char[]){(char)('0' + seed), 0});
+        sim_option("SEED", (char[]){(char)('0' + seed), 0});
         memset(seen, 0, sizeof seen);
         CUdeviceptr counter = sim_upload(&zero, 4), ds = sim_upload(seen, sizeof seen);
         CU(sim_run(f, 40, 96, 0, PARAMS(&counter, &ds)));

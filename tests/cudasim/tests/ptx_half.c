@@ -76,9 +76,9 @@ static const struct op_row rows[] = {
     {"abs.ftz.f16x2", "R, r", "0xbc008001 = 0x3c000000"},
     {"neg.bf16x2", "R, r", "0x3f800000 = 0xbf808000"},
     {"abs.bf16x2", "R, r", "0xbf808000 = 0x3f800000"},
-    /* bf16: (1 + 2^-7)^2 = 1 + 2^-6 + 2^-14; 129 * 129 = 16641 = a tie away from 16640 only through what is
-       added */
+    /* bf16: (1 + 2^-7) * 1.5 is a tie that +-2^-60 decides, more than a double away */
     {"fma.rn.bf16", "H, h, h, h",
+     "0x3f81 0x3fc0 0x0000 = 0x3fc2; 0x3f81 0x3fc0 0xa180 = 0x3fc1; 0x3f81 0x3fc0 0x2180 = 0x3fc2; "
      "0x3f81 0x3f81 0x0000 = 0x3f82; 0x4000 0x4040 0x4080 = 0x4120; 0x3f81 0x3f81 0xbf82 = 0x3880; 0x7f80 "
      "0x0000 0x3f80 = 0x7fff"},
     {"fma.rn.relu.bf16", "H, h, h, h", "0xc000 0x4040 0x4080 = 0; 0x4000 0x4040 0x4080 = 0x4120"},

@@ -143,7 +143,7 @@ void works_together(void **state) {
     memset(out, 0, sizeof out);
     CUfunction f = op_ptx(partial);
     for (int seed = 0; seed < 4; seed++) {
-        cudasim_option("SEED", (char[]){(char)('0' + seed), 0});
+        sim_option("SEED", (char[]){(char)('0' + seed), 0});
         CUdeviceptr p = sim_upload(out, sizeof out);
         CU(sim_run(f, 1, LANES, 0, PARAMS(&p)));
         uint32_t got[LANES * 4];
@@ -176,7 +176,7 @@ static void check_barrier(const char *opcode) {
              4 * THREADS, opcode, THREADS);
     CUfunction f = op_ptx(t.data);
     for (int seed = 0; seed < 3; seed++) {
-        cudasim_option("SEED", (char[]){(char)('0' + seed), 0});
+        sim_option("SEED", (char[]){(char)('0' + seed), 0});
         CUdeviceptr p = sim_alloc(sizeof out);
         CU(sim_run(f, 2, THREADS, 0, PARAMS(&p)));
         sim_download(out, p, sizeof out);
@@ -184,7 +184,7 @@ static void check_barrier(const char *opcode) {
             assert_int_equal(out[i], (i + 33) % THREADS);
         CU(cuMemFree(p));
     }
-    cudasim_option("SEED", "0");
+    sim_option("SEED", "0");
     free(t.data);
 }
 
@@ -284,6 +284,15 @@ static const char branches[] =
     "setp.gt.and.u32 %q, %c1, 20, %q; selp.u32 %v, 1, 0, %q; st.global.u32 [%out+4], %v;\n"
     "setp.lt.u32 %p, %t, 16; @%p exit; ret.uni; }";
 
+/* x keeps its value from turn to turn, though it is written under a guard only; z must not take its place
+ * meanwhile. */
+static const char keeps[] =
+    ".visible .entry keeps(.param .u64 out) { .reg .b64 %out; .reg .b32 %x, %z, %k, %sum; .reg .pred %p;\n"
+    "ld.param.u64 %out, [out]; mov.u32 %k, 0; mov.u32 %sum, 0;\n"
+    "LOOP: setp.eq.u32 %p, %k, 0; @%p mov.u32 %x, 7; add.u32 %sum, %sum, %x; mul.lo.u32 %z, %k, 1000; "
+    "add.u32 %sum, %sum, %z;\n"
+    "add.u32 %k, %k, 1; setp.lt.u32 %p, %k, 4; @%p bra LOOP; st.global.u32 [%out], %sum; ret; }";
+
 static const char scopes[] =
     ".visible .entry scopes(.param .u64 out) { .reg .b64 %out; .reg .b32 %v; .reg .pred %p; ld.param.u64 "
     "%out, [out]; mov.u32 %v, 0;\n"
@@ -344,7 +353,7 @@ void follows_control(void **state) {
     (void)state;
     CUfunction f = op_ptx(branches);
     for (int seed = 0; seed < 4; seed++) {
-        cudasim_option("SEED", (char[]){(char)('0' + seed), 0});
+        sim_option("SEED", (char[]){(char)('0' + seed), 0});
         CUdeviceptr p = sim_alloc(sizeof out);
         CU(sim_run(f, 1, LANES, 0, PARAMS(&p)));
         sim_download(out, p, sizeof out);
@@ -354,11 +363,14 @@ void follows_control(void **state) {
             assert_int_equal(out[2 * t + 1], 1);
         }
     }
-    cudasim_option("SEED", "0");
+    sim_option("SEED", "0");
     CUdeviceptr p = sim_alloc(sizeof few);
     CU(sim_run(op_ptx(scopes), 1, 1, 0, PARAMS(&p)));
     sim_download(few, p, sizeof few);
     assert_memory_equal(few, ((uint32_t[]){0, 5, 7, 3}), sizeof few);
+    CU(sim_run(op_ptx(keeps), 1, 1, 0, PARAMS(&p)));
+    sim_download(few, p, 4);
+    assert_int_equal(few[0], 4 * 7 + 6000);
     special_registers();
     CU_IS(CUDA_ERROR_LAUNCH_FAILED,
           sim_run(op_ptx(".visible .entry k() { .reg .b32 %c; mov.u32 %c, %clock_hi; mov.u32 %c, "

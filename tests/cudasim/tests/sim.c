@@ -2,20 +2,31 @@
 
 static CUcontext context;
 
+bool sim_simulated(void) {
+    return cudasim_option != NULL;
+}
+const char *sim_message(void) {
+    return sim_simulated() ? cudasim_message() : "";
+}
+void sim_option(const char *name, const char *value) {
+    if (sim_simulated())
+        assert_int_equal(cudasim_option(name, value), 0);
+}
+
 void sim_check(CUresult result, const char *call, const char *file, int line) {
     if (result != CUDA_SUCCESS)
-        print_error("%s: %d: %s\n", call, (int)result, cudasim_message());
+        print_error("%s: %d: %s\n", call, (int)result, sim_message());
     _assert_int_equal((uintmax_t)result, CUDA_SUCCESS, file, line);
 }
 
 void sim_is(CUresult result, CUresult expected, const char *call, const char *file, int line) {
     if (result != expected)
-        print_error("%s: %d, not %d: %s\n", call, (int)result, (int)expected, cudasim_message());
+        print_error("%s: %d, not %d: %s\n", call, (int)result, (int)expected, sim_message());
     _assert_int_equal((uintmax_t)result, (uintmax_t)expected, file, line);
 }
 
 void sim_says(const char *text, const char *file, int line) {
-    const bool found = strstr(cudasim_message(), text) != NULL;
+    const bool found = strstr(sim_message(), text) != NULL;
     if (!found)
         print_error("'%s' does not contain '%s'\n", cudasim_message(), text);
     _assert_true(found, "the message", file, line);
@@ -38,10 +49,11 @@ int sim_setup(void **state) {
 }
 int sim_teardown(void **state) {
     (void)state;
-    cudasim_fail(NULL);
-    cudasim_option("SEED", "0");
-    cudasim_option("RACES", "1");
-    cudasim_option("UNINITIALISED", "1");
+    if (sim_simulated())
+        cudasim_fail(NULL);
+    sim_option("SEED", "0");
+    sim_option("RACES", "1");
+    sim_option("UNINITIALISED", "1");
     sim_close();
     return 0;
 }

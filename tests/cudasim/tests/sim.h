@@ -16,6 +16,21 @@
 
 #include "cudasim.h"
 
+/* A real driver has none of these. Tests that also make sense on a card ask sim_simulated first. */
+#pragma weak cudasim_message
+#pragma weak cudasim_option
+#pragma weak cudasim_fail
+#pragma weak cudasim_counters
+#pragma weak cudasim_counters_reset
+#pragma weak cudasim_calls
+#pragma weak cudasim_traffic
+#pragma weak cudasim_opcodes
+#pragma weak cudasim_opcode_name
+#pragma weak cudasim_opcode_count
+bool sim_simulated(void);
+const char *sim_message(void);                        /* "" on a card */
+void sim_option(const char *name, const char *value); /* nothing on a card */
+
 /* Fails the test with the call, the code and the simulator's sentence. */
 #define CU(call) sim_check((call), #call, __FILE__, __LINE__)
 void sim_check(CUresult result, const char *call, const char *file, int line);

@@ -39,8 +39,8 @@ A4B_16 = "gemma4-26b-a4b --d-model 256 --head-dim 64 --d-ff 192 --d-expert 64 --
 B31 = "gemma4-31b --d-model 320 --heads 8 --kv-heads 4 --d-ff 512"
 
 # name: (shape, layers, window, quant mix, seed, edit, tokens). 10 layers of E2B and 12 of E4B have one
-# caching period, 20 and 18 have two, so that the last owner is not the first. Seeds other than 1 are those,
-# of up to sixty, where llama.cpp's own roundings do little harm.
+# caching period, 20 and 18 have two, so that the last owner is not the first. Seeds other than 1 were chosen,
+# of up to 64, so that llama.cpp stays within its limits (../README.md).
 MODELS = {
     "e2b-f32": (E2B, 10, 16, "F32", 3, None, 70),
     "e4b-f32": (E4B, 12, 16, "F32", 29, None, 70),

@@ -42,70 +42,55 @@ CUresult cuDriverGetVersion(int *version) {
 
 /* ---- errors ---- */
 
-#define ERRORS(X)                                                                                            \
-    X(SUCCESS, "no error")                                                                                   \
-    X(INVALID_VALUE, "invalid argument")                                                                     \
-    X(OUT_OF_MEMORY, "out of memory")                                                                        \
-    X(NOT_INITIALIZED, "initialization error")                                                               \
-    X(DEINITIALIZED, "driver shutting down")                                                                 \
-    X(NO_DEVICE, "no device")                                                                                \
-    X(INVALID_DEVICE, "invalid device ordinal")                                                              \
-    X(INVALID_IMAGE, "device kernel image is invalid") X(INVALID_CONTEXT, "invalid device context") X(       \
-        NO_BINARY_FOR_GPU, "no kernel image is available for the device")                                    \
-        X(ECC_UNCORRECTABLE, "uncorrectable ECC error") X(UNSUPPORTED_LIMIT, "limit is not supported") X(    \
-            INVALID_PTX, "a PTX JIT compilation failed") X(INVALID_SOURCE, "invalid source")                 \
-            X(FILE_NOT_FOUND, "file not found") X(INVALID_HANDLE, "invalid resource handle") X(              \
-                ILLEGAL_STATE, "the operation cannot be performed in the present state")                     \
-                X(NOT_FOUND, "named symbol not found") X(NOT_READY, "device not ready") X(                   \
-                    ILLEGAL_ADDRESS,                                                                         \
-                    "an illegal memory access was encountered") X(LAUNCH_OUT_OF_RESOURCES,                   \
-                                                                  "too many resources requested for launch") \
-                    X(LAUNCH_TIMEOUT, "the launch timed out and was terminated") X(                          \
-                        CONTEXT_IS_DESTROYED,                                                                \
-                        "context is destroyed") X(HOST_MEMORY_ALREADY_REGISTERED,                            \
-                                                  "part or all of the requested memory range "               \
-                                                  "is already mapped")                                       \
-                        X(HOST_MEMORY_NOT_REGISTERED,                                                        \
-                          "pointer does not correspond to a registered memory region")                       \
-                            X(ILLEGAL_INSTRUCTION, "an illegal instruction was encountered") X(              \
-                                MISALIGNED_ADDRESS,                                                          \
-                                "misaligned address") X(INVALID_ADDRESS_SPACE,                               \
-                                                        "operation not supported on global/shared "          \
-                                                        "address space") X(LAUNCH_FAILED,                    \
-                                                                           "unspecified launch failure")     \
-                                X(COOPERATIVE_LAUNCH_TOO_LARGE, "too many blocks in cooperative launch")     \
-                                    X(NOT_PERMITTED, "operation not permitted") X(NOT_SUPPORTED,             \
-                                                                                  "operation not supported") \
-                                        X(SYSTEM_NOT_READY, "system not yet initialized") X(                 \
-                                            STREAM_CAPTURE_UNSUPPORTED,                                      \
-                                            "operation not permitted when stream is capturing")              \
-                                            X(STREAM_CAPTURE_INVALIDATED,                                    \
-                                              "operation failed due to a previous error during capture")     \
-                                                X(STREAM_CAPTURE_UNMATCHED,                                  \
-                                                  "capture was not initiated in this stream")                \
-                                                    X(STREAM_CAPTURE_UNJOINED, "capturing stream has "       \
-                                                                               "unjoined work")              \
-                                                        X(STREAM_CAPTURE_ISOLATION,                          \
-                                                          "dependency created on uncaptured work in "        \
-                                                          "another stream")                                  \
-                                                            X(CAPTURED_EVENT,                                \
-                                                              "operation not permitted on an event last "    \
-                                                              "recorded in a capturing stream")              \
-                                                                X(STREAM_CAPTURE_WRONG_THREAD,               \
-                                                                  "attempt to terminate a thread-local "     \
-                                                                  "capture sequence from another thread")    \
-                                                                    X(GRAPH_EXEC_UPDATE_FAILURE,             \
-                                                                      "the graph update was not performed")  \
-                                                                        X(UNKNOWN, "unknown error")
-
+#define E(id, text)                                                                                          \
+    { CUDA_ERROR_##id, "CUDA_ERROR_" #id, text }
 static const struct {
     CUresult code;
     const char *name, *text;
 } errors[] = {
-#define X(id, text) {CUDA_ERROR_##id, "CUDA_ERROR_" #id, text},
-#define CUDA_ERROR_SUCCESS CUDA_SUCCESS
-    ERRORS(X)
-#undef X
+    {CUDA_SUCCESS, "CUDA_SUCCESS", "no error"},
+    E(INVALID_VALUE, "invalid argument"),
+    E(OUT_OF_MEMORY, "out of memory"),
+    E(NOT_INITIALIZED, "initialization error"),
+    E(DEINITIALIZED, "driver shutting down"),
+    E(NO_DEVICE, "no device"),
+    E(INVALID_DEVICE, "invalid device ordinal"),
+    E(INVALID_IMAGE, "device kernel image is invalid"),
+    E(INVALID_CONTEXT, "invalid device context"),
+    E(NO_BINARY_FOR_GPU, "no kernel image is available for the device"),
+    E(ECC_UNCORRECTABLE, "uncorrectable ECC error"),
+    E(UNSUPPORTED_LIMIT, "limit is not supported"),
+    E(INVALID_PTX, "a PTX JIT compilation failed"),
+    E(INVALID_SOURCE, "invalid source"),
+    E(FILE_NOT_FOUND, "file not found"),
+    E(INVALID_HANDLE, "invalid resource handle"),
+    E(ILLEGAL_STATE, "the operation cannot be performed in the present state"),
+    E(NOT_FOUND, "named symbol not found"),
+    E(NOT_READY, "device not ready"),
+    E(ILLEGAL_ADDRESS, "an illegal memory access was encountered"),
+    E(LAUNCH_OUT_OF_RESOURCES, "too many resources requested for launch"),
+    E(LAUNCH_TIMEOUT, "the launch timed out and was terminated"),
+    E(CONTEXT_IS_DESTROYED, "context is destroyed"),
+    E(HOST_MEMORY_ALREADY_REGISTERED, "part or all of the requested memory range is already mapped"),
+    E(HOST_MEMORY_NOT_REGISTERED, "pointer does not correspond to a registered memory region"),
+    E(ILLEGAL_INSTRUCTION, "an illegal instruction was encountered"),
+    E(MISALIGNED_ADDRESS, "misaligned address"),
+    E(INVALID_ADDRESS_SPACE, "operation not supported on global/shared address space"),
+    E(LAUNCH_FAILED, "unspecified launch failure"),
+    E(COOPERATIVE_LAUNCH_TOO_LARGE, "too many blocks in cooperative launch"),
+    E(NOT_PERMITTED, "operation not permitted"),
+    E(NOT_SUPPORTED, "operation not supported"),
+    E(SYSTEM_NOT_READY, "system not yet initialized"),
+    E(STREAM_CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"),
+    E(STREAM_CAPTURE_INVALIDATED, "operation failed due to a previous error during capture"),
+    E(STREAM_CAPTURE_UNMATCHED, "capture was not initiated in this stream"),
+    E(STREAM_CAPTURE_UNJOINED, "capturing stream has unjoined work"),
+    E(STREAM_CAPTURE_ISOLATION, "dependency created on uncaptured work in another stream"),
+    E(CAPTURED_EVENT, "operation not permitted on an event last recorded in a capturing stream"),
+    E(STREAM_CAPTURE_WRONG_THREAD,
+      "attempt to terminate a thread-local capture sequence from another thread"),
+    E(GRAPH_EXEC_UPDATE_FAILURE, "the graph update was not performed"),
+    E(UNKNOWN, "unknown error"),
 };
 
 static CUresult error_text(CUresult code, const char **text, bool name) {
@@ -114,7 +99,7 @@ static CUresult error_text(CUresult code, const char **text, bool name) {
     *text = NULL;
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
         if (errors[i].code == code)
-            *text = !name ? errors[i].text : code == CUDA_SUCCESS ? "CUDA_SUCCESS" : errors[i].name;
+            *text = name ? errors[i].name : errors[i].text;
     return *text ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 CUresult cuGetErrorName(CUresult code, const char **name) {

@@ -77,7 +77,6 @@ void block_start(struct block *b, uint32_t index) {
     b->ctaid[2] = index / l->grid[0] / l->grid[1];
     b->live = threads;
     b->stamp = b->next = 0;
-    b->started = true;
     b->starved = l->adversarial ? random_below(&l->random, 2 * b->n_warp) : b->n_warp;
     memset(b->barriers, 0, sizeof b->barriers);
     for (uint32_t i = 0; i < b->n_warp; i++)

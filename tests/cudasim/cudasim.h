@@ -2,7 +2,7 @@
  * the sentence behind the last error. Exported by the same libcuda.so.1; nothing here exists in a real
  * driver, so a program that must also run on a real card looks these names up with dlsym.
  *
- * Every function may be called from any thread.
+ * Every function may be called from any thread; cudasim_option while no other thread is inside the driver.
  */
 #ifndef CUDASIM_H
 #define CUDASIM_H

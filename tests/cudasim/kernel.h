@@ -37,8 +37,7 @@ struct kernel_stats {
     uint64_t launches, blocks, threads;
     uint64_t class_warp[N_CLASS], class_thread[N_CLASS];
     struct mem_stats global_ld, global_st, shared_ld, shared_st;
-    uint64_t divergent;  /* branches that split a warp */
-    uint64_t predicated; /* warp instructions that no thread executed */
+    uint64_t divergent; /* branches that split a warp */
 };
 
 struct kernel {

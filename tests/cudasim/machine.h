@@ -42,7 +42,8 @@ typedef void (*exec_fn)(struct warp *w, const struct inst *in, uint32_t mask);
     X(DP4A, "dp4a")                                                                                          \
     X(CONVERT, "convert")                                                                                    \
     X(SPECIAL, "special_function")                                                                           \
-    X(MOVE, "move") X(COMPARE, "compare") X(MMA, "mma") X(LDMATRIX, "ldmatrix") X(LD_GLOBAL, "ld_global")    \
+    X(MOVE, "move")                                                                                          \
+    X(COMPARE, "compare") X(MMA, "mma") X(LDMATRIX, "ldmatrix") X(LD_GLOBAL, "ld_global")                    \
         X(ST_GLOBAL, "st_global") X(LD_SHARED, "ld_shared") X(ST_SHARED, "st_shared")                        \
             X(LD_OTHER, "ld_other") X(ST_OTHER, "st_other") X(ASYNC_COPY, "cp_async") X(ATOMIC, "atomic")    \
                 X(BARRIER, "barrier") X(FENCE, "fence") X(SHUFFLE, "shuffle") X(CONTROL, "control")
@@ -153,7 +154,7 @@ struct block {
     uint32_t ctaid[3];
     uint32_t slot;  /* among the resident blocks */
     uint32_t stamp; /* barriers completed so far */
-    bool started, yield;
+    bool yield;
     struct barrier barriers[N_BARRIER];
     uint8_t *shared;
     struct shadow *shadow;

@@ -44,6 +44,14 @@ window() { # window PLUGIN BATCH: rows on both sides of the window's edge and fa
     rm -f "$work/logits.npy"
 }
 
+instrumented() { # instrumented PLUGIN: the short list of op cases with shaders that notice addresses out of bounds
+    [ "$1" = vulkan ] || return 0
+    TANDEM_PLUGIN_PATH=$root/build/lib "$root/build/tests/op_test" "$1" --smoke --without 2816 \
+        --option vulkan.validation=1 --option vulkan.gpu_assisted=1 >"$work/out" 2>&1
+    verdict $?
+    printf '%-40s %s  %s\n' "op cases, instrumented shaders" "$(grep -oE 'PASSED  \] [0-9]+' "$work/out" | tail -n 1)" $word
+}
+
 echo "commit $(git -C "$root" rev-parse --short=12 HEAD), $("$tandem" --version)"
 [ $# -gt 0 ] || set -- reference vulkan
 for plugin in "$@"; do
@@ -54,5 +62,6 @@ for plugin in "$@"; do
     [ "$plugin" = reference ] || perplexity "$plugin" --kv q8_0
     window "$plugin" 512
     window "$plugin" 7
+    [ "$plugin" = reference ] || instrumented "$plugin"
 done
 exit $failed

@@ -17,6 +17,8 @@ foreach(plugin reference vulkan)
     if(TARGET tandem_${plugin})
         tandem_run(session_${plugin} 600 COMMAND session_test ${plugin} LABELS quick sanitize)
         tandem_run(gemma4_${plugin} 600 COMMAND gemma4_test ${plugin} LABELS quick sanitize)
+        tandem_run(gemma4_golden_${plugin} 1200
+            COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/gemma4_test.sh $<TARGET_FILE:tandem> ${plugin} LABELS model)
         tandem_run(model_${plugin} 1200 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/model_test.sh $<TARGET_FILE:tandem> ${plugin}
             ${PROJECT_SOURCE_DIR}/build/models/gemma3-270m-q4_k_m.gguf LABELS model)
     endif()

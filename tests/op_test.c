@@ -1,7 +1,7 @@
 /* Every op case on a plugin against the reference: error budget, guard bytes, dead rows, equal bits when
  * repeated.
  *
- * usage: op_test PLUGIN [--smoke] [--filter TEXT] [--without TEXT] [--stride N] [--list] [--device N]
+ * usage: op_test PLUGIN [--smoke] [--filter TEXT]... [--without TEXT] [--stride N] [--list] [--device N]
  *                [--option NAME=VALUE]...
  * --filter runs cases with TEXT in their name, --without leaves them out and says how many; --stride N runs
  * every N-th case of the list. A case that the plugin says it does not support fails: the formats
@@ -185,17 +185,25 @@ static int close_all(void **state) {
     return shared.log_errors ? -1 : 0;
 }
 
+/* One of the filters is in the name, or there is none. */
+static int matches(const char *name, const char *const *filters, uint32_t n_filter) {
+    for (uint32_t i = 0; i < n_filter; i++)
+        if (strstr(name, filters[i]))
+            return 1;
+    return n_filter == 0;
+}
+
 static int usage(void) {
     fprintf(
         stderr,
-        "usage: op_test PLUGIN [--smoke] [--filter TEXT] [--without TEXT] [--stride N] [--list] [--device N] "
+        "usage: op_test PLUGIN [--smoke] [--filter TEXT]... [--without TEXT] [--stride N] [--list] [--device N] "
         "[--option N=V]...\n");
     return 2;
 }
 
 int main(int argc, char **argv) {
-    const char *filter = NULL, *without = NULL, *options[8];
-    uint32_t n_without = 0, smoke = 0, only_list = 0, n_option = 0, stride = 1;
+    const char *filters[8], *without = NULL, *options[8];
+    uint32_t n_filter = 0, n_without = 0, smoke = 0, only_list = 0, n_option = 0, stride = 1;
     if (argc < 2 || argv[1][0] == '-')
         return usage();
     for (int i = 2; i < argc; i++) {
@@ -203,8 +211,8 @@ int main(int argc, char **argv) {
             smoke = 1;
         else if (!strcmp(argv[i], "--list"))
             only_list = 1;
-        else if (!strcmp(argv[i], "--filter") && i + 1 < argc)
-            filter = argv[++i];
+        else if (!strcmp(argv[i], "--filter") && i + 1 < argc && n_filter < 8)
+            filters[n_filter++] = argv[++i];
         else if (!strcmp(argv[i], "--without") && i + 1 < argc)
             without = argv[++i];
         else if (!strcmp(argv[i], "--stride") && i + 1 < argc && atoi(argv[i + 1]) > 0)
@@ -231,7 +239,7 @@ int main(int argc, char **argv) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < list.n; i += stride) {
         op_case *c = &list.cases[i];
-        if ((smoke && !c->smoke) || (filter && !strstr(c->name, filter)))
+        if ((smoke && !c->smoke) || !matches(c->name, filters, n_filter))
             continue;
         if (without && strstr(c->name, without)) {
             n_without++;

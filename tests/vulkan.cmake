@@ -11,21 +11,20 @@ if(TARGET tandem_vulkan)
     tandem_run(vulkan_moe 300 COMMAND vulkan_moe_test LABELS quick sanitize)
     tandem_run(vulkan_fault 300 COMMAND vulkan_fault_test --cache ${PROJECT_BINARY_DIR}/tests/pipelines
         LABELS quick sanitize)
+    tandem_run(vulkan_fault_staged 300 COMMAND vulkan_fault_test --option vulkan.staged=1)
     # As a card does it: device memory that the host cannot reach, and matrices in several allocations.
     tandem_run(vulkan_staged 300
         COMMAND vulkan_run_test --option vulkan.staged=1 --option vulkan.max_segment=131072 LABELS quick)
     tandem_run(vulkan_validated 600 COMMAND vulkan_test ${validated})
     tandem_run(vulkan_run_validated 600 COMMAND vulkan_run_test ${validated} --option vulkan.staged=1)
     # Instrumented shaders, which notice addresses out of bounds. Their searches count against lavapipe's loop
-    # budget, so wide cases give false alarms; and they compile slowly, so of the experts one format has to do.
-    set(instrumented ${validated} --option vulkan.gpu_assisted=1 --without 2816)
-    tandem_run(vulkan_gpu_assisted 600 COMMAND vulkan_run_test ${validated} --option vulkan.gpu_assisted=1)
-    tandem_run(vulkan_moe_gpu_assisted 600 COMMAND vulkan_moe_test ${validated} --option vulkan.gpu_assisted=1)
-    tandem_run(ops_vulkan_gpu_assisted 900 COMMAND op_test vulkan --smoke --without moe ${instrumented})
-    tandem_run(moe_vulkan_gpu_assisted 600
-        COMMAND op_test vulkan --smoke --filter "moe_ffn Q4_0" ${instrumented})
-    tandem_run(route_vulkan_gpu_assisted 600
-        COMMAND op_test vulkan --smoke --filter moe_route ${instrumented})
+    # budget, so wide cases give false alarms; and they compile slowly, so a case per shader has to do here:
+    # bench/accuracy.sh runs the short list whole.
+    set(instrumented ${validated} --option vulkan.gpu_assisted=1)
+    tandem_run(vulkan_gpu_assisted 1500 COMMAND vulkan_run_test ${instrumented})
+    tandem_run(ops_vulkan_gpu_assisted 1500 COMMAND op_test vulkan --smoke ${instrumented} --without 2816
+        --filter "embed Q4_0" --filter "stream d 640 x 1, 2 inputs" --filter "matmul Q4_0" --filter "matmul Q6_K"
+        --filter "window 96, F16" --filter "moe_ffn Q4_0" --filter "topk 64" --filter "glu 640")
 
     # ---- op cases ----
     add_dependencies(op_test tandem_vulkan tandem_reference)

@@ -28,9 +28,29 @@ static struct launch_row *rows;
 static uint32_t n_row, max_row;
 
 static const char *const class_names[N_CLASS] = {
-#define X(id, name) name,
-    INST_CLASSES(X)
-#undef X
+    [CLASS_FP32] = "fp32",
+    [CLASS_FP64] = "fp64",
+    [CLASS_F16] = "f16",
+    [CLASS_INT] = "int",
+    [CLASS_DP4A] = "dp4a",
+    [CLASS_CONVERT] = "convert",
+    [CLASS_SPECIAL] = "special_function",
+    [CLASS_MOVE] = "move",
+    [CLASS_COMPARE] = "compare",
+    [CLASS_MMA] = "mma",
+    [CLASS_LDMATRIX] = "ldmatrix",
+    [CLASS_LD_GLOBAL] = "ld_global",
+    [CLASS_ST_GLOBAL] = "st_global",
+    [CLASS_LD_SHARED] = "ld_shared",
+    [CLASS_ST_SHARED] = "st_shared",
+    [CLASS_LD_OTHER] = "ld_other",
+    [CLASS_ST_OTHER] = "st_other",
+    [CLASS_ASYNC_COPY] = "cp_async",
+    [CLASS_ATOMIC] = "atomic",
+    [CLASS_BARRIER] = "barrier",
+    [CLASS_FENCE] = "fence",
+    [CLASS_SHUFFLE] = "shuffle",
+    [CLASS_CONTROL] = "control",
 };
 
 /* ---- collecting ---- */

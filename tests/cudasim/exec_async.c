@@ -26,8 +26,9 @@ static bool push(struct warp *w, struct async_copy copy) {
 static bool check_ends(struct request *from, struct request *to, struct warp *w, const struct inst *in,
                        uint32_t mask, const uint32_t *sizes) {
     uint32_t reading = 0;
-    EACH_LANE(i, mask)
-    reading |= (uint32_t)(sizes[i] != 0) << i;
+    EACH_LANE(i, mask) {
+        reading |= (uint32_t)(sizes[i] != 0) << i;
+    }
     request_begin(to, w, in, mask, in->o[0], in->imm, in->wide, in->bytes, ACCESS_WRITE);
     EACH_LANE(i, mask) {
         const uint64_t offset = to->address[i] - SHARED_BASE, size = w->launch->shared_bytes;
@@ -54,11 +55,12 @@ static void copy_async(struct warp *w, const struct inst *in, uint32_t mask) {
         sizes[i] = in->n & HAS_SIZE ? ((const uint32_t *)row(w, in->o[2]))[i] : in->bytes;
         sizes[i] = ignore >> i & 1 ? 0 : sizes[i];
     }
-    EACH_LANE(i, mask)
-    if (sizes[i] > in->bytes) {
-        launch_fault(w, in, (int)i, CUDA_ERROR_LAUNCH_FAILED, "the lane copies %u bytes of %u", sizes[i],
-                     in->bytes);
-        return;
+    EACH_LANE(i, mask) {
+        if (sizes[i] > in->bytes) {
+            launch_fault(w, in, (int)i, CUDA_ERROR_LAUNCH_FAILED, "the lane copies %u bytes of %u", sizes[i],
+                         in->bytes);
+            return;
+        }
     }
     if (!check_ends(&from, &to, w, in, mask, sizes))
         return;
@@ -84,8 +86,9 @@ static void copy_async(struct warp *w, const struct inst *in, uint32_t mask) {
 
 static void commit(struct warp *w, const struct inst *in, uint32_t mask) {
     (void)in;
-    EACH_LANE(i, mask)
-    w->committed[i]++;
+    EACH_LANE(i, mask) {
+        w->committed[i]++;
+    }
 }
 
 static bool arrive(struct warp *w, const struct inst *in, const struct async_copy *c) {

@@ -109,8 +109,9 @@ static void store(struct warp *w, const struct inst *in, uint32_t mask) {
     } else if (r.stream && in->n == 1 && in->width == in->bytes) {
         memcpy(r.at[0], row(w, in->v[0]), (size_t)LANES * in->bytes);
     } else {
-        EACH_LANE(i, mask)
-        store_lane(w, in, r.at[i], i);
+        EACH_LANE(i, mask) {
+            store_lane(w, in, r.at[i], i);
+        }
     }
     if (in->space == SPACE_GLOBAL || in->space == SPACE_GENERIC)
         request_written(&r, w);

@@ -62,8 +62,9 @@ void sync_execute(struct warp *w, const struct inst *in, uint32_t mask, const ui
     while (mask && !w->launch->failed) {
         const uint32_t value = members[__builtin_ctz(mask)];
         uint32_t group = 0;
-        EACH_LANE(i, mask)
-        group |= (uint32_t)(members[i] == value) << i;
+        EACH_LANE(i, mask) {
+            group |= (uint32_t)(members[i] == value) << i;
+        }
         mask &= ~group;
         execute_group(w, in, group, value, op);
     }
@@ -148,12 +149,15 @@ static void find_matches(struct warp *w, const struct inst *in, uint32_t lanes) 
     for (uint32_t i = 0; i < LANES; i++)
         v[i] = in->bytes == 4 ? ((const uint32_t *)row(w, in->o[2]))[i]
                               : ((const uint64_t *)row(w, in->o[2]))[i];
-    EACH_LANE(i, lanes)
-    EACH_LANE(k, lanes)
-    same[i] |= (uint32_t)(v[i] == v[k]) << k;
+    EACH_LANE(i, lanes) {
+        EACH_LANE(k, lanes) {
+            same[i] |= (uint32_t)(v[i] == v[k]) << k;
+        }
+    }
     const bool all = same[__builtin_ctz(lanes)] == lanes;
-    EACH_LANE(i, lanes)
-    d[i] = in->imm ? (all ? lanes : 0) : same[i];
+    EACH_LANE(i, lanes) {
+        d[i] = in->imm ? (all ? lanes : 0) : same[i];
+    }
     if (in->imm)
         predicate_set(w, in->o[1], lanes, all ? FULL : 0);
 }
@@ -186,8 +190,9 @@ static uint32_t reduce_two(int64_t op, uint32_t x, uint32_t y) {
 static void reduce(struct warp *w, const struct inst *in, uint32_t lanes) {
     const uint32_t *a = row(w, in->o[1]);
     uint32_t *d = row(w, in->o[0]), result = a[__builtin_ctz(lanes)];
-    EACH_LANE(i, lanes & (lanes - 1))
-    result = reduce_two(in->imm, result, a[i]);
+    EACH_LANE(i, lanes & (lanes - 1)) {
+        result = reduce_two(in->imm, result, a[i]);
+    }
     WRITE_LANES(d, lanes, uint32_t, result);
 }
 static void redux(struct warp *w, const struct inst *in, uint32_t mask) {
@@ -200,9 +205,10 @@ static void warp_barrier(struct warp *w, const struct inst *in, uint32_t mask) {
     const uint32_t *row_members = row(w, in->o[0]);
     const uint32_t members = row_members[__builtin_ctz(mask)], pc = (uint32_t)(in - w->code);
     uint32_t here = mask, others = 0;
-    EACH_LANE(i, mask)
-    if (row_members[i] != members)
-        others |= 1u << i;
+    EACH_LANE(i, mask) {
+        if (row_members[i] != members)
+            others |= 1u << i;
+    }
     if (others) { /* several groups at once: each waits by itself */
         here &= ~others;
         warp_park(w, pc, others, 0, SPLIT_READY);

@@ -34,24 +34,31 @@ struct allocation;
 typedef void (*exec_fn)(struct warp *w, const struct inst *in, uint32_t mask);
 
 /* Classes of instructions, as the counters report them. */
-#define INST_CLASSES(X)                                                                                      \
-    X(FP32, "fp32")                                                                                          \
-    X(FP64, "fp64")                                                                                          \
-    X(F16, "f16")                                                                                            \
-    X(INT, "int")                                                                                            \
-    X(DP4A, "dp4a")                                                                                          \
-    X(CONVERT, "convert")                                                                                    \
-    X(SPECIAL, "special_function")                                                                           \
-    X(MOVE, "move")                                                                                          \
-    X(COMPARE, "compare") X(MMA, "mma") X(LDMATRIX, "ldmatrix") X(LD_GLOBAL, "ld_global")                    \
-        X(ST_GLOBAL, "st_global") X(LD_SHARED, "ld_shared") X(ST_SHARED, "st_shared")                        \
-            X(LD_OTHER, "ld_other") X(ST_OTHER, "st_other") X(ASYNC_COPY, "cp_async") X(ATOMIC, "atomic")    \
-                X(BARRIER, "barrier") X(FENCE, "fence") X(SHUFFLE, "shuffle") X(CONTROL, "control")
 enum inst_class {
-#define X(id, name) CLASS_##id,
-    INST_CLASSES(X)
-#undef X
-        N_CLASS
+    CLASS_FP32,
+    CLASS_FP64,
+    CLASS_F16,
+    CLASS_INT,
+    CLASS_DP4A,
+    CLASS_CONVERT,
+    CLASS_SPECIAL,
+    CLASS_MOVE,
+    CLASS_COMPARE,
+    CLASS_MMA,
+    CLASS_LDMATRIX,
+    CLASS_LD_GLOBAL,
+    CLASS_ST_GLOBAL,
+    CLASS_LD_SHARED,
+    CLASS_ST_SHARED,
+    CLASS_LD_OTHER,
+    CLASS_ST_OTHER,
+    CLASS_ASYNC_COPY,
+    CLASS_ATOMIC,
+    CLASS_BARRIER,
+    CLASS_FENCE,
+    CLASS_SHUFFLE,
+    CLASS_CONTROL,
+    N_CLASS
 };
 
 /* Requests to memory, of one instruction or of many. A request is one warp instruction's worth. */

@@ -51,6 +51,11 @@ void memory_read(const struct allocation *a, uint64_t offset, void *to, uint64_t
 void memory_copy(struct allocation *to, uint64_t to_offset, struct allocation *from, uint64_t from_offset,
                  uint64_t bytes);
 
+/* For accesses that lie in one word of the bitmap: up to 16 bytes, aligned, of memory that starts aligned. */
+static inline bool memory_has(const struct allocation *a, uint64_t offset, uint32_t bytes) {
+    const uint64_t mask = ((1ull << bytes) - 1) << (offset & 63);
+    return (a->written[offset / 64] & mask) == mask;
+}
 static inline bool memory_all_written(const struct allocation *a) {
     return !a->written || a->n_written == a->bytes;
 }

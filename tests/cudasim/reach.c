@@ -51,12 +51,13 @@ static const char *verb(const struct request *r) {
 static bool misaligned(struct request *r, struct warp *w, const struct inst *in) {
     if (!(r->low & (r->bytes - 1)))
         return false;
-    EACH_LANE(i, r->mask)
-    if (r->address[i] & (r->bytes - 1)) {
-        launch_fault(w, in, (int)i, CUDA_ERROR_MISALIGNED_ADDRESS,
-                     "the lane %s %u bytes at 0x%llx, which is not a multiple of them", verb(r), r->bytes,
-                     (unsigned long long)r->address[i]);
-        return true;
+    EACH_LANE(i, r->mask) {
+        if (r->address[i] & (r->bytes - 1)) {
+            launch_fault(w, in, (int)i, CUDA_ERROR_MISALIGNED_ADDRESS,
+                         "the lane %s %u bytes at 0x%llx, which is not a multiple of them", verb(r), r->bytes,
+                         (unsigned long long)r->address[i]);
+            return true;
+        }
     }
     return false;
 }
@@ -164,6 +165,17 @@ static bool unwritten(struct request *r, struct warp *w, const struct inst *in, 
     return true;
 }
 
+static bool all_lanes_written(struct request *r, struct warp *w, const struct inst *in,
+                              const struct allocation *a) {
+    if (r->stream && memory_is_written(a, r->address[0] - a->base, (uint64_t)LANES * r->bytes))
+        return true;
+    EACH_LANE(i, r->mask) {
+        if (!memory_has(a, r->address[i] - a->base, r->bytes) && unwritten(r, w, in, a, i))
+            return false;
+    }
+    return true;
+}
+
 bool reach_global(struct request *r, struct warp *w, const struct inst *in) {
     if (misaligned(r, w, in))
         return false;
@@ -179,11 +191,7 @@ bool reach_global(struct request *r, struct warp *w, const struct inst *in) {
     if (r->owner) {
         if (forbidden(r, w, in, a, first))
             return false;
-        if (is_read(r->access) && !memory_all_written(a))
-            EACH_LANE(i, r->mask)
-        if (unwritten(r, w, in, a, i))
-            return false;
-        return true;
+        return !is_read(r->access) || memory_all_written(a) || all_lanes_written(r, w, in, a);
     }
     for (uint32_t i = 0; i < LANES; i++)
         r->at[i] = NULL;
@@ -210,6 +218,10 @@ void request_written(const struct request *r, struct warp *w) {
     launch_changed(w->launch);
     if (r->owner && memory_all_written(r->owner))
         return;
+    if (r->owner && r->stream) {
+        memory_mark(r->owner, r->address[0] - r->owner->base, (uint64_t)LANES * r->bytes);
+        return;
+    }
     EACH_LANE(i, r->mask) {
         struct allocation *a = r->owner ? r->owner : memory_find(r->address[i]);
         if (a)
@@ -275,9 +287,10 @@ bool reach_shared(struct request *r, struct warp *w, const struct inst *in) {
         in->site->stats.conflicts += bank_cycles(r);
     if (!options.races && !options.uninitialised && w->n_copy == 0)
         return true;
-    EACH_LANE(i, r->mask)
-    if (!shadow_check(w, in, i, (uint32_t)(r->address[i] - SHARED_BASE), r->bytes, r->access))
-        return false;
+    EACH_LANE(i, r->mask) {
+        if (!shadow_check(w, in, i, (uint32_t)(r->address[i] - SHARED_BASE), r->bytes, r->access))
+            return false;
+    }
     return true;
 }
 
@@ -309,12 +322,13 @@ static bool reach_param(struct request *r, struct warp *w, const struct inst *in
     const uint64_t size = w->launch->kernel->param_bytes;
     if (misaligned(r, w, in))
         return false;
-    EACH_LANE(i, r->mask)
-    if (r->address[i] >= size || size - r->address[i] < r->bytes) {
-        launch_fault(w, in, (int)i, CUDA_ERROR_ILLEGAL_ADDRESS,
-                     "the lane reads parameter bytes at 0x%llx of %llu", (unsigned long long)r->address[i],
-                     (unsigned long long)size);
-        return false;
+    EACH_LANE(i, r->mask) {
+        if (r->address[i] >= size || size - r->address[i] < r->bytes) {
+            launch_fault(w, in, (int)i, CUDA_ERROR_ILLEGAL_ADDRESS,
+                         "the lane reads parameter bytes at 0x%llx of %llu",
+                         (unsigned long long)r->address[i], (unsigned long long)size);
+            return false;
+        }
     }
     for (uint32_t i = 0; i < LANES; i++)
         r->at[i] = w->launch->params + r->address[i];
@@ -366,14 +380,16 @@ static bool reach_generic(struct request *r, struct warp *w, const struct inst *
         const uint64_t space = window_of(r->address[__builtin_ctz(left)]);
         part = *r;
         part.mask = 0;
-        EACH_LANE(i, left)
-        part.mask |= (uint32_t)(window_of(r->address[i]) == space) << i;
+        EACH_LANE(i, left) {
+            part.mask |= (uint32_t)(window_of(r->address[i]) == space) << i;
+        }
         for (uint32_t i = 0; i < LANES; i++)
             part.address[i] = part.mask >> i & 1 ? r->address[i] : r->address[__builtin_ctz(part.mask)];
         if (!reach_window(&part, w, in, space))
             return false;
-        EACH_LANE(i, part.mask)
-        r->at[i] = part.at[i];
+        EACH_LANE(i, part.mask) {
+            r->at[i] = part.at[i];
+        }
         left &= ~part.mask;
     }
     for (uint32_t i = 0; i < LANES; i++)

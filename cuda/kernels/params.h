@@ -1,0 +1,123 @@
+/* cuda/kernels/params.h: parameters and activation layouts of the matrix kernels that the mat-vec, the
+ * rounding and EMBED use. Read by C and by CUDA C.
+ *
+ * A kernel takes one struct by value. Addresses are device addresses, 0 for what is absent; strides are
+ * bytes. Weights lie in the layout of tandem/pack.h: groups of 8 rows, 16-byte units, one table entry (an
+ * address) per segment of rows. The table is read at execution.
+ */
+#ifndef TANDEM_CUDA_PARAMS_H
+#define TANDEM_CUDA_PARAMS_H
+
+#include <stdint.h>
+
+/* Rows of a weight group: 8 rows x 16 bytes are one 128-byte line. */
+#define GROUP_ROWS 8u
+
+/* Activations of precision q8, written by quantise_q8 and by stream. Row i starts at i * Q8_ROW_BYTES(n_col);
+ * B = ceil(n_col / 32) groups:
+ *   codes [B][32] int8           x ~ d * code, columns beyond n_col are 0
+ *   meta  [B] {f32 d; int16 sum of codes 0..15; int16 sum of codes 16..31}
+ * then up to 8 bytes of padding. */
+#define Q8_ROW_BYTES(n_col) (((((n_col) + 31u) / 32u * 40u) + 15u) / 16u * 16u)
+
+/* Activations of precision f16 for matrix units, written by quantise_f16. Row i starts at
+ * i * F16_ROW_BYTES(n_col); B = ceil(n_col / 32):
+ *   [B][32] f16 of x * scale, scale a power of two (tandem/quants.h); columns beyond n_col are 0
+ *   f32 1 / scale, three words of zero */
+#define F16_ROW_BYTES(n_col) (((n_col) + 31u) / 32u * 64u + 16u)
+
+/* ---- matvec_FORMAT_PRECISION_NCOL: up to three products of matrices of one format with few rows of x ----
+ *
+ * y[i][r] = f(sum over c of W[r][c] * x[row(i)][c]) for i < n_tok, r < n_row. With parts = 1 one matrix a
+ * product; f(v) = softcap * tanh(v / softcap) if softcap > 0, else v. With GLU two parts, gate and up:
+ * y = gelu_tanh(gate row) * up row.
+ *
+ * Experts: the table holds the matrix of every expert, and entry e = i * n_used + j stands for choice j of
+ * row i. A row of a route is {u32 id[n_used]; f32 weight[n_used]}. EXPERTS_ENTRY  y[e] = f(W[id of e] x[row(e
+ * / entries_per_x)])               grid y: entries EXPERTS_SUM    y[i] = sum over j of weight_j * W[id_j] x[i
+ * * n_used + j]     grid y: rows; not with GLU An id that is no expert's reads some expert; with EXPERTS_SUM
+ * its row becomes NaN.
+ *
+ * A warp has MATVEC_WARP_ROWS rows, two lanes a row. The warps of a block have the same rows: warp
+ * part * n_split + split takes the chunks of columns split * n_chunk / n_split ... of a part. Parts are gate
+ * and up (GLU) or, with SUM, choices j = part, part + n_part, ...
+ * grid (sum of ceil(n_row / MATVEC_WARP_ROWS) over the products, entries or ceil(rows / NCOL)),
+ * block 32 * n_part * n_split, at most MATVEC_MAX_WARPS warps, shared memory MATVEC_SHARED_BYTES. */
+#define EXPERTS_NONE 0u
+#define EXPERTS_ENTRY 1u
+#define EXPERTS_SUM 2u
+
+#define MATVEC_WARP_ROWS 16u
+#define MATVEC_MAX_WARPS 16u
+#define MATVEC_MAX_JOBS 3u
+#define MATVEC_SHARED_BYTES(n_warp, n_col) ((n_warp) * (n_col)*MATVEC_WARP_ROWS * 4u)
+
+typedef struct matvec_job {
+    uint64_t table[2]; /* -> addresses of the segments of the matrix; [1]: of up with GLU */
+    uint64_t x;        /* exact: f32 rows, x_stride apart, 16-byte aligned; q8: rows of quantise_q8 */
+    uint64_t y;        /* f32 rows, y_stride apart, 4-byte aligned */
+    uint64_t rows;     /* -> u32 row of x for each i; 0: row(i) = i */
+    uint32_t n_row;    /* rows of the output (GLU: of gate alone) */
+    uint32_t n_col;
+    uint32_t x_stride;      /* exact: a multiple of 16; q8: Q8_ROW_BYTES(n_col) */
+    uint32_t y_stride;      /* a multiple of 4 */
+    uint32_t first_block;   /* of the grid's x */
+    uint32_t segment_shift; /* segment of row r = r >> segment_shift */
+    uint32_t up_row;        /* GLU: row of `up` that goes with gate row 0; n_row in a GATE_UP matrix */
+    float softcap;          /* 0: none */
+} matvec_job;
+
+typedef struct matvec_params {
+    matvec_job job[MATVEC_MAX_JOBS];
+    uint64_t n_tok;      /* -> u32 live rows */
+    uint64_t route;      /* experts: rows of the route, route_stride apart */
+    uint64_t route_rows; /* -> u32 route row of each i, or 0 */
+    uint32_t route_stride;
+    uint32_t n_job;
+    uint32_t n_part;
+    uint32_t n_split;
+    uint32_t glu;     /* 0 or 1 */
+    uint32_t experts; /* EXPERTS_* */
+    uint32_t n_used;
+    uint32_t n_expert;
+    uint32_t expert_stride; /* table entries from one expert's to the next one's */
+    uint32_t entries_per_x; /* ENTRY: n_used where x has one row for all choices, else 1 */
+} matvec_params;
+
+/* ---- quantise_q8, quantise_f16, round_f16: rows of x, i < n_tok * rows_per_tok, to row i of y ----
+ *
+ * quantise_q8   grid (ceil(ceil(n_col / 32) / QUANTISE_GROUPS), rows), block 4 * QUANTISE_GROUPS; y as above
+ * quantise_f16  grid (1, rows), block QUANTISE_ROW_THREADS; y as above
+ * round_f16     the same; y f32 rows, y_stride apart: what f16 rounding leaves of x */
+#define QUANTISE_GROUPS 32u
+#define QUANTISE_ROW_THREADS 256u
+typedef struct quantise_params {
+    uint64_t x;     /* f32 rows, x_stride apart, 16-byte aligned */
+    uint64_t y;     /* 16-byte aligned */
+    uint64_t rows;  /* -> u32 row of x for each i; 0: row(i) = i */
+    uint64_t n_tok; /* -> u32 live rows */
+    uint32_t n_col;
+    uint32_t x_stride;
+    uint32_t y_stride;
+    uint32_t rows_per_tok;
+} quantise_params;
+
+/* ---- embed_FORMAT: y[i] = scale * W[token(i)], token(i) = tokens[row(i) * token_stride / 4], i < n_tok ----
+ *
+ * grid (ceil(ceil(n_col / 32) / EMBED_BLOCKS), rows), block EMBED_BLOCKS. A token >= n_row gives zeros. */
+#define EMBED_BLOCKS 64u
+typedef struct embed_params {
+    uint64_t table;  /* as in matvec_job */
+    uint64_t y;      /* f32 rows, y_stride apart, 16-byte aligned */
+    uint64_t tokens; /* -> u32 token of row 0 */
+    uint64_t rows;   /* -> u32 index into tokens for each i; 0: row(i) = i */
+    uint64_t n_tok;  /* -> u32 live rows */
+    uint32_t n_row;
+    uint32_t n_col;
+    uint32_t y_stride;     /* a multiple of 16 */
+    uint32_t token_stride; /* a multiple of 4 */
+    uint32_t segment_shift;
+    float scale;
+} embed_params;
+
+#endif

@@ -95,10 +95,11 @@ typedef struct attention_append_params {
  * merges the group's, the last group merges those, both in the order of the splits. Counters go back to 0 by
  * themselves. grid (n_kv_head, tiles, max_split), block ATTENTION_THREADS */
 #define ATTENTION_THREADS 128u
-#define ATTENTION_KEYS 32u /* of a tile: splits are multiples of it */
+#define ATTENTION_KEYS 64u /* of a tile: splits are multiples of it */
 #define ATTENTION_GROUP 16u
-#define ATTENTION_MIN_KEYS 64u /* a smaller split's partial results are over a tenth of its keys and values  \
-                                */
+#define ATTENTION_MIN_KEYS                                                                                   \
+    64u /* a smaller split's partial results are over a tenth of its keys and values                         \
+         */
 #define ATTENTION_MAX_KEYS 16384u /* f32 sums over more lose digits */
 #define ATTENTION_MAX_SPLIT 256u
 #define ATTENTION_GROUPS(n_split) (((n_split) + ATTENTION_GROUP - 1u) / ATTENTION_GROUP)
@@ -142,10 +143,10 @@ typedef struct attention_params {
 
 /* ---- stream: the residual stream between two phases ----
  *
- * Grid (n_slice, rows, 1), block STREAM_THREADS, shared memory STREAM_SHARED_BYTES(d). */
-#define STREAM_THREADS 256u
+ * stream, or stream_wide where d > STREAM_NARROW_D. Grid (n_slice, rows, 1), block stream_threads(d). */
+#define STREAM_THREADS 256u /* most of a block */
+#define STREAM_NARROW_D 4096u
 #define STREAM_MAX_D 8192u
-#define STREAM_SHARED_BYTES(d) (((d) + 3u) / 4u * 16u)
 #define STREAM_GATHER_H 1u
 #define STREAM_GATHER_A0 2u
 #define STREAM_GATHER_A1 4u
@@ -172,6 +173,12 @@ typedef struct stream_params {
     float eps;
     float scale;
 } stream_params;
+
+/* Threads of a block: two units of four elements each, where there are enough. */
+TANDEM_SHARED uint32_t stream_threads(uint32_t d) {
+    uint32_t threads = (d + 255u) / 256u * 32u;
+    return threads < STREAM_THREADS ? threads : STREAM_THREADS;
+}
 
 /* ---- topk ----
  *

@@ -42,13 +42,13 @@
  * part * n_split + split takes the chunks of columns split * n_chunk / n_split ... of a part. Parts are gate
  * and up (GLU) or, with SUM, choices j = part, part + n_part, ...
  * grid (sum of ceil(n_row / MATVEC_WARP_ROWS) over the products, entries or ceil(rows / NCOL)),
- * block 32 * n_part * n_split, at most MATVEC_MAX_WARPS warps, shared memory MATVEC_SHARED_BYTES. */
+ * block 32 * n_part * n_split, at most MATVEC_MAX_WARPS(NCOL) warps, shared memory MATVEC_SHARED_BYTES. */
 #define EXPERTS_NONE 0u
 #define EXPERTS_ENTRY 1u
 #define EXPERTS_SUM 2u
 
 #define MATVEC_WARP_ROWS 16u
-#define MATVEC_MAX_WARPS 16u
+#define MATVEC_MAX_WARPS(n_col) ((n_col) > 1u ? 8u : 16u) /* 64 registers; more for more rows of x */
 #define MATVEC_MAX_JOBS 3u
 #define MATVEC_SHARED_BYTES(n_warp, n_col) ((n_warp) * (n_col)*MATVEC_WARP_ROWS * 4u)
 
@@ -86,7 +86,7 @@ typedef struct matvec_params {
 
 /* ---- quantise_q8, quantise_f16, round_f16: rows of x, i < n_tok * rows_per_tok, to row i of y ----
  *
- * quantise_q8   grid (ceil(ceil(n_col / 32) / QUANTISE_GROUPS), rows), block 4 * QUANTISE_GROUPS; y as above
+ * quantise_q8   grid (ceil(ceil(n_col / 32) / QUANTISE_GROUPS), rows), block 8 * QUANTISE_GROUPS; y as above
  * quantise_f16  grid (1, rows), block QUANTISE_ROW_THREADS; y as above
  * round_f16     the same; y f32 rows, y_stride apart: what f16 rounding leaves of x */
 #define QUANTISE_GROUPS 32u

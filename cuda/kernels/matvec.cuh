@@ -1,0 +1,365 @@
+/* matvec.cuh: products of a matrix with few rows of x (params.h, matvec_params): the body of the kernels
+ * matvec_FORMAT_PRECISION_NCOL.
+ *
+ * computes    y = f(W x); f: identity, soft cap, or with GLU two matrices and gelu(gate x) * (up x); with
+ *             EXPERTS_SUM the sum over a row's experts, weighted
+ * inputs      W [n_row][n_col] as tandem/pack.h lays it; x f32 rows (exact, f16: rounded before), or rows of
+ *             quantise_q8 (dp4a)
+ * grid        x: strips of 16 rows of up to three products; y: NCOL rows of x, or entries, or rows (experts).
+ *             block: the warps of a strip, parts (gate and up, or experts) times splits of the columns. Two
+ *             lanes share a row, blocks of 32 columns alternate between them, so that 704, 2112 and 2816
+ *             columns (22, 66, 88 blocks) leave no lane idle
+ * bytes       W once per NCOL rows of x: whole 16-byte units of whole 128-byte lines, past the first-level
+ *             cache; a chunk (header and four units a lane) is asked for before its first use. x stays in the
+ *             first-level cache
+ * phase       every product of a layer at decode, and the head
+ * order       exact: columns of a block ascending, blocks of a lane ascending, lane 0 + lane 1, splits
+ *             ascending, parts ascending. q8: 32 columns (HALF_SCALES: 16) exactly in int32, then f32
+ * reference   backend/reference/matmul.c, moe_ffn.c
+ */
+#ifndef TANDEM_MATVEC_CUH
+#define TANDEM_MATVEC_CUH
+
+#include "activations.cuh"
+#include "quant.cuh"
+
+/* Where a lane works. */
+typedef struct matvec_lane {
+    const uint4 *w;   /* the segment */
+    uint32_t w_at;    /* first unit of the row */
+    uint32_t w_row;   /* of its group */
+    uint32_t part;    /* 0 or 1: blocks part, part + 2, ... */
+    uint32_t n_block; /* of a row */
+    uint32_t n_col;
+    const uint4 *x;
+} matvec_lane;
+
+TANDEM_INLINE float dot4(float4 v, float4 x, float sum) {
+    sum = fmaf(v.x, x.x, sum);
+    sum = fmaf(v.y, x.y, sum);
+    sum = fmaf(v.z, x.z, sum);
+    return fmaf(v.w, x.w, sum);
+}
+
+TANDEM_INLINE float4 as_floats(uint4 u) {
+    return make_float4(__uint_as_float(u.x), __uint_as_float(u.y), __uint_as_float(u.z),
+                       __uint_as_float(u.w));
+}
+
+/* ---- formats without codes ---- */
+
+/* Columns 4 q .. 4 q + 3 of a row of x; zero from n_col on. */
+TANDEM_INLINE float4 load_x_tail(const uint4 *x, uint32_t q, uint32_t n_col) {
+    if (4 * q + 4 <= n_col)
+        return as_floats(x[q]);
+    const float *scalars = (const float *)(x + q);
+    float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (4 * q < n_col)
+        v.x = scalars[0];
+    if (4 * q + 1 < n_col)
+        v.y = scalars[1];
+    if (4 * q + 2 < n_col)
+        v.z = scalars[2];
+    return v;
+}
+
+TANDEM_INLINE float4 load_x_codes(const uint4 *x, uint32_t k, uint32_t i, uint32_t n_block) {
+    uint32_t word = ((const uint32_t *)x)[8 * k + i];
+    float d = __uint_as_float(((const uint32_t *)x)[8 * n_block + 2 * k]);
+    float4 v = signed_floats(word);
+    return make_float4(d * v.x, d * v.y, d * v.z, d * v.w);
+}
+
+template <class FORMAT, bool Q8, uint32_t N_COL>
+TANDEM_INLINE void multiply_values(const matvec_lane &lane, const uint32_t *x_at, uint32_t k,
+                                   float sum[N_COL]) {
+    constexpr uint32_t UNROLL = N_COL <= 2 ? 4 : 1;
+#pragma unroll UNROLL
+    for (uint32_t i = 0; i < 8; i++) {
+        float4 v = FORMAT::values(lane.w, lane.w_at, k, i);
+#pragma unroll
+        for (uint32_t n = 0; n < N_COL; n++) {
+            const uint4 *x = lane.x + x_at[n];
+            sum[n] = dot4(v, Q8 ? load_x_codes(x, k, i, lane.n_block) : load_x_tail(x, 8 * k + i, lane.n_col),
+                          sum[n]);
+        }
+    }
+}
+
+/* ---- formats with codes ---- */
+
+/* d * (128 + code) + (m - d * (128 + zero)): one product per weight, exact where m = 0. Loops are rolled as
+ * far as keeps x in flight within 64 registers. */
+template <class FORMAT, uint32_t N_COL>
+TANDEM_INLINE void multiply_exact(const matvec_lane &lane, const uint32_t *x_at,
+                                  const typename FORMAT::header &h, const typename FORMAT::block &b,
+                                  uint32_t j, uint32_t k, bool live, float sum[N_COL]) {
+    constexpr uint32_t UNROLL = N_COL <= 2 ? 4 : 1;
+#pragma unroll 1
+    for (uint32_t part = 0; part < 2; part++) {
+        float2 s = FORMAT::scale(h, b, j, part);
+        float d = live ? s.x : 0.0f;
+        float bias =
+            live ? (FORMAT::HAS_MIN ? s.y - s.x * FORMAT::FLOAT_ZERO : -s.x * FORMAT::FLOAT_ZERO) : 0.0f;
+#pragma unroll UNROLL
+        for (uint32_t word = 0; word < 4; word++) {
+            float4 f = FORMAT::floats(b, word, part);
+            float4 v =
+                make_float4(fmaf(f.x, d, bias), fmaf(f.y, d, bias), fmaf(f.z, d, bias), fmaf(f.w, d, bias));
+#pragma unroll
+            for (uint32_t n = 0; n < N_COL; n++)
+                sum[n] = dot4(v, as_floats(lane.x[x_at[n] + k * 8 + 4 * part + word]), sum[n]);
+        }
+    }
+}
+
+/* Half of a block, for as many rows of x as leave no registers for all of it. */
+template <class FORMAT, uint32_t N_COL>
+TANDEM_INLINE void multiply_q8_half(const matvec_lane &lane, const uint32_t *x_at, uint32_t part,
+                                    float2 scale, const uint32_t codes[4], uint32_t k, float sum[N_COL]) {
+#pragma unroll
+    for (uint32_t n = 0; n < N_COL; n++) {
+        const uint4 *x = lane.x + x_at[n];
+        uint4 xv = x[2 * k + part];
+        uint2 meta = ((const uint2 *)x)[4 * lane.n_block + k];
+        int total = __dp4a((int)codes[0], (int)xv.x, 0);
+        total = __dp4a((int)codes[1], (int)xv.y, total);
+        total = __dp4a((int)codes[2], (int)xv.z, total);
+        total = __dp4a((int)codes[3], (int)xv.w, total);
+        float d = __uint_as_float(meta.x);
+        int x_sum = part == 0 ? (int)(meta.y << 16) >> 16 : (int)meta.y >> 16;
+        sum[n] = fmaf(d * scale.x, (float)(total - FORMAT::DOT_ZERO * x_sum), sum[n]);
+        if (FORMAT::HAS_MIN)
+            sum[n] = fmaf(d * scale.y, (float)x_sum, sum[n]);
+    }
+}
+
+template <class FORMAT, uint32_t N_COL>
+TANDEM_INLINE void multiply_q8_halves(const matvec_lane &lane, const uint32_t *x_at,
+                                      const typename FORMAT::header &h, const typename FORMAT::block &b,
+                                      uint32_t j, uint32_t k, bool live, float sum[N_COL]) {
+#pragma unroll 1
+    for (uint32_t part = 0; part < 2; part++) {
+        float2 scale = live ? FORMAT::scale(h, b, j, part) : make_float2(0.0f, 0.0f);
+        uint32_t codes[4];
+#pragma unroll
+        for (uint32_t word = 0; word < 4; word++)
+            codes[word] = FORMAT::codes(b, word, part);
+        multiply_q8_half<FORMAT, N_COL>(lane, x_at, part, scale, codes, k, sum);
+    }
+}
+
+template <class FORMAT, uint32_t N_COL>
+TANDEM_INLINE void multiply_q8(const matvec_lane &lane, const uint32_t *x_at,
+                               const typename FORMAT::header &h, const typename FORMAT::block &b, uint32_t j,
+                               uint32_t k, bool live, float sum[N_COL]) {
+    float2 first = FORMAT::scale(h, b, j, 0),
+           second = FORMAT::HALF_SCALES ? FORMAT::scale(h, b, j, 1) : first;
+    if (!live)
+        first = second = make_float2(0.0f, 0.0f);
+#pragma unroll
+    for (uint32_t n = 0; n < N_COL; n++) {
+        const uint4 *x = lane.x + x_at[n];
+        int total[2] = {0, 0};
+#pragma unroll
+        for (uint32_t part = 0; part < 2; part++) {
+            uint4 xv = x[2 * k + part];
+#pragma unroll
+            for (uint32_t word = 0; word < 4; word++) {
+                int &t = total[FORMAT::HALF_SCALES ? part : 0];
+                t = __dp4a((int)FORMAT::codes(b, word, part), (int)word_of(xv, word), t);
+            }
+        }
+        uint2 meta = ((const uint2 *)x)[4 * lane.n_block + k];
+        float d = __uint_as_float(meta.x), y = sum[n];
+        int first_sum = (int)(meta.y << 16) >> 16, second_sum = (int)meta.y >> 16;
+        if (FORMAT::HALF_SCALES) {
+            y = fmaf(d * first.x, (float)(total[0] - FORMAT::DOT_ZERO * first_sum), y);
+            y = fmaf(d * second.x, (float)(total[1] - FORMAT::DOT_ZERO * second_sum), y);
+            if (FORMAT::HAS_MIN)
+                y = fmaf(d, fmaf(first.y, (float)first_sum, second.y * (float)second_sum), y);
+        } else {
+            y = fmaf(d * first.x, (float)(total[0] - FORMAT::DOT_ZERO * (first_sum + second_sum)), y);
+            if (FORMAT::HAS_MIN)
+                y = fmaf(d * first.y, (float)(first_sum + second_sum), y);
+        }
+        sum[n] = y;
+    }
+}
+
+template <class FORMAT, bool Q8, uint32_t N_COL>
+TANDEM_INLINE void multiply_block(const matvec_lane &lane, const uint32_t *x_at,
+                                  const typename FORMAT::header &h, const typename FORMAT::block &b,
+                                  uint32_t j, uint32_t k, bool live, float sum[N_COL]) {
+    if constexpr (Q8 && N_COL > 4)
+        multiply_q8_halves<FORMAT, N_COL>(lane, x_at, h, b, j, k, live, sum);
+    else if constexpr (Q8)
+        multiply_q8<FORMAT, N_COL>(lane, x_at, h, b, j, k, live, sum);
+    else
+        multiply_exact<FORMAT, N_COL>(lane, x_at, h, b, j, k, live, sum);
+}
+
+/* The lane's blocks of chunk c. All of a whole chunk are asked for at once where registers allow. */
+template <class FORMAT, bool Q8, uint32_t N_COL>
+TANDEM_INLINE void multiply_chunk(const matvec_lane &lane, const uint32_t *x_at, uint32_t c,
+                                  float sum[N_COL]) {
+    constexpr uint32_t CHUNK = FORMAT::CHUNK_BLOCKS;
+    uint32_t n_left = min(lane.n_block - c * CHUNK, CHUNK), first = c * CHUNK;
+    if constexpr (FORMAT::IS_FLOAT) {
+        for (uint32_t j = lane.part; j < n_left; j += 2)
+            multiply_values<FORMAT, Q8, N_COL>(lane, x_at, first + j, sum);
+    } else {
+        typename FORMAT::header h = FORMAT::load_header(lane.w, lane.w_at, lane.w_row, lane.n_block, c);
+        constexpr bool IS_SMALL = Q8 && sizeof(typename FORMAT::block) == 16;
+        constexpr uint32_t PER_LANE = N_COL > 1 ? 1 : IS_SMALL ? CHUNK / 2 : 2;
+        if (PER_LANE > 1 && n_left == CHUNK) {
+#pragma unroll 1
+            for (uint32_t piece = lane.part; piece < CHUNK; piece += 2 * PER_LANE) {
+                typename FORMAT::block b[PER_LANE];
+#pragma unroll
+                for (uint32_t u = 0; u < PER_LANE; u++)
+                    b[u] = FORMAT::load_block(lane.w, lane.w_at, c, piece + 2 * u);
+#pragma unroll
+                for (uint32_t u = 0; u < PER_LANE; u++)
+                    multiply_block<FORMAT, Q8, N_COL>(lane, x_at, h, b[u], piece + 2 * u,
+                                                      first + piece + 2 * u, true, sum);
+            }
+            return;
+        }
+#pragma unroll 1
+        for (uint32_t j = lane.part; j - lane.part < n_left; j += 2) {
+            bool live = j < n_left;
+            uint32_t at = live ? j : n_left - 1; /* what a neighbour loads too */
+            typename FORMAT::block b = FORMAT::load_block(lane.w, lane.w_at, c, at);
+            multiply_block<FORMAT, Q8, N_COL>(lane, x_at, h, b, at, first + at, live, sum);
+        }
+    }
+}
+
+/* ---- the strip ---- */
+
+TANDEM_INLINE const uint32_t *route_row(const matvec_params &p, uint32_t i) {
+    return (const uint32_t *)(p.route + (uint64_t)row_index(p.route_rows, i) * p.route_stride);
+}
+
+/* One expert's share of the sums, or the only one's. */
+template <class FORMAT, bool Q8, uint32_t N_COL>
+TANDEM_INLINE void multiply_rows(const matvec_params &p, const matvec_job &job, uint32_t part, uint32_t split,
+                                 uint32_t expert, const uint32_t *x_at, float sum[N_COL]) {
+    uint32_t thread = threadIdx.x % 32, is_up = p.glu & part;
+    uint32_t row = min(blockIdx.x - job.first_block, (job.n_row - 1) / MATVEC_WARP_ROWS) * MATVEC_WARP_ROWS;
+    uint32_t first = (is_up ? job.up_row : 0) + row;
+    const uint64_t *table = (const uint64_t *)(is_up ? job.table[1] : job.table[0]);
+    /* a strip never crosses a segment */
+    uint32_t in_segment = (1u << job.segment_shift) - 1;
+    row = min(row + thread % 16, job.n_row - 1) + (is_up ? job.up_row : 0);
+    matvec_lane lane;
+    lane.w = (const uint4 *)table[(uint64_t)expert * p.expert_stride + (first >> job.segment_shift)];
+    lane.n_col = job.n_col;
+    lane.n_block = (job.n_col + 31) / 32;
+    lane.w_at = row_at<FORMAT>(row & in_segment, lane.n_block);
+    lane.w_row = row % GROUP_ROWS;
+    lane.part = thread / 16;
+    lane.x = (const uint4 *)job.x;
+    uint32_t n_chunk = (lane.n_block + FORMAT::CHUNK_BLOCKS - 1) / FORMAT::CHUNK_BLOCKS;
+    uint32_t end = n_chunk * (split + 1) / p.n_split;
+    for (uint32_t c = n_chunk * split / p.n_split; c < end; c++)
+        multiply_chunk<FORMAT, Q8, N_COL>(lane, x_at, c, sum);
+}
+
+/* The sum over the splits of a part. */
+TANDEM_INLINE float part_sum(const matvec_params &p, const float *sums, uint32_t part, uint32_t t,
+                             uint32_t n_sum) {
+    float sum = 0.0f;
+    for (uint32_t s = 0; s < p.n_split; s++)
+        sum += sums[(part * p.n_split + s) * n_sum + t];
+    return sum;
+}
+
+template <class FORMAT, bool Q8, uint32_t N_COL> TANDEM_INLINE void matvec(const matvec_params &p) {
+    extern __shared__ float sums[]; /* [warp][N_COL][16] */
+    uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    uint32_t part = warp / p.n_split, split = warp % p.n_split;
+    uint32_t j = p.n_job > 2 && blockIdx.x >= p.job[2].first_block   ? 2
+                 : p.n_job > 1 && blockIdx.x >= p.job[1].first_block ? 1
+                                                                     : 0;
+    const matvec_job &job = p.job[j];
+    uint32_t group = blockIdx.y, first_tok = p.experts == EXPERTS_NONE ? group * N_COL : group;
+    uint32_t n_tok = *(const uint32_t *)p.n_tok * (p.experts == EXPERTS_ENTRY ? p.n_used : 1);
+    if (first_tok >= n_tok)
+        return;
+    uint32_t n_live = min(n_tok - first_tok, N_COL);
+    uint32_t x_units = job.x_stride / 16;
+    __shared__ uint32_t x_at[N_COL]; /* unit where a row of x begins: eight registers saved */
+    float sum[N_COL];
+#pragma unroll
+    for (uint32_t n = 0; n < N_COL; n++)
+        sum[n] = 0.0f;
+    if (N_COL == 1 && p.experts == EXPERTS_SUM) {
+        const uint32_t *route = route_row(p, group);
+        for (uint32_t choice = part; choice < p.n_used; choice += p.n_part) {
+            uint32_t expert = route[choice];
+            float weight = __uint_as_float(expert < p.n_expert ? route[p.n_used + choice] : 0x7fc00000u);
+            float one[N_COL] = {0.0f};
+            uint32_t at = (group * p.n_used + choice) * x_units;
+            multiply_rows<FORMAT, Q8, N_COL>(p, job, 0, split, min(expert, p.n_expert - 1), &at, one);
+            sum[0] = fmaf(weight, one[0], sum[0]);
+        }
+    } else if (N_COL == 1) {
+        uint32_t expert = 0, x_row = group;
+        if (p.experts == EXPERTS_ENTRY) {
+            expert = min(route_row(p, group / p.n_used)[group % p.n_used], p.n_expert - 1);
+            x_row = group / p.entries_per_x;
+        }
+        uint32_t at = row_index(job.rows, x_row) * x_units;
+        multiply_rows<FORMAT, Q8, N_COL>(p, job, part, split, expert, &at, sum);
+    } else {
+        if (threadIdx.x < N_COL)
+            x_at[threadIdx.x] = row_index(job.rows, first_tok + min(threadIdx.x, n_live - 1)) * x_units;
+        __syncthreads();
+        multiply_rows<FORMAT, Q8, N_COL>(p, job, part, split, 0, x_at, sum);
+    }
+
+    constexpr uint32_t N_SUM = N_COL * MATVEC_WARP_ROWS;
+#pragma unroll
+    for (uint32_t n = 0; n < N_COL; n++) {
+        float other = __shfl_xor_sync(0xffffffffu, sum[n], 16);
+        if (lane < 16)
+            sums[warp * N_SUM + n * MATVEC_WARP_ROWS + lane] = sum[n] + other;
+    }
+    __syncthreads();
+    for (uint32_t t = threadIdx.x; t < N_SUM; t += blockDim.x) {
+        uint32_t n = t / MATVEC_WARP_ROWS;
+        uint32_t row = (blockIdx.x - job.first_block) * MATVEC_WARP_ROWS + t % MATVEC_WARP_ROWS;
+        float v = part_sum(p, sums, 0, t, N_SUM);
+        if (p.glu)
+            v = gelu_tanh(v) * part_sum(p, sums, 1, t, N_SUM);
+        else
+            for (uint32_t i = 1; i < p.n_part; i++)
+                v += part_sum(p, sums, i, t, N_SUM);
+        if (!p.glu)
+            v = soft_cap(v, job.softcap);
+        if (row < job.n_row && n < n_live)
+            ((float *)(job.y + (uint64_t)(first_tok + n) * job.y_stride))[row] = v;
+    }
+}
+
+#define MATVEC_KERNEL(FORMAT, PRECISION, IS_Q8, N_COL)                                                       \
+    extern "C" __global__ void __launch_bounds__(32 * MATVEC_MAX_WARPS(N_COL),                               \
+                                                 (N_COL) == 2 || (N_COL) == 4 ? 3 : 2)                       \
+        matvec_##FORMAT##_##PRECISION##_##N_COL(const __grid_constant__ matvec_params p) {                   \
+        matvec<quant_##FORMAT, IS_Q8, N_COL>(p);                                                             \
+    }
+
+/* Every kernel of a format. */
+#define MATVEC_KERNELS(FORMAT)                                                                               \
+    MATVEC_KERNEL(FORMAT, exact, false, 1)                                                                   \
+    MATVEC_KERNEL(FORMAT, exact, false, 2)                                                                   \
+    MATVEC_KERNEL(FORMAT, exact, false, 4)                                                                   \
+    MATVEC_KERNEL(FORMAT, exact, false, 8)                                                                   \
+    MATVEC_KERNEL(FORMAT, q8, true, 1)                                                                       \
+    MATVEC_KERNEL(FORMAT, q8, true, 2)                                                                       \
+    MATVEC_KERNEL(FORMAT, q8, true, 4)                                                                       \
+    MATVEC_KERNEL(FORMAT, q8, true, 8)
+
+#endif

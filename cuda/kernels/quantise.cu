@@ -1,0 +1,103 @@
+/* quantise.cu: activations rounded once for every product that reads them.
+ *
+ * computes    quantise_q8: row i of y = row(i) of x in groups of 32: d = max |x| / 127, codes x / d, their
+ * sums quantise_f16, round_f16: row(i) of x times a power of two, rounded to f16; as f16 and the inverse of
+ * the power, or multiplied back to f32 inputs      x f32 rows; y as in params.h grid        quantise_q8: x:
+ * groups of a row / QUANTISE_GROUPS, y: rows; eight lanes a group. The others: y: rows, one block a row bytes
+ * q8 reads 4 and writes 1.25 per column, each once; f16 reads x twice, the second time from cache phase
+ * before the products of a layer that did not get their input rounded by STREAM order       integer sums, and
+ * maxima reference   tandem_kit_round_activations, bit for bit
+ */
+#include <cuda_fp16.h>
+
+#include "ops.cuh"
+#include "params.h"
+#include "q8.cuh"
+
+/* Columns 4 u .. 4 u + 3 of a row, zero from n_col on. */
+static __device__ __forceinline__ float4 load_columns(const float *x, uint32_t u, uint32_t n_col) {
+    float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (4 * u + 4 <= n_col)
+        return ((const float4 *)x)[u];
+    if (4 * u < n_col)
+        v.x = x[4 * u];
+    if (4 * u + 1 < n_col)
+        v.y = x[4 * u + 1];
+    if (4 * u + 2 < n_col)
+        v.z = x[4 * u + 2];
+    return v;
+}
+
+static __device__ __forceinline__ const float *row_of(const quantise_params &p, uint32_t i) {
+    return at<const float>(row_address(p.x, row_index(p.rows, i), p.x_stride));
+}
+
+extern "C" __global__ void __launch_bounds__(8 * QUANTISE_GROUPS)
+    quantise_q8(const __grid_constant__ quantise_params p) {
+    uint32_t n_group = (p.n_col + 31) / 32, i = blockIdx.y;
+    if (i >= *at<const uint32_t>(p.n_tok) * p.rows_per_tok)
+        return;
+    uint32_t g = blockIdx.x * QUANTISE_GROUPS + threadIdx.x / 8, lane = threadIdx.x % 8;
+    uint2 meta;
+    uint32_t codes = q8_round_group(load_columns(row_of(p, i), 8 * g + lane, p.n_col), meta);
+    if (g >= n_group)
+        return;
+    uint32_t *row = at<uint32_t>(p.y + (uint64_t)i * Q8_ROW_BYTES(p.n_col));
+    row[8 * g + lane] = codes;
+    if (lane == 0)
+        ((uint2 *)row)[4 * n_group + g] = meta;
+}
+
+/* The power of two of a row and its inverse. Called by the whole block. */
+static __device__ __forceinline__ float f16_scale(const float *x, uint32_t n_col, float &inverse) {
+    __shared__ uint32_t scratch[QUANTISE_ROW_THREADS / 32];
+    uint32_t most = 0;
+    for (uint32_t u = threadIdx.x; 4 * u < n_col; u += QUANTISE_ROW_THREADS) {
+        float4 v = load_columns(x, u, n_col);
+        most = max(most, max(__float_as_uint(fabsf(v.x)), __float_as_uint(fabsf(v.y))));
+        most = max(most, max(__float_as_uint(fabsf(v.z)), __float_as_uint(fabsf(v.w))));
+    }
+    most = block_max<QUANTISE_ROW_THREADS / 32>(most, scratch);
+    uint32_t scale = min(268 - (most >> 23), 253u);
+    inverse = __uint_as_float((254 - scale) << 23);
+    return __uint_as_float(scale << 23);
+}
+
+extern "C" __global__ void __launch_bounds__(QUANTISE_ROW_THREADS)
+    quantise_f16(const __grid_constant__ quantise_params p) {
+    uint32_t i = blockIdx.y, n_unit = (p.n_col + 31) / 32 * 8;
+    if (i >= *at<const uint32_t>(p.n_tok) * p.rows_per_tok)
+        return;
+    const float *x = row_of(p, i);
+    uint2 *row = at<uint2>(p.y + (uint64_t)i * F16_ROW_BYTES(p.n_col));
+    float inverse, scale = f16_scale(x, p.n_col, inverse);
+    for (uint32_t u = threadIdx.x; u < n_unit; u += QUANTISE_ROW_THREADS) {
+        float4 v = load_columns(x, u, p.n_col);
+        __half2 a = __floats2half2_rn(__fmul_rn(v.x, scale), __fmul_rn(v.y, scale));
+        __half2 b = __floats2half2_rn(__fmul_rn(v.z, scale), __fmul_rn(v.w, scale));
+        row[u] = make_uint2(*(uint32_t *)&a, *(uint32_t *)&b);
+    }
+    if (threadIdx.x < 2)
+        row[n_unit + threadIdx.x] = make_uint2(threadIdx.x == 0 ? __float_as_uint(inverse) : 0, 0);
+}
+
+/* 2^128 - ulp rounds up to 2^128: at most the largest f32. */
+static __device__ __forceinline__ float round_column(float x, float scale, float inverse) {
+    float y = __fmul_rn(__half2float(__float2half_rn(__fmul_rn(x, scale))), inverse);
+    return isinf(y) && !isinf(x) ? copysignf(3.402823466e38f, y) : y;
+}
+
+extern "C" __global__ void __launch_bounds__(QUANTISE_ROW_THREADS)
+    round_f16(const __grid_constant__ quantise_params p) {
+    uint32_t i = blockIdx.y;
+    if (i >= *at<const uint32_t>(p.n_tok) * p.rows_per_tok)
+        return;
+    const float *x = row_of(p, i);
+    float4 *row = at<float4>(p.y + (uint64_t)i * p.y_stride);
+    float inverse, scale = f16_scale(x, p.n_col, inverse);
+    for (uint32_t u = threadIdx.x; 4 * u < p.n_col; u += QUANTISE_ROW_THREADS) {
+        float4 v = load_columns(x, u, p.n_col);
+        row[u] = make_float4(round_column(v.x, scale, inverse), round_column(v.y, scale, inverse),
+                             round_column(v.z, scale, inverse), round_column(v.w, scale, inverse));
+    }
+}

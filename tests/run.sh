@@ -55,6 +55,7 @@ check() {
     (cd "$folder" && ctest -j "$jobs" --output-on-failure --output-junit "$results/$name.xml" "$@") \
         >"$results/$name.log" 2>&1
     local status=$?
+    cp "$folder/Testing/Temporary/LastTest.log" "$results/$name.output.log" # whole; the XML cuts long output
     grep -E '^ *[0-9]+/[0-9]+ Test|tests passed|tests failed' "$results/$name.log" | grep -v ' Passed ' || true
     [ $status -eq 0 ] || sed -n '/\[  FAILED  \]\|\[  ERROR   \]\|ERROR: \|error: /p' "$results/$name.log" | head -n 60
     return 0
@@ -76,7 +77,7 @@ fi
 
 echo "== times"
 printf '%s\n' "${times[@]}"
-cases=$(cat "$results"/*.xml | grep -oE '\[  PASSED  \] [0-9]+' | awk '{n += $3} END {print n + 0}')
+cases=$(cat "$results"/*.output.log | grep -oE '\[  PASSED  \] [0-9]+' | awk '{n += $4} END {print n + 0}')
 echo "cases inside the test programs that passed: $cases"
 python3 - "$results"/*.xml <<'PYTHON'
 import sys

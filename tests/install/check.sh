@@ -48,6 +48,12 @@ says "minimal on this process: right" "$work/host" "$work/libtandem_minimal.so"
 symbols=$(nm -D --defined-only "$work/libtandem_minimal.so" | awk '$2 == "T" {print $3}')
 [ "$symbols" = tandem_backend_query ] || die "the plugin exports: $symbols"
 
+# shellcheck disable=SC2046,SC2086
+"$cc" -std=c11 -Wall -Wextra -Werror $flags "$work/source/embed.c" -o "$work/embed" $(pkg-config --cflags --libs libtandem)
+for embed in "$work/embed" "$work/cmake/embed"; do
+    says "4 tokens after 3" env LD_LIBRARY_PATH="$(dirname "$plugins")" "$embed" "$plugins/libtandem_reference.so"
+done
+
 # The header alone is enough for a plugin: no kit, no library.
 # shellcheck disable=SC2046
 printf '#include <tandem/tandem.h>\nint main(void) { return TANDEM_OK; }\n' |

@@ -54,20 +54,30 @@ static bool all_named(const option_texts *list, const char *const *names, uint32
     return true;
 }
 
-/* Numbers with K for 1024, sorted, each once. */
 static bool parse_depths(sweep_options *o) {
-    for (uint32_t i = 0; i < o->depth_texts.n; i++) {
-        uint64_t depth;
-        if (!parse_bytes(o->depth_texts.text[i], &depth) || depth > 1u << 20)
+    for (uint32_t i = 0; i < o->depth_texts.n; i++)
+        if (!sweep_add_depths(o->depth_texts.text[i], o->depth, &o->n_depth, SWEEP_MAX_DEPTHS))
             return false;
-        uint32_t at = 0;
-        while (at < o->n_depth && o->depth[at] < depth)
-            at++;
-        if (at < o->n_depth && o->depth[at] == depth)
-            continue;
-        memmove(&o->depth[at + 1], &o->depth[at], (o->n_depth - at) * sizeof *o->depth);
-        o->depth[at] = (uint32_t)depth;
-        o->n_depth++;
+    return true;
+}
+
+static bool parse_batches(const sweep_options *o) {
+    for (uint32_t i = 0; i < o->batches.n; i++) {
+        uint32_t n;
+        if (!parse_u32(o->batches.text[i], &n) || n < 1 || n > 4096)
+            return false;
+    }
+    return true;
+}
+
+/* device, host, or a share of the experts of each layer. */
+static bool parse_experts(const sweep_options *o) {
+    for (uint32_t i = 0; i < o->experts.n; i++) {
+        const char *text = o->experts.text[i];
+        float share;
+        if (strcmp(text, "device") && strcmp(text, "host") &&
+            (!parse_float(text, &share) || share < 0 || share > 1))
+            return false;
     }
     return true;
 }
@@ -91,6 +101,7 @@ static int check_lists(sweep_options *o) {
     set_default(&o->plugins, "vulkan");
     set_default(&o->kvs, "f16");
     set_default(&o->precisions, "exact");
+    set_default(&o->batches, "256");
     if (!parse_phases(o))
         return cli_fail(TANDEM_EXIT_USAGE, usage.name, "Phases are decode, prefill and decode-no-head");
     if (!o->n_phase) {
@@ -104,20 +115,39 @@ static int check_lists(sweep_options *o) {
     if (!all_named(&o->precisions, precision, 3))
         return cli_fail(TANDEM_EXIT_USAGE, usage.name, "Precisions are exact, f16 and q8");
     if (!parse_depths(o))
-        return cli_fail(TANDEM_EXIT_USAGE, usage.name, "Depths are numbers up to 1024K");
+        return cli_fail(TANDEM_EXIT_USAGE, usage.name,
+                        "Depths are numbers up to 1024K, or ranges: 1K-256K*4, 0-32K+8K; at most %u",
+                        SWEEP_MAX_DEPTHS);
+    if (!parse_batches(o))
+        return cli_fail(TANDEM_EXIT_USAGE, usage.name, "Prefill chunks are 1 to 4096 tokens");
+    if (!parse_experts(o))
+        return cli_fail(TANDEM_EXIT_USAGE, usage.name,
+                        "Experts lie in device or host memory, or a share of them in host memory: 0 to 1");
     if (!o->n_depth)
         o->depth[o->n_depth++] = 0;
-    if (o->plugins.n > 1 && o->common.device)
-        return cli_fail(TANDEM_EXIT_USAGE, usage.name,
-                        "--device names a device of one plugin, and there are %u", o->plugins.n);
+    for (uint32_t i = 0; i < o->devices.n; i++)
+        if (o->plugins.n > 1 && strlen(o->devices.text[i]) < 36)
+            return cli_fail(TANDEM_EXIT_USAGE, usage.name,
+                            "--device %s is a number of one plugin, and there are %u: name a UUID",
+                            o->devices.text[i], o->plugins.n);
+    if (o->common.json)
+        o->format = "json";
+    if (o->column) { /* a child: one of each */
+        o->common.batch = (uint32_t)atoi(o->batches.text[0]);
+        o->common.device = o->devices.n ? o->devices.text[0] : NULL;
+        o->common.expert_memory = o->experts.n ? o->experts.text[0] : NULL;
+    }
     return OPTIONS_GO_ON;
 }
 
 static int parse(sweep_options *o, int argc, char **argv) {
-    *o = (sweep_options){.common = {.seed = 1, .batch = 256},
+    *o = (sweep_options){.common = {.seed = 1},
                          .fill = "real",
                          .n_sample = 16,
                          .n_chunk = 3,
+                         .n_round = 4,
+                         .target = 2,
+                         .format = "table",
                          .timeout_s = 3600,
                          .journal = "sweep.jsonl"};
     option shared[COMMON_MAX_OPTIONS], model[MODEL_MAX_OPTIONS];
@@ -127,21 +157,25 @@ static int parse(sweep_options *o, int argc, char **argv) {
         option_list("model", 'm', &o->models, "LIST", "GGUF files or presets"),
         option_list("plugin", 0, &o->plugins, "LIST", "plugins (default vulkan)"),
         option_list("depth", 'd', &o->depth_texts, "LIST",
-                    "positions before the measured ones, K for 1024 (default 0)"),
+                    "positions before the measured ones: 0,4K,32K or 1K-256K*4 (default 0)"),
         option_list("kv", 0, &o->kvs, "LIST", "cache types: f32, f16, q8_0 (default f16)"),
         option_list("precision", 0, &o->precisions, "LIST", "exact, f16, q8 (default exact)"),
         option_list("phase", 0, &o->phase_texts, "LIST",
                     "decode, prefill, decode-no-head (default the first two)"),
-        option_text("device", 0, &o->common.device, "N|UUID", "device of the plugin (default: its best)"),
+        option_list("device", 0, &o->devices, "LIST", "numbers or UUIDs (default: the plugin's best)"),
         option_u32("threads", 0, &o->common.n_threads, 1, 1024, "threads of a CPU plugin"),
         option_bytes("memory-cap", &o->common.memory_cap, "most memory to allocate"),
-        option_u32("batch", 0, &o->common.batch, 1, 4096, "tokens of a prefill chunk (default 256)"),
+        option_list("batch", 0, &o->batches, "LIST", "tokens of a prefill chunk (default 256)"),
         option_text("routing", 0, &o->common.routing, "HOW",
                     "experts of a token: model (default), uniform, zipf[:S], trace:FILE"),
-        option_choice("expert-memory", &o->common.expert_memory, "device|host",
-                      "where routed experts lie (default device)"),
-        option_u32("samples", 0, &o->n_sample, 1, 4096, "decoded tokens measured (default 16)"),
-        option_u32("chunks", 0, &o->n_chunk, 1, 4096, "prefill chunks measured (default 3)"),
+        option_list("expert-memory", 0, &o->experts, "LIST",
+                    "device, host, or the share of experts in host memory: 0.25"),
+        option_u32("samples", 0, &o->n_sample, 1, 1024, "tokens decoded in a round (default 16)"),
+        option_u32("chunks", 0, &o->n_chunk, 1, 1024, "prefill chunks of a round (default 3)"),
+        option_u32("rounds", 0, &o->n_round, 1, 64, "most rounds of a cell (default 4)"),
+        option_float("target", &o->target, 0, 100, "no further round below +- X % of the median (default 2)"),
+        option_float("price-kwh", &o->price_kwh, 0, 1e6, "price of a kWh: what a million tokens cost"),
+        option_choice("format", &o->format, "table|markdown|csv|json", "of the results (default table)"),
         option_choice("fill", &o->fill, "real|synthetic", "how the cache gets to a depth (default real)"),
         option_u32("timeout", 0, &o->timeout_s, 1, 1u << 24, "seconds that one cell may take (default 3600)"),
         option_text("journal", 'j', &o->journal, "FILE", "the journal (default sweep.jsonl)"),
@@ -160,6 +194,9 @@ static int parse(sweep_options *o, int argc, char **argv) {
 static void free_options(sweep_options *o) {
     options_free_texts(&o->models);
     options_free_texts(&o->plugins);
+    options_free_texts(&o->devices);
+    options_free_texts(&o->batches);
+    options_free_texts(&o->experts);
     options_free_texts(&o->kvs);
     options_free_texts(&o->precisions);
     options_free_texts(&o->depth_texts);
@@ -180,32 +217,46 @@ static void catch_interrupts(void (*handler)(int)) {
     signal(SIGPIPE, SIG_IGN); /* a dead child is noticed by its pipe */
 }
 
+static uint32_t n_column(const sweep_options *o) {
+    const uint32_t n_device = o->devices.n ? o->devices.n : 1, n_experts = o->experts.n ? o->experts.n : 1;
+    return o->models.n * o->plugins.n * n_device * o->kvs.n * o->precisions.n * o->batches.n * n_experts;
+}
+
 static double all_units(const sweep_options *o) {
     double column = 0;
     for (uint32_t p = 0; p < o->n_phase; p++)
         column += o->n_depth * sweep_units(o, o->phase[p]);
     if (!strcmp(o->fill, "real"))
         column += o->depth[o->n_depth - 1];
-    return column * o->models.n * o->plugins.n * o->kvs.n * o->precisions.n;
+    return column * n_column(o);
 }
 
-/* Every combination in turn. Returns the first exit code that is no success, or OPTIONS_GO_ON. */
+/* Takes the list's next index off a number that counts combinations; NULL for an empty list. */
+static const char *take(uint32_t *index, const option_texts *list) {
+    if (!list->n)
+        return NULL;
+    const char *text = list->text[*index % list->n];
+    *index /= list->n;
+    return text;
+}
+
+/* Every combination in turn, the last option fastest. Returns the first exit code that is no success, or
+ * OPTIONS_GO_ON. */
 static int run_columns(sweep_run *run) {
     const sweep_options *o = run->options;
     int first = OPTIONS_GO_ON;
-    for (uint32_t m = 0; m < o->models.n; m++)
-        for (uint32_t p = 0; p < o->plugins.n; p++)
-            for (uint32_t k = 0; k < o->kvs.n; k++)
-                for (uint32_t r = 0; r < o->precisions.n; r++) {
-                    sweep_column column = {.model = o->models.text[m],
-                                           .plugin = o->plugins.text[p],
-                                           .kv = o->kvs.text[k],
-                                           .precision = o->precisions.text[r]};
-                    if (sweep_interrupted)
-                        return first;
-                    int code = sweep_run_column(run, &column);
-                    first = first == OPTIONS_GO_ON ? code : first;
-                }
+    for (uint32_t i = 0; i < n_column(o) && !sweep_interrupted; i++) {
+        uint32_t index = i;
+        sweep_column column = {.experts = take(&index, &o->experts)};
+        column.batch = take(&index, &o->batches);
+        column.precision = take(&index, &o->precisions);
+        column.kv = take(&index, &o->kvs);
+        column.device = take(&index, &o->devices);
+        column.plugin = take(&index, &o->plugins);
+        column.model = take(&index, &o->models);
+        int code = sweep_run_column(run, &column);
+        first = first == OPTIONS_GO_ON ? code : first;
+    }
     return first;
 }
 
@@ -226,7 +277,7 @@ static int run_sweep(const sweep_options *o) {
     progress_end(&run.progress);
     int code = failed;
     if (run.keys.n && j.n_row) {
-        code = o->common.json ? sweep_print_json(&run) : sweep_print_table(&run, stdout);
+        code = sweep_print(&run);
         fprintf(stderr, "tandem sweep: the journal is %s.\n", o->journal);
     }
     options_free_texts(&run.keys);

@@ -60,6 +60,9 @@ const memory_plan *session_plan(const session *s);
 const char *session_routing(const session *s); /* routing_name */
 int session_memory(session *s, tandem_memory_info *info, tandem_message *message);
 
+/* Moves experts so that `host_share` (0..1) of each layer's lie in host memory, the others on the device. */
+int session_place_experts(session *s, double host_share, tandem_message *message);
+
 uint32_t session_length(const session *s);
 int session_truncate(session *s, uint32_t length, tandem_message *message);
 /* Seeded values instead of a real prompt. */

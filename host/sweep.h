@@ -6,9 +6,11 @@
  * on file descriptor 3, parent to child once on standard input.
  *
  *   child   {"msg":"column", "key", "model_key", "model", "plugin", "device", "simulated"}
- *   parent  {"cells":[{"phase","depth"}...], "reference": row or null}
+ *   parent  {"cells":[{"phase","depth"}...], "reference": row or null, "drift":[phase...], "bias":[phase...]}
  *   child   {"msg":"begin", "phase", "depth"}  {"msg":"progress", "units"}*  {"msg":"cell", ... row members}
  *   child   {"msg":"reference", ...}  instead of cells: the prefix that others are checked against
+ *   child   {"msg":"bias", "phase", "depth", ...}  real against synthetic fill, before the cells
+ *   child   {"msg":"drift", "phase", "depth":0, ...}  depth 0 once more, after the last cell
  *   child   {"msg":"end"}
  */
 #ifndef TANDEM_HOST_SWEEP_H
@@ -17,6 +19,7 @@
 #include "cli.h"
 #include "journal.h"
 #include "progress.h"
+#include "stats.h"
 
 #define SWEEP_MAX_DEPTHS OPTION_MAX_TEXTS
 #define SWEEP_MAX_PHASES 3u
@@ -28,12 +31,16 @@ enum { PHASE_DECODE, PHASE_PREFILL, PHASE_DECODE_NO_HEAD };
 typedef struct sweep_options {
     common_options common;
     model_options shape; /* of presets; its model is set per column */
-    option_texts models, plugins, kvs, precisions, depth_texts, phase_texts;
+    option_texts models, plugins, devices, kvs, precisions, depth_texts, phase_texts, batches, experts;
     uint32_t depth[SWEEP_MAX_DEPTHS], n_depth; /* ascending, no duplicates */
     uint32_t phase[SWEEP_MAX_PHASES], n_phase;
     const char *fill;  /* real, synthetic */
-    uint32_t n_sample; /* decoded tokens */
-    uint32_t n_chunk;  /* prefill chunks */
+    uint32_t n_sample; /* decoded tokens of a round */
+    uint32_t n_chunk;  /* prefill chunks of a round */
+    uint32_t n_round;  /* most rounds of a cell */
+    float target;      /* half of the interval, per cent of the median: reached, no further round */
+    float price_kwh;   /* 0: not given */
+    const char *format; /* of the results: table, markdown, csv, json */
     uint32_t timeout_s;
     const char *journal;
     bool again;
@@ -45,7 +52,8 @@ typedef struct sweep_cell {
 } sweep_cell;
 
 typedef struct sweep_column {
-    const char *model, *plugin, *kv, *precision;
+    const char *model, *plugin, *device, *kv, *precision, *batch;
+    const char *experts; /* device, host, or the share in host memory */
 } sweep_column;
 
 extern const char sweep_command[]; /* "sweep" */
@@ -66,25 +74,43 @@ int sweep_child(const sweep_options *o);
 
 /* sweep_measure.c */
 typedef struct cell_samples {
-    uint32_t n;
+    uint32_t n, n_max;
     uint32_t n_token;             /* of each sample */
     uint64_t *device_ns, *gap_ns; /* [n]; the gap is the device's idle time before the run, decode only */
     uint64_t wall_ns;             /* of all runs together, rolling back not included */
     uint32_t wall_tokens;         /* tokens in that time */
+    uint8_t *mark;                /* [n] SAMPLE_* */
+    uint32_t n_round;
+    uint32_t n_kept;     /* samples in the summary */
+    stats_interval rate; /* tokens per second */
+    uint64_t hash;       /* of the top-k ids of a round */
+    uint32_t n_hash;     /* results that were to be equal to earlier ones */
+    uint32_t n_unequal;  /* and were not */
 } cell_samples;
+
+#define SAMPLE_KEPT 0u
+#define SAMPLE_THROTTLED 1u /* the card held its clocks back while it ran */
+#define SAMPLE_DISTURBED 2u /* took more than three times the median */
+
+bool sweep_samples_create(cell_samples *samples, const sweep_options *o);
+void sweep_samples_free(cell_samples *samples);
 
 typedef struct sweep_walk {
     const sweep_options *options;
     session *s;
     uint32_t n_vocab;
     void (*report)(void *user, double units); /* progress inside a cell */
+    void (*round_begins)(void *user);         /* may be NULL, like the next */
+    bool (*round_ends)(void *user);           /* true: the device was held back, its samples do not count */
     void *user;
 } sweep_walk;
 
-/* The cache at `depth` positions, going on from where it is. */
-int sweep_go_to(sweep_walk *w, uint32_t depth, tandem_message *message);
-/* Measures and rolls back to the present depth. `samples` has room for what the options ask for. */
-int sweep_measure(sweep_walk *w, uint32_t phase, cell_samples *samples, tandem_message *message);
+/* The cache at `depth` positions, going on from where it is; synthetic: filled anew. */
+int sweep_go_to(sweep_walk *w, uint32_t depth, bool synthetic, tandem_message *message);
+/* Measures rounds until the interval is as narrow as asked for, at most n_round, and rolls back to the present
+ * depth. Every round runs the same tokens, so its top-k ids must be those of the round before. */
+int sweep_measure(sweep_walk *w, uint32_t phase, uint32_t n_round, cell_samples *samples,
+                  tandem_message *message);
 uint32_t sweep_token(const sweep_walk *w, uint32_t position);
 
 /* sweep_stamp.c: the prefix that the reference plugin is asked for once, and the comparison with it. */
@@ -114,9 +140,17 @@ int sweep_run_column(sweep_run *run, const sweep_column *column);
 /* Set by Ctrl-C. */
 extern volatile int sweep_interrupted;
 
-/* sweep_table.c: the latest rows of the cells asked for. Returns the exit code they amount to. */
-int sweep_print_table(const sweep_run *run, FILE *file);
-int sweep_print_json(const sweep_run *run);
+/* sweep_table.c: the latest rows of the cells asked for, on standard output in the format asked for. Returns the
+ * exit code they amount to. */
+int sweep_print(const sweep_run *run);
+typedef void (*sweep_row)(void *user, const cJSON *row);
+/* Calls back with the latest row of every cell asked for, in the order of the sweep. */
+void sweep_each_row(const sweep_run *run, sweep_row callback, void *user);
+/* sweep_flat.c: the same rows as comma-separated values, one line a cell; "" where there is no figure. */
+void sweep_print_csv(const sweep_run *run, FILE *file);
+
+/* sweep_depths.c: "0", "4K", "1K-256K*4" (times 4), "0-32K+8K" (steps of 8K). Adds to the ascending list. */
+bool sweep_add_depths(const char *text, uint32_t *depth, uint32_t *n_depth, uint32_t max_depth);
 
 /* "COLUMN|decode|1024" */
 void sweep_cell_key(const char *column_key, sweep_cell cell, char *key, size_t size);

@@ -18,7 +18,9 @@ typedef struct child {
     char key[512], routing[64];
     uint32_t n_cell;
     sweep_cell cells[MAX_CELLS]; /* ascending depth */
-    cJSON *reference;            /* row, or NULL */
+    uint32_t n_drift, drift[SWEEP_MAX_PHASES];
+    uint32_t n_bias, bias[SWEEP_MAX_PHASES];
+    cJSON *reference; /* row, or NULL */
     cJSON *stamp;
     sweep_walk walk;
     cell_samples samples;
@@ -194,6 +196,16 @@ static int send_column(child *c) {
     return OPTIONS_GO_ON;
 }
 
+static uint32_t read_phases(const cJSON *orders, const char *name, uint32_t phases[SWEEP_MAX_PHASES]) {
+    const cJSON *item;
+    uint32_t n = 0;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItem(orders, name)) {
+        if (n < SWEEP_MAX_PHASES && cJSON_IsString(item) && phase_by_name(item->valuestring, &phases[n]))
+            n++;
+    }
+    return n;
+}
+
 static int read_orders(child *c) {
     char *line = NULL;
     size_t room = 0;
@@ -210,6 +222,8 @@ static int read_orders(child *c) {
             c->n_cell++;
         }
     }
+    c->n_drift = read_phases(orders, "drift", c->drift);
+    c->n_bias = read_phases(orders, "bias", c->bias);
     cJSON *reference = cJSON_DetachItemFromObject(orders, "reference");
     c->reference = reference && cJSON_IsObject(reference) ? reference : (cJSON_Delete(reference), NULL);
     cJSON_Delete(orders);
@@ -231,8 +245,18 @@ static int open_session(child *c, uint32_t n_ctx, const char *kv, const char *pr
     desc.backend = c->device.backend;
     desc.device = c->device.index;
     desc.source = c->source;
-    desc.n_rollback = sweep_decode_runs(o);
+    /* A chunk and the token whose ids are hashed behind it. */
+    const uint32_t runs = sweep_decode_runs(o);
+    desc.n_rollback = runs > common.batch ? runs : common.batch + 1;
+    /* A share in host memory: all of them first, so that the device never holds more than it is to. */
+    const char *experts = o->common.expert_memory;
+    float share = 0;
+    const bool shared = experts && parse_float(experts, &share);
+    if (shared)
+        desc.expert_placement = share > 0 ? TANDEM_PLACE_HOST : TANDEM_PLACE_DEVICE;
     int status = session_create(&c->walk.s, &desc, message);
+    if (!status && share > 0 && share < 1 && model_source_config(c->source)->n_expert)
+        status = session_place_experts(c->walk.s, share, message);
     c->walk.options = o;
     c->walk.n_vocab = model_source_config(c->source)->n_vocab;
     c->walk.report = report_progress;
@@ -241,7 +265,7 @@ static int open_session(child *c, uint32_t n_ctx, const char *kv, const char *pr
 
 /* Positions that a cell at `depth` needs. */
 static uint32_t room_for(const sweep_options *o, uint32_t depth) {
-    uint32_t runs = sweep_decode_runs(o), most = o->common.batch > runs ? o->common.batch : runs;
+    uint32_t runs = sweep_decode_runs(o), most = o->common.batch > runs ? o->common.batch + 1 : runs;
     return depth + (most > STAMP_TOKENS ? most : STAMP_TOKENS);
 }
 
@@ -263,6 +287,10 @@ static int open_largest(child *c) {
 }
 
 /* ---- cells ---- */
+
+static bool is_synthetic(const child *c) {
+    return !strcmp(c->options->fill, "synthetic");
+}
 
 static void add_numbers(cJSON *j, const char *name, const uint64_t *values, uint32_t n) {
     cJSON *array = cJSON_AddArrayToObject(j, name);
@@ -313,13 +341,74 @@ static int add_cost(child *c, cJSON *j, uint32_t phase, tandem_message *message)
     return TANDEM_OK;
 }
 
+static void add_marks(const cell_samples *s, cJSON *j) {
+    static const char *const why[] = {"", "throttled", "disturbed"};
+    cJSON *marked = NULL;
+    for (uint32_t i = 0; i < s->n; i++) {
+        if (s->mark[i] == SAMPLE_KEPT)
+            continue;
+        marked = marked ? marked : cJSON_AddArrayToObject(j, "discarded");
+        cJSON *mark = cJSON_CreateObject();
+        cJSON_AddNumberToObject(mark, "sample", i);
+        cJSON_AddStringToObject(mark, "why", why[s->mark[i]]);
+        cJSON_AddItemToArray(marked, mark);
+    }
+}
+
+/* Samples and their summary. A simulated device proves results; its times mean nothing and are not kept. */
+static void add_samples(const child *c, cJSON *j, uint32_t phase) {
+    const cell_samples *s = &c->samples;
+    cJSON_AddNumberToObject(j, "n_token", s->n_token);
+    if (c->device.info.kind == TANDEM_DEVICE_SIMULATED) {
+        cJSON_AddStringToObject(j, "no_rate",
+                                "the device is simulated: its times say nothing about any device");
+        return;
+    }
+    add_numbers(j, "device_ns", s->device_ns, s->n);
+    if (phase != PHASE_PREFILL)
+        add_numbers(j, "gap_ns", s->gap_ns, s->n);
+    add_marks(s, j);
+    cJSON_AddNumberToObject(j, "wall_ns", (double)s->wall_ns);
+    cJSON_AddNumberToObject(j, "wall_tokens", s->wall_tokens);
+    cJSON_AddNumberToObject(j, "rounds", s->n_round);
+    if (!s->n_kept) {
+        cJSON_AddStringToObject(j, "no_rate", "every sample was discarded");
+        return;
+    }
+    cJSON *rate = cJSON_AddObjectToObject(j, "rate");
+    cJSON_AddNumberToObject(rate, "median", s->rate.median);
+    if (s->rate.low > 0) { /* not where too few samples make an interval */
+        cJSON_AddNumberToObject(rate, "low", s->rate.low);
+        cJSON_AddNumberToObject(rate, "high", s->rate.high);
+    }
+    cJSON_AddNumberToObject(rate, "n", s->n_kept);
+}
+
+/* The column's stamp, and what this cell adds: equal results of equal runs. */
+static void add_stamp(const child *c, cJSON *j) {
+    const cell_samples *s = &c->samples;
+    cJSON *stamp = cJSON_AddItemToObject(j, "stamp", cJSON_Duplicate(c->stamp, true))
+                       ? cJSON_GetObjectItem(j, "stamp")
+                       : NULL;
+    if (!stamp || !s->n_hash)
+        return;
+    char text[24];
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)s->hash);
+    cJSON *hash = cJSON_AddObjectToObject(stamp, "hash");
+    cJSON_AddStringToObject(hash, "top_k", text);
+    cJSON_AddNumberToObject(hash, "n", s->n_hash);
+    cJSON_AddNumberToObject(hash, "unequal", s->n_unequal);
+    if (s->n_unequal)
+        cJSON_ReplaceItemInObject(stamp, "ok", cJSON_CreateFalse());
+}
+
 static int run_cell(child *c, sweep_cell cell, tandem_message *message) {
     send_message(cell_message("begin", cell));
     uint64_t start = now_ns();
-    int status = sweep_go_to(&c->walk, cell.depth, message);
+    int status = sweep_go_to(&c->walk, cell.depth, is_synthetic(c), message);
     uint64_t walked = now_ns();
     if (!status)
-        status = sweep_measure(&c->walk, cell.phase, &c->samples, message);
+        status = sweep_measure(&c->walk, cell.phase, c->options->n_round, &c->samples, message);
     cJSON *j = cell_message("cell", cell);
     if (!status)
         status = add_memory(c, j, message);
@@ -332,17 +421,9 @@ static int run_cell(child *c, sweep_cell cell, tandem_message *message) {
     }
     cJSON_AddStringToObject(j, "status", "done");
     cJSON_AddBoolToObject(j, "head", cell.phase == PHASE_DECODE);
-    cJSON_AddNumberToObject(j, "n_token", c->samples.n_token);
     cJSON_AddNumberToObject(j, "walk_ns", (double)(walked - start));
-    /* A simulated device proves results; its times mean nothing and are not kept. */
-    if (c->device.info.kind != TANDEM_DEVICE_SIMULATED) {
-        add_numbers(j, "device_ns", c->samples.device_ns, c->samples.n);
-        if (cell.phase != PHASE_PREFILL)
-            add_numbers(j, "gap_ns", c->samples.gap_ns, c->samples.n);
-        cJSON_AddNumberToObject(j, "wall_ns", (double)c->samples.wall_ns);
-        cJSON_AddNumberToObject(j, "wall_tokens", c->samples.wall_tokens);
-    }
-    cJSON_AddItemToObject(j, "stamp", cJSON_Duplicate(c->stamp, true));
+    add_samples(c, j, cell.phase);
+    add_stamp(c, j);
     send_message(j);
     return TANDEM_OK;
 }
@@ -372,6 +453,50 @@ static int make_stamp(child *c, tandem_message *message) {
     return TANDEM_OK;
 }
 
+/* ---- beside the cells ---- */
+
+/* What the column does at depth 0 after all the others. */
+static int measure_drift(child *c, tandem_message *message) {
+    int status = c->n_drift ? session_truncate(c->walk.s, 0, message) : TANDEM_OK;
+    for (uint32_t i = 0; i < c->n_drift && !status; i++) {
+        status = sweep_measure(&c->walk, c->drift[i], c->options->n_round, &c->samples, message);
+        if (status)
+            return status;
+        cJSON *j = cell_message("drift", (sweep_cell){.phase = c->drift[i]});
+        add_samples(c, j, c->drift[i]);
+        send_message(j);
+    }
+    return status;
+}
+
+/* Speed after a synthetic fill against speed after a real one, at a depth where the real one is cheap. */
+#define BIAS_DEPTH 512u
+
+static int measure_filled(child *c, uint32_t phase, uint32_t depth, bool synthetic, tandem_message *message) {
+    int status = session_truncate(c->walk.s, 0, message);
+    if (!status)
+        status = sweep_go_to(&c->walk, depth, synthetic, message);
+    return status ? status : sweep_measure(&c->walk, phase, c->options->n_round, &c->samples, message);
+}
+
+static int measure_bias(child *c, tandem_message *message) {
+    const uint32_t most = c->cells[c->n_cell - 1].depth, depth = most < BIAS_DEPTH ? most : BIAS_DEPTH;
+    int status = TANDEM_OK;
+    for (uint32_t i = 0; i < c->n_bias && depth && !status; i++) {
+        cJSON *j = cell_message("bias", (sweep_cell){.phase = c->bias[i], .depth = depth});
+        for (int synthetic = 0; synthetic < 2 && !status; synthetic++) {
+            status = measure_filled(c, c->bias[i], depth, synthetic, message);
+            if (!status)
+                add_samples(c, cJSON_AddObjectToObject(j, synthetic ? "synthetic" : "real"), c->bias[i]);
+        }
+        if (status)
+            cJSON_Delete(j);
+        else
+            send_message(j);
+    }
+    return status ? status : session_truncate(c->walk.s, 0, message);
+}
+
 static int run_cells(child *c) {
     tandem_message message;
     int code = open_largest(c);
@@ -382,8 +507,12 @@ static int run_cells(child *c) {
         for (uint32_t i = 0; i < c->n_cell; i++)
             send_refusal(c->cells[i], status, message.text);
     /* After a failed run this process and its context are not trusted any more: the next child goes on. */
+    if (!status)
+        status = measure_bias(c, &message);
     for (uint32_t i = 0; i < c->n_cell && !status; i++)
         status = run_cell(c, c->cells[i], &message);
+    if (!status)
+        status = measure_drift(c, &message);
     return OPTIONS_GO_ON;
 }
 
@@ -429,10 +558,7 @@ int sweep_child(const sweep_options *o) {
     common_options common = o->common;
     model.model = o->models.text[0];
     common.plugin = o->plugins.text[0];
-    uint32_t n_sample = o->n_sample > o->n_chunk ? o->n_sample : o->n_chunk;
-    c.samples.device_ns = malloc(n_sample * sizeof *c.samples.device_ns);
-    c.samples.gap_ns = malloc(n_sample * sizeof *c.samples.gap_ns);
-    int code = c.samples.device_ns && c.samples.gap_ns ? OPTIONS_GO_ON : TANDEM_EXIT_NO_MEMORY;
+    int code = sweep_samples_create(&c.samples, o) ? OPTIONS_GO_ON : TANDEM_EXIT_NO_MEMORY;
     if (code == OPTIONS_GO_ON)
         code = cli_open_model(&model, common.seed, sweep_command, &c.source);
     if (code == OPTIONS_GO_ON)
@@ -453,7 +579,6 @@ int sweep_child(const sweep_options *o) {
     model_source_close(c.source);
     cJSON_Delete(c.reference);
     cJSON_Delete(c.stamp);
-    free(c.samples.device_ns);
-    free(c.samples.gap_ns);
+    sweep_samples_free(&c.samples);
     return code == OPTIONS_GO_ON ? TANDEM_EXIT_GOOD : code;
 }

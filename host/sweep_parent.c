@@ -81,16 +81,19 @@ static void child_arguments(const sweep_options *o, const sweep_column *c, const
     add_text(a, "--fill", o->fill);
     add_text(a, "--quant", o->shape.quant);
     add_text(a, "--routing", o->common.routing);
-    add_text(a, "--expert-memory", o->common.expert_memory);
+    add_text(a, "--expert-memory", c->experts);
     /* The device is one of the column's plugin, the cap is for that device: neither is the reference's. */
     if (!strcmp(task, "cells")) {
-        add_text(a, "--device", o->common.device);
+        add_text(a, "--device", c->device);
         add_number(a, "--memory-cap", o->common.memory_cap);
     }
     add_number(a, "--threads", o->common.n_threads);
-    add_number(a, "--batch", o->common.batch);
+    add_text(a, "--batch", c->batch);
     add_number(a, "--samples", o->n_sample);
     add_number(a, "--chunks", o->n_chunk);
+    add_number(a, "--rounds", o->n_round);
+    snprintf(a->numbers[a->n_number], sizeof a->numbers[0], "%g", (double)o->target);
+    add_text(a, "--target", a->numbers[a->n_number++]);
     a->text[a->n++] = "--seed"; /* 0 is a seed too */
     snprintf(a->numbers[a->n_number], sizeof a->numbers[0], "%u", o->common.seed);
     a->text[a->n++] = a->numbers[a->n_number++];
@@ -205,12 +208,13 @@ static void remove_cell(column_state *c, sweep_cell cell) {
 }
 
 /* Completes a row (owned from here on) with the column's identity, and journals it. */
-static int journal_cell(column_state *c, sweep_cell cell, cJSON *row, tandem_message *message) {
+static int journal_row(column_state *c, const char *kind, sweep_cell cell, cJSON *row,
+                       tandem_message *message) {
     char key[640];
     const sweep_options *o = c->run->options;
     sweep_cell_key(c->key, cell, key, sizeof key);
     cJSON_DeleteItemFromObject(row, "msg");
-    cJSON_AddStringToObject(row, "row", "cell");
+    cJSON_AddStringToObject(row, "row", kind);
     cJSON_AddStringToObject(row, "key", key);
     cJSON *item;
     cJSON_ArrayForEach(item, c->identity)
@@ -218,11 +222,37 @@ static int journal_cell(column_state *c, sweep_cell cell, cJSON *row, tandem_mes
     cJSON_AddStringToObject(row, "kv", c->column->kv);
     cJSON_AddStringToObject(row, "precision", c->column->precision);
     cJSON_AddStringToObject(row, "fill", o->fill);
-    cJSON_AddNumberToObject(row, "batch", o->common.batch);
+    cJSON_AddNumberToObject(row, "batch", atoi(c->column->batch));
+    return journal_append(c->run->journal, row, message);
+}
+
+static int journal_cell(column_state *c, sweep_cell cell, cJSON *row, tandem_message *message) {
     remove_cell(c, cell);
     c->in_cell = false;
     c->n_answered++;
-    return journal_append(c->run->journal, row, message);
+    return journal_row(c, "cell", cell, row, message);
+}
+
+/* b's median rate over a's, as `ratio`. */
+static void add_ratio(cJSON *row, const cJSON *a, const cJSON *b) {
+    const double before = json_number(cJSON_GetObjectItem(a, "rate"), "median");
+    const double after = json_number(cJSON_GetObjectItem(b, "rate"), "median");
+    if (before > 0 && after > 0)
+        cJSON_AddNumberToObject(row, "ratio", after / before);
+}
+
+/* Depth 0 at the end against the cell that the journal has of it. */
+static int journal_drift(column_state *c, sweep_cell cell, cJSON *row, tandem_message *message) {
+    char key[640];
+    sweep_cell_key(c->key, cell, key, sizeof key);
+    add_ratio(row, journal_find(c->run->journal, "cell", key), row);
+    return journal_row(c, "drift", cell, row, message);
+}
+
+static int journal_bias(column_state *c, sweep_cell cell, cJSON *row, tandem_message *message) {
+    add_ratio(row, cJSON_GetObjectItem(row, "real"), cJSON_GetObjectItem(row, "synthetic"));
+    c->n_answered++; /* a child that dies behind it is not to be asked for it again without end */
+    return journal_row(c, "bias", cell, row, message);
 }
 
 static cJSON *new_row(sweep_cell cell, const char *status, const char *reason) {
@@ -271,6 +301,36 @@ static void find_left(column_state *c) {
 
 static int ask_reference(column_state *c, tandem_message *message);
 
+static bool has_row(const column_state *c, const char *kind, uint32_t phase, const char *status) {
+    char key[640];
+    const journal *j = c->run->journal;
+    for (uint32_t i = 0; i < j->n_row; i++) {
+        snprintf(key, sizeof key, "%s|%s|", c->key, phase_name(phase));
+        if (!strcmp(json_text(j->row[i], "row"), kind) &&
+            !strncmp(json_text(j->row[i], "key"), key, strlen(key)) &&
+            (!status ||
+             (!json_number(j->row[i], "depth") && !strcmp(json_text(j->row[i], "status"), status))))
+            return true;
+    }
+    return false;
+}
+
+/* Phases whose drift and whose fill's bias the child is to measure. */
+static void add_extras(const column_state *c, cJSON *orders) {
+    const sweep_options *o = c->run->options;
+    cJSON *drift = cJSON_AddArrayToObject(orders, "drift"), *bias = cJSON_AddArrayToObject(orders, "bias");
+    const bool synthetic = !strcmp(o->fill, "synthetic");
+    for (uint32_t p = 0; p < o->n_phase && c->n_left; p++) {
+        bool measures = has_row(c, "cell", o->phase[p], "done");
+        for (uint32_t i = 0; i < c->n_left; i++)
+            measures |= c->left[i].phase == o->phase[p] && c->left[i].depth == 0;
+        if (measures && o->n_depth > 1)
+            cJSON_AddItemToArray(drift, cJSON_CreateString(phase_name(o->phase[p])));
+        if (synthetic && !has_row(c, "bias", o->phase[p], NULL))
+            cJSON_AddItemToArray(bias, cJSON_CreateString(phase_name(o->phase[p])));
+    }
+}
+
 /* The first message of a child: who it is. The answer: what is left to do. */
 static int answer_column(column_state *c, child_process *child, cJSON *m, tandem_message *message) {
     if (!c->known) {
@@ -299,6 +359,7 @@ static int answer_column(column_state *c, child_process *child, cJSON *m, tandem
         cJSON_AddNumberToObject(cell, "depth", c->left[i].depth);
         cJSON_AddItemToArray(cells, cell);
     }
+    add_extras(c, orders);
     cJSON_AddItemToObject(orders, "reference",
                           c->reference ? cJSON_Duplicate(c->reference, true) : cJSON_CreateNull());
     char *text = cJSON_PrintUnformatted(orders);
@@ -337,6 +398,10 @@ static int take_message(column_state *c, child_process *child, cJSON *m, tandem_
         status = journal_cell(c, cell, cJSON_Duplicate(m, true), message);
         if (memory && !status)
             status = skip_deeper(c, cell, "out_of_memory", message);
+    } else if (!strcmp(kind, "drift") && phase_by_name(json_text(m, "phase"), &cell.phase)) {
+        status = journal_drift(c, cell, cJSON_Duplicate(m, true), message);
+    } else if (!strcmp(kind, "bias") && phase_by_name(json_text(m, "phase"), &cell.phase)) {
+        status = journal_bias(c, cell, cJSON_Duplicate(m, true), message);
     } else if (!strcmp(kind, "reference")) {
         c->reference = cJSON_Duplicate(m, true);
     } else if (!strcmp(kind, "end")) {

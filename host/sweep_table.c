@@ -1,70 +1,41 @@
 /* host/sweep_table.c: the table at the end of a sweep. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "sweep.h"
 
-enum { PLUGIN, KV, PRECISION, PHASE, DEPTH, RATE, RANGE, WALL_RATE, BANDWIDTH, CHECK, N_COLUMN };
+enum { KV, PRECISION, PHASE, DEPTH, RATE, RANGE, WALL_RATE, BANDWIDTH, CHECK, N_COLUMN };
 
 #define CELL 64
 
-/* Rows of one model. */
+/* Rows of one model on one device. */
 typedef struct table {
     FILE *file;
-    char model[256];
-    char device[256]; /* the last one named above the table */
+    bool markdown;
+    char heading[512]; /* the last one printed */
     uint32_t n_row, max_row;
     char (*cell)[N_COLUMN][CELL];
     size_t width[N_COLUMN];
 } table;
 
-static const char *const headings[N_COLUMN] = {"plugin [device]", "kv",       "precision", "phase", "depth",
-                                               "tokens/s",        "min..max", "wall t/s",  "GB/s",  "check"};
-
-static int compare_numbers(const void *left, const void *right) {
-    double a = *(const double *)left, b = *(const double *)right;
-    return a < b ? -1 : a > b;
-}
-
-/* Tokens per second of each sample by the device's clock (time and gap before it), ascending. Returns how
- * many. */
-static uint32_t rates_of(const cJSON *row, double **rates) {
-    const cJSON *times = cJSON_GetObjectItem(row, "device_ns"), *gap = cJSON_GetObjectItem(row, "gap_ns"), *t;
-    uint32_t n = (uint32_t)cJSON_GetArraySize(times), used = 0;
-    double n_token = json_number(row, "n_token");
-    *rates = malloc((n ? n : 1) * sizeof **rates);
-    gap = gap ? gap->child : NULL;
-    if (*rates)
-        cJSON_ArrayForEach(t, times) {
-            double ns = t->valuedouble + (gap ? gap->valuedouble : 0);
-            if (ns > 0)
-                (*rates)[used++] = n_token * 1e9 / ns;
-            gap = gap ? gap->next : NULL;
-        }
-    if (used)
-        qsort(*rates, used, sizeof **rates, compare_numbers);
-    return used;
-}
-
-static double median(const double *sorted, uint32_t n) {
-    return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
-}
+static const char *const headings[N_COLUMN] = {"kv",   "prec.",    "phase", "depth", "tokens/s",
+                                               "95 %", "wall t/s", "GB/s",  "check"};
 
 static void fill_rates(const cJSON *row, char cell[N_COLUMN][CELL]) {
-    double *rates = NULL;
-    uint32_t n = rates_of(row, &rates);
-    double wall_ns = json_number(row, "wall_ns"), n_token = json_number(row, "n_token");
-    if (n) {
-        const cJSON *cost = cJSON_GetObjectItem(row, "cost");
-        double bytes = json_number(cost, "weight_bytes") + json_number(cost, "kv_bytes");
-        snprintf(cell[RATE], CELL, "%.4g", median(rates, n));
-        snprintf(cell[RANGE], CELL, "%.4g..%.4g", rates[0], rates[n - 1]);
-        snprintf(cell[BANDWIDTH], CELL, "%.3g", bytes * median(rates, n) / n_token * 1e-9);
-    }
+    const cJSON *rate = cJSON_GetObjectItem(row, "rate"), *cost = cJSON_GetObjectItem(row, "cost");
+    const double median = json_number(rate, "median"), wall_ns = json_number(row, "wall_ns");
+    const double bytes = json_number(cost, "weight_bytes") + json_number(cost, "kv_bytes");
+    const int n_gone = cJSON_GetArraySize(cJSON_GetObjectItem(row, "discarded"));
+    snprintf(cell[RATE], CELL, "%.4g", median);
+    if (json_number(rate, "low") > 0)
+        snprintf(cell[RANGE], CELL, "%.4g..%.4g", json_number(rate, "low"), json_number(rate, "high"));
+    else
+        snprintf(cell[RANGE], CELL, "too few");
+    if (n_gone)
+        snprintf(cell[RANGE] + strlen(cell[RANGE]), CELL - strlen(cell[RANGE]), " (-%d)", n_gone);
+    snprintf(cell[BANDWIDTH], CELL, "%.3g", bytes * median / json_number(row, "n_token") * 1e-9);
     if (wall_ns > 0)
         snprintf(cell[WALL_RATE], CELL, "%.4g", json_number(row, "wall_tokens") * 1e9 / wall_ns);
-    free(rates);
 }
 
 static void fill_check(const cJSON *row, char text[CELL]) {
@@ -80,12 +51,9 @@ static void fill_check(const cJSON *row, char text[CELL]) {
 }
 
 static void fill_row(const cJSON *row, char cell[N_COLUMN][CELL]) {
-    const cJSON *device = cJSON_GetObjectItem(row, "device");
-    const char *kind = json_text(device, "kind"), *status = json_text(row, "status");
+    const char *status = json_text(row, "status");
     for (uint32_t i = 0; i < N_COLUMN; i++)
         cell[i][0] = 0;
-    snprintf(cell[PLUGIN], CELL, "%.24s [%.16s]", json_text(cJSON_GetObjectItem(row, "plugin"), "name"),
-             kind);
     snprintf(cell[KV], CELL, "%.8s", json_text(row, "kv"));
     snprintf(cell[PRECISION], CELL, "%.8s", json_text(row, "precision"));
     snprintf(cell[PHASE], CELL, "%.16s", json_text(row, "phase"));
@@ -95,15 +63,14 @@ static void fill_row(const cJSON *row, char cell[N_COLUMN][CELL]) {
         snprintf(cell[RATE], CELL, "%.16s", status);
         return;
     }
-    if (strcmp(kind, "simulated"))
+    if (cJSON_GetObjectItem(row, "rate"))
         fill_rates(row, cell);
     else
-        snprintf(cell[RATE], CELL, "none: simulated");
+        snprintf(cell[RATE], CELL, "none");
     fill_check(row, cell[CHECK]);
 }
 
-/* Calls back with the latest row of every cell asked for, in the order of the sweep. */
-static void each_row(const sweep_run *run, void (*callback)(void *user, const cJSON *row), void *user) {
+void sweep_each_row(const sweep_run *run, sweep_row callback, void *user) {
     const sweep_options *o = run->options;
     for (uint32_t k = 0; k < run->keys.n; k++)
         for (uint32_t p = 0; p < o->n_phase; p++)
@@ -117,9 +84,25 @@ static void each_row(const sweep_run *run, void (*callback)(void *user, const cJ
             }
 }
 
+/* Plain tables have two blanks between columns, to stay within 80 of them. */
 static void print_line(const table *t, const char *const *cells) {
-    for (uint32_t i = 0; i < N_COLUMN; i++)
-        fprintf(t->file, i >= DEPTH && i <= BANDWIDTH ? "| %*s " : "| %-*s ", (int)t->width[i], cells[i]);
+    const char *before = t->markdown ? "| " : "", *between = t->markdown ? " " : "  ";
+    for (uint32_t i = 0; i < N_COLUMN; i++) {
+        const bool last = i + 1 == N_COLUMN && !t->markdown;
+        const int width = last ? 0 : (int)t->width[i];
+        fprintf(t->file, i >= DEPTH && i <= BANDWIDTH ? "%s%*s%s" : "%s%-*s%s", before, width, cells[i],
+                last ? "" : between);
+    }
+    fprintf(t->file, t->markdown ? "|\n" : "\n");
+}
+
+static void print_rule(const table *t) {
+    for (uint32_t i = 0; i < N_COLUMN; i++) {
+        fprintf(t->file, "|");
+        for (size_t k = 0; k < t->width[i] + 1; k++)
+            fputc('-', t->file);
+        fputc(i >= DEPTH && i <= BANDWIDTH ? ':' : '-', t->file);
+    }
     fprintf(t->file, "|\n");
 }
 
@@ -128,12 +111,8 @@ static void flush_table(table *t) {
     if (t->n_row) {
         fprintf(t->file, "\n");
         print_line(t, headings);
-        for (uint32_t i = 0; i < N_COLUMN; i++) {
-            fprintf(t->file, "|");
-            for (size_t k = 0; k < t->width[i] + 2; k++)
-                fputc('-', t->file);
-        }
-        fprintf(t->file, "|\n");
+        if (t->markdown)
+            print_rule(t);
     }
     for (uint32_t r = 0; r < t->n_row; r++) {
         const char *cells[N_COLUMN];
@@ -146,27 +125,27 @@ static void flush_table(table *t) {
     t->n_row = 0;
 }
 
-static void name_device(table *t, const cJSON *row) {
-    char text[sizeof t->device];
-    const cJSON *device = cJSON_GetObjectItem(row, "device");
-    snprintf(text, sizeof text, "%.24s: %.100s [%.16s], %.100s",
-             json_text(cJSON_GetObjectItem(row, "plugin"), "name"), json_text(device, "name"),
-             json_text(device, "kind"), json_text(device, "driver"));
-    if (strcmp(text, t->device))
-        fprintf(t->file, "%s\n", text);
-    snprintf(t->device, sizeof t->device, "%s", text);
+/* What all rows of a table have in common. */
+static void make_heading(const cJSON *row, char *text, size_t size) {
+    const cJSON *device = cJSON_GetObjectItem(row, "device"), *model = cJSON_GetObjectItem(row, "model");
+    const char *experts = json_text(model, "expert_memory");
+    snprintf(text, size, "%.200s\n%.24s on %.90s [%.16s], %.90s; chunks of %.0f%s%.16s",
+             json_text(model, "name"), json_text(cJSON_GetObjectItem(row, "plugin"), "name"),
+             json_text(device, "name"), json_text(device, "kind"), json_text(device, "driver"),
+             json_number(row, "batch"),
+             experts[0] && strcmp(experts, "device") ? "; experts in host memory: " : "",
+             strcmp(experts, "device") ? experts : "");
 }
 
 static void add_row(void *user, const cJSON *row) {
     table *t = user;
-    const char *model = json_text(cJSON_GetObjectItem(row, "model"), "name");
-    if (strcmp(model, t->model)) {
+    char heading[sizeof t->heading];
+    make_heading(row, heading, sizeof heading);
+    if (strcmp(heading, t->heading)) {
         flush_table(t);
-        snprintf(t->model, sizeof t->model, "%s", model);
-        t->device[0] = 0;
-        fprintf(t->file, "\n%s\n", model);
+        snprintf(t->heading, sizeof t->heading, "%s", heading);
+        fprintf(t->file, "\n%s\n", heading);
     }
-    name_device(t, row);
     if (t->n_row == t->max_row) {
         uint32_t room = t->max_row ? 2 * t->max_row : 32;
         void *more = realloc(t->cell, room * sizeof *t->cell);
@@ -227,20 +206,60 @@ static int conclude(const verdict *v, FILE *file) {
     return v->n_done ? TANDEM_EXIT_GOOD : v->n_memory ? TANDEM_EXIT_NO_MEMORY : TANDEM_EXIT_ENVIRONMENT;
 }
 
-int sweep_print_table(const sweep_run *run, FILE *file) {
-    table t = {.file = file};
+static void print_extra(const cJSON *row, FILE *file) {
+    const char *kind = json_text(row, "row");
+    const double percent = 100 * (json_number(row, "ratio") - 1);
+    fprintf(file, "%s: %s %s %s, chunks of %.0f: ", kind, json_text(row, "kv"), json_text(row, "precision"),
+            json_text(row, "phase"), json_number(row, "batch"));
+    if (!strcmp(kind, "drift"))
+        fprintf(file, "depth 0 at the end %+.1f %%%s.\n", percent,
+                percent < -5 || percent > 5 ? "; THE MACHINE CHANGED MEANWHILE" : "");
+    else
+        fprintf(file, "synthetic fill %+.1f %% against real fill at depth %.0f.\n", percent,
+                json_number(row, "depth"));
+}
+
+/* Drift and bias of the columns asked for, a line each. */
+static void print_extras(const sweep_run *run, FILE *file) {
+    const sweep_options *o = run->options;
+    const journal *j = run->journal;
+    for (uint32_t k = 0; k < run->keys.n; k++)
+        for (uint32_t p = 0; p < o->n_phase; p++)
+            for (uint32_t i = 0; i < j->n_row; i++) {
+                char start[640];
+                const char *kind = json_text(j->row[i], "row"), *key = json_text(j->row[i], "key");
+                snprintf(start, sizeof start, "%s|%s|", run->keys.text[k], phase_name(o->phase[p]));
+                const bool wanted =
+                    !strcmp(kind, "drift") || (!strcmp(kind, "bias") && !strcmp(o->fill, "synthetic"));
+                if (wanted && !strncmp(key, start, strlen(start)) && json_number(j->row[i], "ratio") &&
+                    journal_find(j, kind, key) == j->row[i])
+                    print_extra(j->row[i], file);
+            }
+}
+
+static void note_no_rate(void *user, const cJSON *row) {
+    const char **reason = user, *text = json_text(row, "no_rate");
+    *reason = text[0] ? text : *reason;
+}
+
+static int print_table(const sweep_run *run, bool markdown, FILE *file) {
+    table t = {.file = file, .markdown = markdown};
     verdict v = {0};
+    const char *reason = NULL;
     flush_table(&t);
-    each_row(run, add_row, &t);
+    sweep_each_row(run, add_row, &t);
     flush_table(&t);
     free(t.cell);
-    each_row(run, judge, &v);
-    fprintf(file, "\ntokens/s: by the device's clock, median of the samples, least and greatest; wall t/s: "
-                  "mean by the host's\n"
-                  "clock; GB/s: weight and cache bytes over device time. decode runs the head for every "
-                  "token, prefill never.\n");
+    sweep_each_row(run, judge, &v);
+    sweep_each_row(run, note_no_rate, &reason);
+    fprintf(file, "\ntokens/s: by the device's clock, median and its 95 %% interval ((-N): samples "
+                  "discarded);\nwall t/s: mean by the host's clock; GB/s: weight and cache bytes over "
+                  "device time.\ndecode runs the head for every token, prefill never.\n");
     if (!strcmp(run->options->fill, "synthetic"))
         fprintf(file, "* cache filled with synthetic values.\n");
+    if (reason)
+        fprintf(file, "No throughput is shown: %s.\n", reason);
+    print_extras(run, file);
     return conclude(&v, file);
 }
 
@@ -248,14 +267,24 @@ static void add_json(void *user, const cJSON *row) {
     cJSON_AddItemToArray(user, cJSON_Duplicate(row, true));
 }
 
-int sweep_print_json(const sweep_run *run) {
+static void print_json(const sweep_run *run) {
     cJSON *rows = cJSON_CreateArray();
-    verdict v = {0};
-    each_row(run, add_json, rows);
-    each_row(run, judge, &v);
+    sweep_each_row(run, add_json, rows);
     char *text = cJSON_Print(rows);
     printf("%s\n", text ? text : "[]");
     cJSON_free(text);
     cJSON_Delete(rows);
+}
+
+int sweep_print(const sweep_run *run) {
+    const char *format = run->options->format;
+    if (!strcmp(format, "table") || !strcmp(format, "markdown"))
+        return print_table(run, !strcmp(format, "markdown"), stdout);
+    if (!strcmp(format, "json"))
+        print_json(run);
+    else
+        sweep_print_csv(run, stdout);
+    verdict v = {0};
+    sweep_each_row(run, judge, &v);
     return conclude(&v, stderr);
 }

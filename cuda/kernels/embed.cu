@@ -2,7 +2,7 @@
  *
  * computes    y[i] = scale * W[token(i)]; zero for a token outside the table
  * inputs      W in the layout of tandem/pack.h (the head may share it); token ids token_stride apart
- * grid        x: blocks of 32 columns / EMBED_BLOCKS, y: rows. One thread a block of columns
+ * grid        x: rows, y: blocks of 32 columns / EMBED_BLOCKS. One thread a block of columns
  * bytes       one packed row and 4 n_col a row; a row has 16 bytes of each 128-byte line, so up to twice as
  * many cross the bus as are used. A token reads one row: under 1 / 5000 of its weights phase       first of a
  * token order       no sums reference   backend/reference/embed.c
@@ -33,7 +33,7 @@ template <class FORMAT> TANDEM_INLINE float4 dequantise(float4 f, float2 s) {
 }
 
 template <class FORMAT> TANDEM_INLINE void embed(const embed_params &p) {
-    uint32_t n_block = (p.n_col + 31) / 32, k = blockIdx.x * EMBED_BLOCKS + threadIdx.x, i = blockIdx.y;
+    uint32_t n_block = (p.n_col + 31) / 32, k = blockIdx.y * EMBED_BLOCKS + threadIdx.x, i = blockIdx.x;
     if (k >= n_block || i >= *(const uint32_t *)p.n_tok)
         return;
     uint32_t token = ((const uint32_t *)p.tokens)[(uint64_t)row_index(p.rows, i) * (p.token_stride / 4)];

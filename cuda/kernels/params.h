@@ -20,12 +20,6 @@
  * then up to 8 bytes of padding. */
 #define Q8_ROW_BYTES(n_col) (((((n_col) + 31u) / 32u * 40u) + 15u) / 16u * 16u)
 
-/* Activations of precision f16 for matrix units, written by quantise_f16. Row i starts at
- * i * F16_ROW_BYTES(n_col); B = ceil(n_col / 32):
- *   [B][32] f16 of x * scale, scale a power of two (tandem/quants.h); columns beyond n_col are 0
- *   f32 1 / scale, three words of zero */
-#define F16_ROW_BYTES(n_col) (((n_col) + 31u) / 32u * 64u + 16u)
-
 /* ---- matvec_FORMAT_PRECISION_NCOL: up to three products of matrices of one format with few rows of x ----
  *
  * y[i][r] = f(sum over c of W[r][c] * x[row(i)][c]) for i < n_tok, r < n_row. With parts = 1 one matrix a
@@ -84,11 +78,11 @@ typedef struct matvec_params {
     uint32_t entries_per_x; /* ENTRY: n_used where x has one row for all choices, else 1 */
 } matvec_params;
 
-/* ---- quantise_q8, quantise_f16, round_f16: rows of x, i < n_tok * rows_per_tok, to row i of y ----
+/* ---- quantise_q8, round_f16: rows of x, i < n_tok * rows_per_tok, to row i of y ----
  *
- * quantise_q8   grid (ceil(ceil(n_col / 32) / QUANTISE_GROUPS), rows), block 8 * QUANTISE_GROUPS; y as above
- * quantise_f16  grid (1, rows), block QUANTISE_ROW_THREADS; y as above
- * round_f16     the same; y f32 rows, y_stride apart: what f16 rounding leaves of x */
+ * quantise_q8  grid (rows, ceil(ceil(n_col / 32) / QUANTISE_GROUPS)), block 8 * QUANTISE_GROUPS; y as above
+ * round_f16    grid (rows), block QUANTISE_ROW_THREADS; y f32 rows, y_stride apart: what f16 rounding leaves
+ * of x, for the mat-vec (matrix units: params_tile.h) */
 #define QUANTISE_GROUPS 32u
 #define QUANTISE_ROW_THREADS 256u
 typedef struct quantise_params {
@@ -104,7 +98,7 @@ typedef struct quantise_params {
 
 /* ---- embed_FORMAT: y[i] = scale * W[token(i)], token(i) = tokens[row(i) * token_stride / 4], i < n_tok ----
  *
- * grid (ceil(ceil(n_col / 32) / EMBED_BLOCKS), rows), block EMBED_BLOCKS. A token >= n_row gives zeros. */
+ * grid (rows, ceil(ceil(n_col / 32) / EMBED_BLOCKS)), block EMBED_BLOCKS. A token >= n_row gives zeros. */
 #define EMBED_BLOCKS 64u
 typedef struct embed_params {
     uint64_t table;  /* as in matvec_job */

@@ -4,7 +4,8 @@
  * sums quantise_f16, round_f16: row(i) of x times a power of two, rounded to f16; as f16 and the inverse of
  * the power, or multiplied back to f32 inputs      x f32 rows; y as in params.h grid        quantise_q8: x:
  * groups of a row / QUANTISE_GROUPS, y: rows; eight lanes a group. The others: y: rows, one block a row bytes
- * q8 reads 4 and writes 1.25 per column, each once; f16 reads x twice, the second time from cache phase
+ * q8 reads 4 and writes 1.25 per column, each once; round_f16 reads x twice,
+ *             the second time from cache phase
  * before the products of a layer that did not get their input rounded by STREAM order       integer sums, and
  * maxima reference   tandem_kit_round_activations, bit for bit
  */
@@ -34,10 +35,10 @@ static __device__ __forceinline__ const float *row_of(const quantise_params &p, 
 
 extern "C" __global__ void __launch_bounds__(8 * QUANTISE_GROUPS)
     quantise_q8(const __grid_constant__ quantise_params p) {
-    uint32_t n_group = (p.n_col + 31) / 32, i = blockIdx.y;
+    uint32_t n_group = (p.n_col + 31) / 32, i = blockIdx.x;
     if (i >= *at<const uint32_t>(p.n_tok) * p.rows_per_tok)
         return;
-    uint32_t g = blockIdx.x * QUANTISE_GROUPS + threadIdx.x / 8, lane = threadIdx.x % 8;
+    uint32_t g = blockIdx.y * QUANTISE_GROUPS + threadIdx.x / 8, lane = threadIdx.x % 8;
     uint2 meta;
     uint32_t codes = q8_round_group(load_columns(row_of(p, i), 8 * g + lane, p.n_col), meta);
     if (g >= n_group)
@@ -63,24 +64,6 @@ static __device__ __forceinline__ float f16_scale(const float *x, uint32_t n_col
     return __uint_as_float(scale << 23);
 }
 
-extern "C" __global__ void __launch_bounds__(QUANTISE_ROW_THREADS)
-    quantise_f16(const __grid_constant__ quantise_params p) {
-    uint32_t i = blockIdx.y, n_unit = (p.n_col + 31) / 32 * 8;
-    if (i >= *at<const uint32_t>(p.n_tok) * p.rows_per_tok)
-        return;
-    const float *x = row_of(p, i);
-    uint2 *row = at<uint2>(p.y + (uint64_t)i * F16_ROW_BYTES(p.n_col));
-    float inverse, scale = f16_scale(x, p.n_col, inverse);
-    for (uint32_t u = threadIdx.x; u < n_unit; u += QUANTISE_ROW_THREADS) {
-        float4 v = load_columns(x, u, p.n_col);
-        __half2 a = __floats2half2_rn(__fmul_rn(v.x, scale), __fmul_rn(v.y, scale));
-        __half2 b = __floats2half2_rn(__fmul_rn(v.z, scale), __fmul_rn(v.w, scale));
-        row[u] = make_uint2(*(uint32_t *)&a, *(uint32_t *)&b);
-    }
-    if (threadIdx.x < 2)
-        row[n_unit + threadIdx.x] = make_uint2(threadIdx.x == 0 ? __float_as_uint(inverse) : 0, 0);
-}
-
 /* 2^128 - ulp rounds up to 2^128: at most the largest f32. */
 static __device__ __forceinline__ float round_column(float x, float scale, float inverse) {
     float y = __fmul_rn(__half2float(__float2half_rn(__fmul_rn(x, scale))), inverse);
@@ -89,7 +72,7 @@ static __device__ __forceinline__ float round_column(float x, float scale, float
 
 extern "C" __global__ void __launch_bounds__(QUANTISE_ROW_THREADS)
     round_f16(const __grid_constant__ quantise_params p) {
-    uint32_t i = blockIdx.y;
+    uint32_t i = blockIdx.x;
     if (i >= *at<const uint32_t>(p.n_tok) * p.rows_per_tok)
         return;
     const float *x = row_of(p, i);

@@ -26,7 +26,8 @@ TANDEM_INLINE uint32_t max_bits(uint32_t bits, float4 v) {
 }
 
 TANDEM_INLINE uint2 round_four(float4 v, float scale, float *sum) {
-    __half2 low = __floats2half2_rn(v.x * scale, v.y * scale), high = __floats2half2_rn(v.z * scale, v.w * scale);
+    __half2 low = __floats2half2_rn(v.x * scale, v.y * scale),
+            high = __floats2half2_rn(v.z * scale, v.w * scale);
     float2 a = __half22float2(low), b = __half22float2(high);
     *sum = (a.x + a.y) + (b.x + b.y);
     return make_uint2(*(uint32_t *)&low, *(uint32_t *)&high);

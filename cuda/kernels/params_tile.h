@@ -13,13 +13,11 @@
 #define TILE_TALL 64u  /* rows of x of a block, at most */
 #define TILE_SHORT 16u
 
-/* Activations of precision f16, written by tile_round_f16 and read by matmul_*_f16_*. With B = ceil(n_col / 32),
- * a row is
- *   codes [B][4][8] f16    x * scale; unit t of a block holds columns 4t .. 4t + 3 and 16 + 4t .. 16 + 4t + 3,
- *                          those of word t of a block of packed quants; zero beyond n_col
- *   sums  [B][2] f32       of the codes of columns 0..15 and 16..31 of a block
- *   inverse f32            1 / scale, a power of two
- * then padding to a multiple of 16. */
+/* Activations of precision f16, written by tile_round_f16 and read by matmul_*_f16_*. With B = ceil(n_col /
+ * 32), a row is codes [B][4][8] f16    x * scale; unit t of a block holds columns 4t .. 4t + 3 and 16 + 4t ..
+ * 16 + 4t + 3, those of word t of a block of packed quants; zero beyond n_col sums  [B][2] f32       of the
+ * codes of columns 0..15 and 16..31 of a block inverse f32            1 / scale, a power of two then padding
+ * to a multiple of 16. */
 #define TILE_BLOCKS(n_col) (((n_col) + 31u) / 32u)
 #define TILE_F16_BYTES(n_col) ((TILE_BLOCKS(n_col) * 72u + 4u + 15u) / 16u * 16u)
 
@@ -47,13 +45,13 @@ typedef struct tile_params {
     uint64_t n_tile;   /* -> u32 live tiles */
     uint32_t n_row;    /* rows of the output (glu: of gate alone) */
     uint32_t n_col;
-    uint32_t x_stride; /* a multiple of 16 */
-    uint32_t y_stride; /* a multiple of 4 */
-    uint32_t x_kind;   /* TILE_X_* */
+    uint32_t x_stride;      /* a multiple of 16 */
+    uint32_t y_stride;      /* a multiple of 4 */
+    uint32_t x_kind;        /* TILE_X_* */
     uint32_t segment_shift; /* segment of row r = r >> segment_shift */
     uint32_t glu;
-    uint32_t up_row; /* glu: row of `up` that goes with gate row 0 */
-    float softcap;   /* 0: none */
+    uint32_t up_row;        /* glu: row of `up` that goes with gate row 0 */
+    float softcap;          /* 0: none */
     uint32_t entries_per_x; /* n_used where x has one row for all choices, else 1 */
     uint32_t n_expert;
     uint32_t expert_stride; /* table entries from one expert's to the next one's */

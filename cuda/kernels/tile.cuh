@@ -145,13 +145,13 @@ TANDEM_INLINE quant_q3_k::block word_block(quant_q3_k, const uint4 *w, uint32_t 
     return {load_pair(four + 8 + j % 4 / 2 * 8, j % 2), unit_word(four, j % 4)};
 }
 
-TANDEM_INLINE quant_iq4_nl::block word_block(quant_iq4_nl, const uint4 *w, uint32_t at, uint32_t c, uint32_t j,
-                                             uint32_t t) {
+TANDEM_INLINE quant_iq4_nl::block word_block(quant_iq4_nl, const uint4 *w, uint32_t at, uint32_t c,
+                                             uint32_t j, uint32_t t) {
     return {splat(unit_word(w + at + c * quant_iq4_nl::CHUNK_UNITS + 8 + j * 8, t))};
 }
 
-TANDEM_INLINE quant_iq4_xs::block word_block(quant_iq4_xs, const uint4 *w, uint32_t at, uint32_t c, uint32_t j,
-                                             uint32_t t) {
+TANDEM_INLINE quant_iq4_xs::block word_block(quant_iq4_xs, const uint4 *w, uint32_t at, uint32_t c,
+                                             uint32_t j, uint32_t t) {
     return {splat(unit_word(w + at + c * quant_iq4_xs::CHUNK_UNITS + j * 8, t))};
 }
 
@@ -175,8 +175,8 @@ TANDEM_INLINE wide_block word_block(quant_f32, const uint4 *w, uint32_t at, uint
 }
 
 template <bool BRAIN>
-TANDEM_INLINE narrow_block word_block(quant_narrow<BRAIN>, const uint4 *w, uint32_t at, uint32_t c, uint32_t j,
-                                      uint32_t t) {
+TANDEM_INLINE narrow_block word_block(quant_narrow<BRAIN>, const uint4 *w, uint32_t at, uint32_t c,
+                                      uint32_t j, uint32_t t) {
     const uint4 *unit = w + at + (c * quant_narrow<BRAIN>::CHUNK_BLOCKS + j) * 32;
     return {{load_pair(unit + t / 2 * 8, t % 2), load_pair(unit + (2 + t / 2) * 8, t % 2)}};
 }
@@ -223,6 +223,23 @@ template <class FORMAT> struct is_signed {
 TANDEM_INLINE void store_result(const tile_params &p, uint64_t y, uint32_t row, float sum, float up) {
     if (row < p.n_row)
         ((float *)y)[row] = p.glu ? gelu_tanh(sum) * up : soft_cap(sum, p.softcap);
+}
+
+/* The same for rows of W row .. row + 3, in one store where they lie so. */
+TANDEM_INLINE void store_four(const tile_params &p, uint64_t y, uint32_t row, const float sum[4],
+                              const float up[4]) {
+    uint64_t at = y + row * 4ull;
+    if (row + 4 > p.n_row || at % 16 != 0) {
+#pragma unroll
+        for (uint32_t i = 0; i < 4; i++)
+            store_result(p, y, row + i, sum[i], up[i]);
+        return;
+    }
+    float4 v = p.glu ? make_float4(gelu_tanh(sum[0]) * up[0], gelu_tanh(sum[1]) * up[1],
+                                   gelu_tanh(sum[2]) * up[2], gelu_tanh(sum[3]) * up[3])
+                     : make_float4(soft_cap(sum[0], p.softcap), soft_cap(sum[1], p.softcap),
+                                   soft_cap(sum[2], p.softcap), soft_cap(sum[3], p.softcap));
+    *(float4 *)at = v;
 }
 
 /* ---- copies that arrive at wait_copies ---- */

@@ -1,14 +1,12 @@
 /* tile_exact.cuh: products of many rows in f32: the body of the kernels matmul_FORMAT_exact_tall and _short.
  *
  * computes    tile_params (params_tile.h): y = f(W x)
- * inputs      W [n_row][n_col] as tandem/pack.h lays it; x f32 rows. F32, F16 and BF16: or rows of quantise_q8
- * grid        as tile_f16.cuh. The block's 128 rows of W, dequantised, and its rows of x lie in shared memory,
- *             32 columns at a time, column by column; what comes next is on its way to registers meanwhile. A
- *             thread has 8 rows of W (4 of each half) by TOK / 8 rows of x
- * bytes       W once per tile, x once per 128 rows of W
- * phase       every product of a layer at prefill
- * order       columns ascending, f32 fused multiply-add
- * reference   backend/reference/matmul.c, moe_ffn.c
+ * inputs      W [n_row][n_col] as tandem/pack.h lays it; x f32 rows. F32, F16 and BF16: or rows of
+ * quantise_q8 grid        as tile_f16.cuh. The block's 128 rows of W, dequantised, and its rows of x lie in
+ * shared memory, 32 columns at a time, column by column; what comes next is on its way to registers
+ * meanwhile. A thread has 8 rows of W (4 of each half) by TOK / 8 rows of x bytes       W once per tile, x
+ * once per 128 rows of W phase       every product of a layer at prefill order       columns ascending, f32
+ * fused multiply-add reference   backend/reference/matmul.c, moe_ffn.c
  */
 #ifndef TANDEM_TILE_EXACT_CUH
 #define TANDEM_TILE_EXACT_CUH
@@ -93,7 +91,8 @@ template <class FORMAT, uint32_t TOK> TANDEM_INLINE void multiply_tile_exact(con
     uint32_t n_block = place.n_block;
 
     /* to load: word t of rows thread / 4 + 32 i; columns 4q .. of rows of x thread / 8 + 16 i */
-    uint32_t t = threadIdx.x % 4, q = threadIdx.x % 8, load_row = threadIdx.x / 4, load_x_row = threadIdx.x / 8;
+    uint32_t t = threadIdx.x % 4, q = threadIdx.x % 8, load_row = threadIdx.x / 4,
+             load_x_row = threadIdx.x / 8;
     weight_row row[4];
 #pragma unroll
     for (uint32_t i = 0; i < 4; i++)
@@ -110,7 +109,8 @@ template <class FORMAT, uint32_t TOK> TANDEM_INLINE void multiply_tile_exact(con
     for (uint32_t i = 0; i < N_LOAD; i++)
         x[i] = load_x(p, s.x_at[load_x_row + 16 * i], q, n_block, FORMAT::IS_FLOAT);
 
-    /* to multiply: rows of W 4 r .. 4 r + 3 of both halves, rows of x 4 n .. of both halves (TALL) or 2 n .. */
+    /* to multiply: rows of W 4 r .. 4 r + 3 of both halves, rows of x 4 n .. of both halves (TALL) or 2 n ..
+     */
     uint32_t n = threadIdx.x % 8, r = threadIdx.x / 8;
     float sum[8][N_X];
 #pragma unroll
@@ -178,12 +178,11 @@ template <class FORMAT, uint32_t TOK> TANDEM_INLINE void multiply_tile_exact(con
         uint32_t tok = TOK == TILE_TALL ? m / 4 * (TOK / 2) + 4 * n + m % 4 : 2 * n + m;
         if (tok >= place.count)
             continue;
-#pragma unroll
-        for (uint32_t i = 0; i < 4; i++) {
-            store_result(p, s.y_at[tok], place.row + 4 * r + i, sum[i][m], sum[4 + i][m]);
-            if (!p.glu)
-                store_result(p, s.y_at[tok], place.row + TILE_HALF + 4 * r + i, sum[4 + i][m], 0.0f);
-        }
+        float lower[4] = {sum[0][m], sum[1][m], sum[2][m], sum[3][m]};
+        float upper[4] = {sum[4][m], sum[5][m], sum[6][m], sum[7][m]};
+        store_four(p, s.y_at[tok], place.row + 4 * r, lower, upper);
+        if (!p.glu)
+            store_four(p, s.y_at[tok], place.row + TILE_HALF + 4 * r, upper, upper);
     }
 }
 

@@ -24,18 +24,10 @@ namespace tile_f16 {
 enum { STEP = 2, STAGES = 3 };
 
 /* d may be anything that f32 holds, so that it cannot be multiplied before the row's scale is. */
-template <class FORMAT> struct has_wide_scale {
-    static constexpr bool value = false;
-};
-template <> struct has_wide_scale<quant_f32> {
-    static constexpr bool value = true;
-};
-template <> struct has_wide_scale<quant_bf16> {
-    static constexpr bool value = true;
-};
-template <> struct has_wide_scale<quant_mxfp4> {
-    static constexpr bool value = true;
-};
+template <class FORMAT> struct has_wide_scale { static constexpr bool value = false; };
+template <> struct has_wide_scale<quant_f32> { static constexpr bool value = true; };
+template <> struct has_wide_scale<quant_bf16> { static constexpr bool value = true; };
+template <> struct has_wide_scale<quant_mxfp4> { static constexpr bool value = true; };
 
 template <class FORMAT, bool FLOAT> struct traits {
     static constexpr bool MIN = FORMAT::HAS_MIN, HALF = FORMAT::HALF_SCALES, PLAIN = false;
@@ -46,8 +38,8 @@ template <class FORMAT> struct traits<FORMAT, true> {
 
 /* Shared memory of a block. */
 template <uint32_t TOK, bool MIN> struct shared {
-    uint4 codes[STAGES][STEP][TOK][4]; /* 64 bytes a row: the 8 lanes of a quarter of a load cover two of them,
-                                          128 bytes, so that no bank has two */
+    uint4 codes[STAGES][STEP][TOK][4]; /* 64 bytes a row: the 8 lanes of a quarter of a load cover two of
+                                          them, 128 bytes, so that no bank has two */
     float2 sums[STAGES][STEP][MIN ? TOK : 1];
     float2 inverse[TOK]; /* two powers of two, whose product is 1 / scale */
     uint64_t x[TOK], y[TOK];
@@ -75,7 +67,8 @@ template <class FORMAT> TANDEM_INLINE uint2 half_codes(uint32_t codes) {
         codes ^= 0x80808080u;
     __half2 bias = word_half2((0x6400u + zero) * 0x10001u);
     uint32_t low = __byte_perm(codes, 0x64646464u, 0x4140), high = __byte_perm(codes, 0x64646464u, 0x4342);
-    return make_uint2(half2_word(__hsub2(word_half2(low), bias)), half2_word(__hsub2(word_half2(high), bias)));
+    return make_uint2(half2_word(__hsub2(word_half2(low), bias)),
+                      half2_word(__hsub2(word_half2(high), bias)));
 }
 
 /* What a lane has of a row and block: codes of part 0 and 1, two words each, and their scales. */
@@ -86,7 +79,8 @@ struct operand {
 
 template <class FORMAT, bool FLOAT> struct operand_of {
     template <class BLOCK>
-    static TANDEM_MEMBER operand get(const typename FORMAT::header &h, const BLOCK &b, uint32_t j, uint32_t t) {
+    static TANDEM_MEMBER operand get(const typename FORMAT::header &h, const BLOCK &b, uint32_t j,
+                                     uint32_t t) {
         operand o;
         o.codes[0] = half_codes<FORMAT>(FORMAT::codes(b, t, 0));
         o.codes[1] = half_codes<FORMAT>(FORMAT::codes(b, t, 1));

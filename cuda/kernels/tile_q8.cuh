@@ -8,8 +8,8 @@
  * bytes       W once per tile, x once per 128 rows of W
  * phase       every product of a layer at prefill
  * order       a block of 32 columns (16 with HALF_SCALES) exactly in int32 by mma m16n8k32 (k16), then
- *             sum += (d of W * d of x) * that in f32, blocks ascending; the minimum times the sum of x likewise
- * reference   backend/reference/matmul.c, moe_ffn.c
+ *             sum += (d of W * d of x) * that in f32, blocks ascending; the minimum times the sum of x
+ * likewise reference   backend/reference/matmul.c, moe_ffn.c
  */
 #ifndef TANDEM_TILE_Q8_CUH
 #define TANDEM_TILE_Q8_CUH
@@ -97,9 +97,8 @@ TANDEM_INLINE void add_block(float sum[4], const operand o[2], uint32_t b0, uint
             sum[i] = fmaf(d * row.scale[1].x, sum_float(second[i]), sum[i]);
         if (FORMAT::HAS_MIN) {
             int low = (int)(sums << 16) >> 16, high = (int)sums >> 16;
-            float min = FORMAT::HALF_SCALES
-                            ? fmaf(row.scale[0].y, (float)low, row.scale[1].y * (float)high)
-                            : row.scale[0].y * (float)(low + high);
+            float min = FORMAT::HALF_SCALES ? fmaf(row.scale[0].y, (float)low, row.scale[1].y * (float)high)
+                                            : row.scale[0].y * (float)(low + high);
             sum[i] = fmaf(d, min, sum[i]);
         }
     }
@@ -184,8 +183,7 @@ template <class FORMAT, uint32_t TOK> TANDEM_INLINE void multiply_tile_q8(const 
 #pragma unroll
             for (uint32_t r = 0; r < 4; r++) {
                 if (k % CHUNK == 0)
-                    next_head[r] =
-                        FORMAT::load_header(row[r].w, row[r].at, row[r].row, n_block, k / CHUNK);
+                    next_head[r] = FORMAT::load_header(row[r].w, row[r].at, row[r].row, n_block, k / CHUNK);
 #pragma unroll
                 for (uint32_t u = 0; u < STEP; u++)
                     next[u][r] = word_block(FORMAT(), row[r].w, row[r].at, k / CHUNK,

@@ -94,13 +94,15 @@ template <class FORMAT, uint32_t N_COL>
 TANDEM_INLINE void multiply_exact(const matvec_lane &lane, const uint32_t *x_at,
                                   const typename FORMAT::header &h, const typename FORMAT::block &b,
                                   uint32_t j, uint32_t k, bool live, float sum[N_COL]) {
-    constexpr uint32_t UNROLL = N_COL <= 2 ? 4 : 1;
-#pragma unroll 1
+    constexpr bool IS_SMALL = sizeof(typename FORMAT::block) == 16 && !FORMAT::HALF_SCALES;
+    constexpr uint32_t UNROLL = N_COL <= 2 ? 4 : 1, UNROLL_PARTS = N_COL == 1 && IS_SMALL ? 2 : 1;
+#pragma unroll UNROLL_PARTS
     for (uint32_t part = 0; part < 2; part++) {
         float2 s = FORMAT::scale(h, b, j, part);
         float d = live ? s.x : 0.0f;
-        float bias =
-            live ? (FORMAT::HAS_MIN ? s.y - s.x * FORMAT::FLOAT_ZERO : -s.x * FORMAT::FLOAT_ZERO) : 0.0f;
+        float bias = FORMAT::HAS_MIN ? s.y - s.x * FORMAT::FLOAT_ZERO : -s.x * FORMAT::FLOAT_ZERO;
+        bias = live ? bias : 0.0f;
+        const uint4 *x = lane.x + (k * 8 + 4 * part);
 #pragma unroll UNROLL
         for (uint32_t word = 0; word < 4; word++) {
             float4 f = FORMAT::floats(b, word, part);
@@ -108,7 +110,7 @@ TANDEM_INLINE void multiply_exact(const matvec_lane &lane, const uint32_t *x_at,
                 make_float4(fmaf(f.x, d, bias), fmaf(f.y, d, bias), fmaf(f.z, d, bias), fmaf(f.w, d, bias));
 #pragma unroll
             for (uint32_t n = 0; n < N_COL; n++)
-                sum[n] = dot4(v, as_floats(lane.x[x_at[n] + k * 8 + 4 * part + word]), sum[n]);
+                sum[n] = dot4(v, as_floats((x + x_at[n])[word]), sum[n]);
         }
     }
 }

@@ -8,6 +8,7 @@
 #include "hash.h"
 #include "inspect.h"
 #include "sweep.h"
+#include "sweep_probe.h"
 
 #define MAX_CELLS (SWEEP_MAX_DEPTHS * SWEEP_MAX_PHASES)
 
@@ -24,6 +25,8 @@ typedef struct child {
     cJSON *stamp;
     sweep_walk walk;
     cell_samples samples;
+    probe probe;       /* of the cell under way */
+    uint64_t probe_ns; /* what it took */
 } child;
 
 /* ---- messages ---- */
@@ -390,7 +393,13 @@ static void add_stamp(const child *c, cJSON *j) {
     cJSON *stamp = cJSON_AddItemToObject(j, "stamp", cJSON_Duplicate(c->stamp, true))
                        ? cJSON_GetObjectItem(j, "stamp")
                        : NULL;
-    if (!stamp || !s->n_hash)
+    if (!stamp)
+        return;
+    cJSON_AddItemToObject(stamp, "probe", probe_json(&c->probe));
+    cJSON_AddNumberToObject(stamp, "probe_ns", (double)c->probe_ns);
+    if (!probe_is_good(&c->probe))
+        cJSON_ReplaceItemInObject(stamp, "ok", cJSON_CreateFalse());
+    if (!s->n_hash)
         return;
     char text[24];
     snprintf(text, sizeof text, "%016llx", (unsigned long long)s->hash);
@@ -402,6 +411,17 @@ static void add_stamp(const child *c, cJSON *j) {
         cJSON_ReplaceItemInObject(stamp, "ok", cJSON_CreateFalse());
 }
 
+/* Computes a layer of each kind again, at this depth and with as many rows as the cell's runs have. */
+static int probe_cell(child *c, sweep_cell cell, tandem_message *message) {
+    uint32_t tokens[4096], n = cell.phase == PHASE_PREFILL ? session_description(c->walk.s)->batch : 1;
+    const uint64_t start = now_ns();
+    for (uint32_t i = 0; i < n && i < 4096; i++)
+        tokens[i] = sweep_token(&c->walk, cell.depth + i);
+    int status = probe_run(&c->probe, c->walk.s, tokens, n, c->options->common.seed, message);
+    c->probe_ns = now_ns() - start;
+    return status;
+}
+
 static int run_cell(child *c, sweep_cell cell, tandem_message *message) {
     send_message(cell_message("begin", cell));
     uint64_t start = now_ns();
@@ -409,6 +429,8 @@ static int run_cell(child *c, sweep_cell cell, tandem_message *message) {
     uint64_t walked = now_ns();
     if (!status)
         status = sweep_measure(&c->walk, cell.phase, c->options->n_round, &c->samples, message);
+    if (!status)
+        status = probe_cell(c, cell, message);
     cJSON *j = cell_message("cell", cell);
     if (!status)
         status = add_memory(c, j, message);
@@ -470,7 +492,7 @@ static int measure_drift(child *c, tandem_message *message) {
 }
 
 /* Speed after a synthetic fill against speed after a real one, at a depth where the real one is cheap. */
-#define BIAS_DEPTH 512u
+#define BIAS_DEPTH 256u
 
 static int measure_filled(child *c, uint32_t phase, uint32_t depth, bool synthetic, tandem_message *message) {
     int status = session_truncate(c->walk.s, 0, message);

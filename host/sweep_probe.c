@@ -1,0 +1,318 @@
+/* host/sweep_probe.c: runs the first ops of a model and reads a layer's insides (contract: sweep_probe.h). */
+#include "sweep_probe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <tandem/quants.h>
+
+#include "hash.h"
+
+#define WAIT_NS 600000000000u
+#define PIECE_ROWS 512u /* cache rows read at a time */
+#define N_SAMPLE 24u    /* rows of a product that are computed again */
+
+/* Attention is f32 in every precision; products are judged after the same rounding. */
+#define BUDGET_ATTENTION 1e-8
+#define BUDGET_PRODUCT 1e-8
+#define BUDGET_TIPPED 1e-5 /* the last bit of a product may tip the rounding of what is made from it */
+
+static void add_result(probe *p, const char *what, uint32_t layer, double error, double budget) {
+    if (p->n_result < PROBE_MAX_RESULTS)
+        p->result[p->n_result++] = (probe_result){what, layer, error, budget};
+}
+
+/* What storing a row costs, by the cache's type: ten times the mean square of its rounding. */
+static double row_budget(uint32_t kv_type) {
+    return kv_type == TANDEM_TYPE_F32 ? 1e-10 : kv_type == TANDEM_TYPE_F16 ? 1e-6 : 3e-4;
+}
+
+/* ---- reading ---- */
+
+/* The last row of a view, or a CONST row: n f32. */
+static int read_view(const probe *p, tandem_view view, void *target, uint64_t bytes,
+                     tandem_message *message) {
+    const uint64_t row = view.rows == TANDEM_ROWS_ALL ? p->n_rows - 1 : 0;
+    tandem_error error = TANDEM_ERROR_INIT;
+    tandem_status status =
+        p->s->backend->buffer_read(view.buffer, view.offset + row * view.stride, target, bytes, 0, &error);
+    return status ? message_plugin(message, status, &error, "reading a probe") : TANDEM_OK;
+}
+
+static int read_floats(const probe *p, tandem_view view, uint32_t n, float **out, tandem_message *message) {
+    float *x = malloc(n * sizeof *x);
+    if (!x)
+        return message_out_of_memory(message, "a probe", n * sizeof *x);
+    int status = read_view(p, view, x, n * sizeof *x, message);
+    if (status)
+        free(x);
+    else
+        *out = x;
+    return status;
+}
+
+/* ---- running ---- */
+
+/* Index of the op with that name in that layer; n where there is none. */
+static uint32_t find_op(const tandem_op *const *ops, uint32_t n, uint32_t layer, const char *name) {
+    char label[48];
+    snprintf(label, sizeof label, "blk.%u.%s", layer, name);
+    uint32_t i = 0;
+    while (i < n && (!ops[i]->label || strcmp(ops[i]->label, label)))
+        i++;
+    return i;
+}
+
+static int run_first_ops(probe *p, const tandem_op *const *ops, uint32_t n_op, const uint32_t *tokens,
+                         tandem_message *message) {
+    session *s = p->s;
+    tandem_program_desc desc = {.struct_size = sizeof desc,
+                                .n_op = n_op,
+                                .ops = ops,
+                                .max_tokens = p->n_rows,
+                                .max_out = 1,
+                                .max_slots = 1,
+                                .precision = s->desc.precision};
+    tandem_run run = {
+        .struct_size = sizeof run, .n_rows = p->n_rows, .n_out = 1, .tokens = tokens, .position = s->length};
+    tandem_program *program = NULL;
+    tandem_ticket ticket;
+    tandem_error error = TANDEM_ERROR_INIT;
+    tandem_status status = s->backend->program_create(s->context, &desc, &program, &error);
+    if (!status)
+        status = s->backend->run(program, &run, &ticket, &error);
+    if (!status)
+        status = s->backend->wait(s->context, ticket, WAIT_NS, &error);
+    s->backend->program_destroy(program);
+    return status ? message_plugin(message, status, &error, "probe") : TANDEM_OK;
+}
+
+/* ---- attention ---- */
+
+typedef struct head_probe {
+    const tandem_op_attention *op;
+    tandem_kv_layer kv;
+    uint32_t head, kv_head;
+    float *q, *k, *v, *out, *q_norm, *k_norm;
+    float *k_rows, *v_rows; /* [PIECE_ROWS][n_kv_head][head_dim] */
+    double *wide;           /* [4][head_dim]: q, sum, result, what the device says */
+} head_probe;
+
+static int read_head(probe *p, head_probe *h, tandem_message *message) {
+    const tandem_op_attention *op = h->op;
+    const uint32_t n = h->kv.head_dim, n_q = op->n_head * n, n_kv = h->kv.n_kv_head * n;
+    int status = read_floats(p, op->q, n_q, &h->q, message);
+    if (!status)
+        status = read_floats(p, op->out, n_q, &h->out, message);
+    if (!status && op->q_norm.buffer)
+        status = read_floats(p, op->q_norm, n, &h->q_norm, message);
+    if (!status && op->k.buffer)
+        status = read_floats(p, op->k, n_kv, &h->k, message);
+    if (!status && op->k_norm.buffer)
+        status = read_floats(p, op->k_norm, n, &h->k_norm, message);
+    if (!status && op->v.buffer)
+        status = read_floats(p, op->v, n_kv, &h->v, message);
+    h->k_rows = malloc(PIECE_ROWS * n_kv * sizeof(float));
+    h->v_rows = malloc(PIECE_ROWS * n_kv * sizeof(float));
+    h->wide = calloc(4 * n, sizeof(double));
+    if (!status && (!h->k_rows || !h->v_rows || !h->wide))
+        status = message_out_of_memory(message, "cache rows", PIECE_ROWS * n_kv * sizeof(float));
+    return status;
+}
+
+static void free_head(head_probe *h) {
+    float *const all[] = {h->q, h->k, h->v, h->out, h->q_norm, h->k_norm, h->k_rows, h->v_rows};
+    for (uint32_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+    free(h->wide);
+}
+
+static int read_cache(probe *p, const head_probe *h, uint32_t which, uint32_t first, uint32_t n, float *rows,
+                      tandem_message *message) {
+    tandem_error error = TANDEM_ERROR_INIT;
+    tandem_status status = p->s->backend->kv_read(h->op->kv, h->op->layer, 0, which, first, n, rows, &error);
+    return status ? message_plugin(message, status, &error, "reading the cache") : TANDEM_OK;
+}
+
+static void widen(const float *x, uint32_t n, double *y) {
+    for (uint32_t i = 0; i < n; i++)
+        y[i] = x[i];
+}
+
+/* The row that this run appended, against the projections that it was made from. */
+static void judge_new_row(probe *p, const head_probe *h, const float *k_row, const float *v_row) {
+    const tandem_op_attention *op = h->op;
+    const uint32_t n = h->kv.head_dim;
+    double *expected = h->wide + 2 * n, *got = h->wide + 3 * n;
+    if (!h->k)
+        return;
+    const float *k = h->k + h->kv_head * n;
+    const float *v = op->flags & TANDEM_ATTENTION_K_IS_V ? k : h->v + h->kv_head * n;
+    probe_norm_rotate(k, h->k_norm, n, h->k_norm ? op->eps : -1, op->rope_omega, op->n_rope_pair, p->position,
+                      expected);
+    widen(k_row + h->kv_head * n, n, got);
+    add_result(p, "k row", op->layer, probe_error(got, expected, n), row_budget(h->kv.type));
+    probe_norm_rotate(v, NULL, n, op->flags & TANDEM_ATTENTION_V_NORM ? op->eps : -1, NULL, 0, 0, expected);
+    widen(v_row + h->kv_head * n, n, got);
+    add_result(p, "v row", op->layer, probe_error(got, expected, n), row_budget(h->kv.type));
+}
+
+static int judge_head(probe *p, head_probe *h, tandem_message *message) {
+    const tandem_op_attention *op = h->op;
+    const uint32_t n = h->kv.head_dim, stride = h->kv.n_kv_head * n, window = h->kv.window;
+    probe_softmax a = {.n = n, .scale = op->scale, .most = -INFINITY, .q = h->wide, .acc = h->wide + n};
+    probe_norm_rotate(h->q + h->head * n, h->q_norm, n, h->q_norm ? op->eps : -1, op->rope_omega,
+                      op->n_rope_pair, p->position, a.q);
+    uint32_t first = window && p->position + 1 > window ? p->position + 1 - window : 0;
+    int status = TANDEM_OK;
+    while (first <= p->position && !status) {
+        uint32_t left = p->position + 1 - first, n_row = left < PIECE_ROWS ? left : PIECE_ROWS;
+        status = read_cache(p, h, TANDEM_KV_K, first, n_row, h->k_rows, message);
+        if (!status)
+            status = read_cache(p, h, TANDEM_KV_V, first, n_row, h->v_rows, message);
+        if (!status)
+            probe_softmax_add(&a, h->k_rows + h->kv_head * n, h->v_rows + h->kv_head * n, n_row, stride);
+        first += n_row;
+        if (!status && first > p->position)
+            judge_new_row(p, h, h->k_rows + (n_row - 1) * stride, h->v_rows + (n_row - 1) * stride);
+    }
+    if (status)
+        return status;
+    double *result = h->wide + 2 * n, *got = h->wide + 3 * n;
+    for (uint32_t i = 0; i < n; i++)
+        result[i] = a.acc[i] / a.sum;
+    widen(h->out + h->head * n, n, got);
+    add_result(p, "attention", op->layer, probe_error(got, result, n), BUDGET_ATTENTION);
+    return TANDEM_OK;
+}
+
+static int probe_attention(probe *p, const tandem_op_attention *op, tandem_message *message) {
+    head_probe h = {.op = op, .kv = {.struct_size = sizeof h.kv}};
+    tandem_error error = TANDEM_ERROR_INIT;
+    tandem_status refused = p->s->backend->kv_layer(op->kv, op->layer, &h.kv, &error);
+    if (refused)
+        return message_plugin(message, refused, &error, "cache layer");
+    h.head = (uint32_t)(hash_mix(p->seed + p->position) % op->n_head);
+    h.kv_head = h.head / (op->n_head / h.kv.n_kv_head);
+    int status = read_head(p, &h, message);
+    if (!status)
+        status = judge_head(p, &h, message);
+    free_head(&h);
+    return status;
+}
+
+/* ---- products ---- */
+
+static void draw_rows(const probe *p, uint64_t n_row, uint64_t rows[N_SAMPLE]) {
+    for (uint32_t i = 0; i < N_SAMPLE; i++)
+        rows[i] = hash_mix(p->seed + p->position + 31 * i + 7) % n_row;
+}
+
+static void pick(const float *x, const uint64_t *rows, double *y) {
+    for (uint32_t i = 0; i < N_SAMPLE; i++)
+        y[i] = x[rows[i]];
+}
+
+/* Rows of a product of one matrix without prologue. */
+static int probe_product(probe *p, const tandem_op_matmul *op, uint32_t role, uint32_t layer,
+                         tandem_message *message) {
+    source_tensor t;
+    uint64_t rows[N_SAMPLE];
+    double expected[N_SAMPLE], got[N_SAMPLE];
+    float *x = NULL, *y = NULL;
+    int status =
+        model_source_role(p->s->desc.source, role, layer, &t, message) < 1 ? TANDEM_E_INTERNAL : TANDEM_OK;
+    if (status)
+        return message_fail(message, TANDEM_E_INTERNAL, "Layer %u has no tensor to probe.", layer);
+    status = read_floats(p, op->x[0], (uint32_t)t.dims[0], &x, message);
+    if (!status)
+        status = read_floats(p, op->y[0], (uint32_t)t.n_row, &y, message);
+    if (!status) {
+        draw_rows(p, t.n_row, rows);
+        tandem_kit_round_activations(p->s->desc.precision, x, x, t.dims[0]);
+        status = probe_rows(p->s->desc.source, &t, rows, N_SAMPLE, x, expected, message);
+    }
+    if (!status) {
+        pick(y, rows, got);
+        add_result(p, "output rows", layer, probe_error(got, expected, N_SAMPLE), BUDGET_PRODUCT);
+    }
+    free(x);
+    free(y);
+    return status;
+}
+
+/* ---- one run, one layer ---- */
+
+static int probe_layer(probe *p, uint32_t layer, const tandem_op *const *ops, uint32_t n,
+                       const uint32_t *tokens, tandem_message *message) {
+    session *s = p->s;
+    const uint32_t start = s->length;
+    const uint32_t attention = find_op(ops, n, layer, "attention"),
+                   output = find_op(ops, n, layer, "attn_output");
+    const uint32_t route = find_op(ops, n, layer, "moe_route"), ffn = find_op(ops, n, layer, "moe_ffn");
+    if (output == n)
+        return TANDEM_OK;
+    int status = run_first_ops(p, ops, output + 1, tokens, message);
+    if (!status)
+        status = probe_attention(p, (const tandem_op_attention *)(const void *)ops[attention], message);
+    if (!status)
+        status = probe_product(p, (const tandem_op_matmul *)(const void *)ops[output], MODEL_T_ATTN_OUTPUT,
+                               layer, message);
+    if (!status)
+        status = session_truncate(s, start, message);
+    if (status || ffn == n || s->routing)
+        return status;
+    status = run_first_ops(p, ops, ffn + 1, tokens, message);
+    if (!status)
+        status = probe_experts(p, (const tandem_op_moe_route *)(const void *)ops[route],
+                               (const tandem_op_moe_ffn *)(const void *)ops[ffn], layer,
+                               s->desc.precision == TANDEM_PRECISION_EXACT ? BUDGET_PRODUCT : BUDGET_TIPPED,
+                               message);
+    return status ? status : session_truncate(s, start, message);
+}
+
+/* The first layer of a kind; n_layer where there is none. */
+static uint32_t first_layer(const model_config *c, bool sliding) {
+    uint32_t l = 0;
+    while (l < c->n_layer && (c->layers[l].window > 0) != sliding)
+        l++;
+    return l;
+}
+
+int probe_run(probe *p, session *s, const uint32_t *tokens, uint32_t n_rows, uint32_t seed,
+              tandem_message *message) {
+    *p = (probe){.s = s, .n_rows = n_rows, .position = s->length + n_rows - 1, .seed = seed};
+    const compiled *c = n_rows == 1 || !s->prefill.program ? &s->decode : &s->prefill;
+    uint32_t n;
+    const tandem_op *const *ops = graph_ops(c->graph, &n);
+    int status = TANDEM_OK;
+    for (int sliding = 0; sliding < 2 && !status; sliding++) {
+        const uint32_t layer = first_layer(s->config, sliding);
+        if (layer < s->config->n_layer)
+            status = probe_layer(p, layer, ops, n, tokens, message);
+    }
+    return status;
+}
+
+bool probe_is_good(const probe *p) {
+    bool good = true;
+    for (uint32_t i = 0; i < p->n_result; i++)
+        good &= p->result[i].error <= p->result[i].budget; /* false for NaN */
+    return good;
+}
+
+cJSON *probe_json(const probe *p) {
+    cJSON *list = cJSON_CreateArray();
+    for (uint32_t i = 0; i < p->n_result; i++) {
+        const probe_result *r = &p->result[i];
+        cJSON *j = cJSON_CreateObject();
+        cJSON_AddStringToObject(j, "what", r->what);
+        cJSON_AddNumberToObject(j, "layer", r->layer);
+        cJSON_AddNumberToObject(j, "error", isfinite(r->error) ? r->error : 1e300);
+        cJSON_AddNumberToObject(j, "budget", r->budget);
+        cJSON_AddBoolToObject(j, "ok", r->error <= r->budget);
+        cJSON_AddItemToArray(list, j);
+    }
+    return list;
+}

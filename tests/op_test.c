@@ -1,7 +1,8 @@
 /* Every op case on a plugin against the reference: error budget, guard bytes, dead rows, equal bits when
  * repeated.
  *
- * usage: op_test PLUGIN [--smoke] [--filter TEXT]... [--without TEXT] [--stride N] [--list] [--device N]
+ * usage: op_test PLUGIN [--smoke] [--need-f16] [--filter TEXT]... [--without TEXT] [--stride N] [--list]
+ * [--device N]
  *                [--option NAME=VALUE]...
  * --filter runs cases with TEXT in their name, --without leaves them out and says how many; --stride N runs
  * every N-th case of the list. A case that the plugin says it does not support fails: the formats
@@ -22,6 +23,7 @@ static struct {
     tandem_plugin *reference, *plugin;
     tandem_context *reference_context, *context;
     uint32_t device;
+    uint32_t need_f16, n_refused;
     unsigned log_errors; /* messages at error level, such as those of the validation layers */
     double worst_share[TANDEM_OP_MOE_FFN + 1]; /* of the budget, by kind of op */
     const char *worst_name[TANDEM_OP_MOE_FFN + 1];
@@ -108,6 +110,15 @@ static void check_moves(side *s, const side_output *o, const unsigned char *expe
     assert_int_equal(after.device_bytes, before.device_bytes);
 }
 
+/* A plugin may lack precision f16 (--need-f16: not this one). It says so, and the test counts. */
+static void skip_refused(side sides[2]) {
+    if (shared.n_refused++ == 0)
+        print_message("%s\n", sides[1].error.message);
+    side_close(&sides[0]);
+    side_close(&sides[1]);
+    skip();
+}
+
 static void run_case(void **state) {
     const op_case *c = *state;
     side sides[2];
@@ -123,7 +134,11 @@ static void run_case(void **state) {
         s->max_tokens = c->max_tokens;
         s->max_out = c->n_out;
         must(s, c->build(s, c), who[i]);
-        must(s, side_compile(s), who[i]);
+        tandem_status status = side_compile(s);
+        if (status == TANDEM_E_UNSUPPORTED && i == 1 && c->precision == TANDEM_PRECISION_F16 &&
+            !shared.need_f16)
+            skip_refused(sides);
+        must(s, status, who[i]);
         must(s, side_run(s), who[i]);
     }
     for (uint32_t o = 0; o < sides[0].n_output; o++) {
@@ -172,6 +187,8 @@ static int close_all(void **state) {
         if (shared.worst_name[k])
             print_message("worst share of the budget, %-9s %8.2g  (%s)\n", names[k], shared.worst_share[k],
                           shared.worst_name[k]);
+    if (shared.n_refused)
+        print_message("%u cases of precision f16 refused\n", shared.n_refused);
     print_message("experts of %llu rows compared, %llu of them with another expert within the margin\n",
                   (unsigned long long)shared.n_routed, (unsigned long long)shared.n_swap);
     tandem_plugin_backend(shared.plugin)->context_destroy(shared.context);
@@ -194,10 +211,9 @@ static int matches(const char *name, const char *const *filters, uint32_t n_filt
 }
 
 static int usage(void) {
-    fprintf(
-        stderr,
-        "usage: op_test PLUGIN [--smoke] [--filter TEXT]... [--without TEXT] [--stride N] [--list] [--device N] "
-        "[--option N=V]...\n");
+    fprintf(stderr, "usage: op_test PLUGIN [--smoke] [--need-f16] [--filter TEXT]... [--without TEXT] "
+                    "[--stride N] [--list] [--device N] "
+                    "[--option N=V]...\n");
     return 2;
 }
 
@@ -211,6 +227,8 @@ int main(int argc, char **argv) {
             smoke = 1;
         else if (!strcmp(argv[i], "--list"))
             only_list = 1;
+        else if (!strcmp(argv[i], "--need-f16"))
+            shared.need_f16 = 1;
         else if (!strcmp(argv[i], "--filter") && i + 1 < argc && n_filter < 8)
             filters[n_filter++] = argv[++i];
         else if (!strcmp(argv[i], "--without") && i + 1 < argc)
@@ -236,6 +254,8 @@ int main(int argc, char **argv) {
     moe_route_cases(&list);
     moe_ffn_cases(&list);
     moe_block_cases(&list);
+    matmul_f16_cases(&list); /* last: a stride picks the same cases of the others with and without them */
+    moe_ffn_f16_cases(&list);
     uint32_t n = 0;
     for (uint32_t i = 0; i < list.n; i += stride) {
         op_case *c = &list.cases[i];

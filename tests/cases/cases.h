@@ -66,6 +66,9 @@ void elementwise_cases(case_list *list);
 void moe_route_cases(case_list *list);
 void moe_ffn_cases(case_list *list);
 void moe_block_cases(case_list *list);
+/* Precision f16, which a plugin may lack. */
+void matmul_f16_cases(case_list *list);
+void moe_ffn_f16_cases(case_list *list);
 
 static const uint32_t case_formats[] = {
     TANDEM_TYPE_F32,  TANDEM_TYPE_F16,    TANDEM_TYPE_BF16,   TANDEM_TYPE_Q4_0,

@@ -275,3 +275,36 @@ void matmul_cases(case_list *list) {
     amplitude_cases(list);
     form_cases(list);
 }
+
+/* Precision f16: every format, a mat-vec and two heights of tiles; amplitudes; forms. */
+void matmul_f16_cases(case_list *list) {
+    static const uint32_t counts[] = {1, 11, 17, 130};
+    static const float amplitudes[] = {1e-6f, 1e3f, 1e5f, 1e7f};
+    for (uint32_t f = 0; f < N_CASE_FORMATS; f++) {
+        uint32_t type = case_formats[f], k = tandem_kit_type(type)->block == 256;
+        for (uint32_t n = 0; n < 4; n++)
+            add(list, type, 70, k ? 512 : 704, counts[n], TANDEM_PRECISION_F16, 1)->smoke = n < 3;
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        add(list, TANDEM_TYPE_Q4_0, 48, 640, 1, TANDEM_PRECISION_F16, amplitudes[i]);
+        add(list, TANDEM_TYPE_Q6_K, 48, 512, 17, TANDEM_PRECISION_F16, amplitudes[i]);
+        op_case *c = add(list, TANDEM_TYPE_BF16, 48, 129, 20, TANDEM_PRECISION_F16, amplitudes[i]);
+        c->u.matmul.glu = 1;
+        c->u.matmul.n_matrix = 2;
+        note(c, ", glu");
+    }
+    for (uint32_t n = 1; n <= 17; n += 16) {
+        op_case *c = add(list, TANDEM_TYPE_Q5_0, 128, 640, n, TANDEM_PRECISION_F16, 1);
+        c->u.matmul.n_matrix = 3;
+        c->u.matmul.prologue = 1;
+        c->u.matmul.type[1] = TANDEM_TYPE_Q4_1;
+        note(c, ", prologue, q k v");
+        c = add(list, TANDEM_TYPE_Q4_0, 77, 640, n + 3, TANDEM_PRECISION_F16, 1);
+        c->u.matmul.out_set = 1;
+        c->n_out = n > 1 ? 9 : 1;
+        note(c, ", out rows");
+        c = add(list, TANDEM_TYPE_MXFP4, 33, 704, n, TANDEM_PRECISION_F16, 1e-3f);
+        c->u.matmul.blocks = LARGEST_EXPONENTS;
+        note(c, ", largest exponents");
+    }
+}

@@ -143,6 +143,7 @@ static double budget_of(uint32_t precision, uint32_t width) {
 
 static op_case *add(case_list *list, uint32_t type, uint32_t n_expert, uint32_t n_used, uint32_t d,
                     uint32_t width, uint32_t n_rows, uint32_t precision) {
+    static const char *const precisions[] = {"exact", "f16", "q8"};
     op_case *c = case_add(list, (op_case){.build = build,
                                           .precision = precision,
                                           .n_rows = n_rows,
@@ -159,8 +160,7 @@ static op_case *add(case_list *list, uint32_t type, uint32_t n_expert, uint32_t 
     c->u.moe_ffn.width = width;
     c->u.moe_ffn.n_matrix = 2;
     snprintf(c->name, sizeof c->name, "moe_ffn %s %s, %u of %u, %u by %u, %u rows",
-             tandem_kit_type(type)->name, precision == TANDEM_PRECISION_EXACT ? "exact" : "q8", n_used,
-             n_expert, width, d, n_rows);
+             tandem_kit_type(type)->name, precisions[precision], n_used, n_expert, width, d, n_rows);
     return c;
 }
 
@@ -296,4 +296,23 @@ void moe_ffn_cases(case_list *list) {
         form_cases(list, p);
         trap_cases(list, p);
     }
+}
+
+/* Precision f16. F32 weights are rounded, too: the median row is off as the worst may be. */
+void moe_ffn_f16_cases(case_list *list) {
+    static const uint32_t rows[] = {1, 17, 64};
+    for (uint32_t f = 0; f < N_CASE_FORMATS; f++) {
+        uint32_t k = tandem_kit_type(case_formats[f])->block == 256;
+        op_case *c = add(list, case_formats[f], 8, 2, 256, k ? 256 : 96, rows[f % 3], TANDEM_PRECISION_F16);
+        c->smoke = 1;
+        if (case_formats[f] == TANDEM_TYPE_F32)
+            c->typical = 1e-6;
+    }
+    for (uint32_t n = 0; n < 3; n++) {
+        op_case *c = add(list, TANDEM_TYPE_Q4_0, 32, 4, 256, 96, rows[n], TANDEM_PRECISION_F16);
+        c->u.moe_ffn.spread = SPREAD_SKEWED;
+        c->amplitude = 1e5f;
+        note(c, ", skewed, amplitude 1e5");
+    }
+    add(list, TANDEM_TYPE_Q4_0, 128, 8, 32, 32, 512, TANDEM_PRECISION_F16);
 }

@@ -317,6 +317,19 @@ static int add_memory(child *c, cJSON *j, tandem_message *message) {
     return TANDEM_OK;
 }
 
+/* The path that was taken: launches of each kernel. */
+static void add_kernels(cJSON *j, const step_cost *steps, uint32_t n) {
+    cJSON *kernels = cJSON_AddObjectToObject(j, "kernels");
+    for (uint32_t i = 0; i < n; i++) {
+        const char *name = steps[i].step.kernel;
+        cJSON *count = cJSON_GetObjectItemCaseSensitive(kernels, name);
+        if (count)
+            cJSON_SetNumberValue(count, count->valuedouble + 1);
+        else
+            cJSON_AddNumberToObject(kernels, name, 1);
+    }
+}
+
 /* Bytes that one run of the cell must move, by the plugin's own account. */
 static int add_cost(child *c, cJSON *j, uint32_t phase, tandem_message *message) {
     step_cost *steps = NULL;
@@ -333,6 +346,7 @@ static int add_cost(child *c, cJSON *j, uint32_t phase, tandem_message *message)
         sum.host_bytes += steps[i].cost.host_bytes;
         sum.flops += steps[i].cost.flops;
     }
+    add_kernels(j, steps, n);
     free(steps);
     cJSON *k = cJSON_AddObjectToObject(j, "cost");
     cJSON_AddNumberToObject(k, "steps", n);
@@ -504,6 +518,7 @@ static int measure_filled(child *c, uint32_t phase, uint32_t depth, bool synthet
 static int measure_bias(child *c, tandem_message *message) {
     const uint32_t most = c->cells[c->n_cell - 1].depth, depth = most < BIAS_DEPTH ? most : BIAS_DEPTH;
     int status = TANDEM_OK;
+    c->walk.report = NULL; /* no part of the cells' progress */
     for (uint32_t i = 0; i < c->n_bias && depth && !status; i++) {
         cJSON *j = cell_message("bias", (sweep_cell){.phase = c->bias[i], .depth = depth});
         for (int synthetic = 0; synthetic < 2 && !status; synthetic++) {
@@ -516,6 +531,7 @@ static int measure_bias(child *c, tandem_message *message) {
         else
             send_message(j);
     }
+    c->walk.report = report_progress;
     return status ? status : session_truncate(c->walk.s, 0, message);
 }
 

@@ -4,9 +4,9 @@
  * computes    tile_params (params_tile.h): y = f(W x)
  * inputs      W [n_row][n_col] as tandem/pack.h lays it; x rows of tile_round_f16
  * grid        x: tiles of TOK rows of x, so that blocks that run together share W; y: 128 rows of W. A warp
- *             has 32 rows of W and all rows of x. Quants are used by one warp only, so they go from memory to
- *             its registers, a step ahead; x comes through a ring of STAGES copies of two blocks. Four rows
- *             of 16 tokens that a tile lacks cost nothing
+ *             has 32 rows of W and all rows of x, so that quants are used by one warp only and go from memory
+ *             to its registers, a step ahead; x comes through a ring of STAGES copies of two blocks. What a
+ *             tile lacks of its rows of x costs nothing, by sixteens
  * bytes       W once per tile, x once per 128 rows of W
  * phase       every product of a layer at prefill
  * order       mma m16n8k16 over the 32 columns of a block (16 with HALF_SCALES) from zero, in units of the

@@ -269,8 +269,8 @@ static int check_bytes(uint32_t type, double *worst) {
         vk_pack pack;
         if (tandem_kit_row_bytes(type, widths[i]) == 0)
             continue;
-        if (!vk_pack_init(&pack, type, 64, widths[i], UINT64_C(1) << 31))
-            bench_die("vk_pack_init refuses a format", (int)type);
+        if (!tandem_kit_pack_init(&pack, type, 64, widths[i], UINT64_C(1) << 31))
+            bench_die("tandem_kit_pack_init refuses a format", (int)type);
         double share = (double)pack.device_bytes / (double)(64 * pack.row_bytes);
         *worst = share > *worst ? share : *worst;
         if (share > 1.03 || share < 1) {

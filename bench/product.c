@@ -58,14 +58,15 @@ static void upload_matrix(const bench_device *device, product *p, uint32_t which
         bench_die("too many segments", (int)pack->n_segment);
     uint64_t addresses[PRODUCT_MAX_SEGMENTS];
     for (uint32_t s = 0; s < pack->n_segment; s++) {
-        uint64_t bytes = vk_pack_segment_bytes(pack, s);
+        uint64_t bytes = tandem_kit_pack_segment_bytes(pack, s);
         uint64_t first = (uint64_t)s << pack->segment_shift;
         uint64_t end = first + (UINT64_C(1) << pack->segment_shift);
         uint8_t *packed = allocate(bytes);
         end = end < pack->n_row ? end : pack->n_row;
         for (uint64_t r = first, n; r < end; r += n) {
             n = end - r < 13 ? end - r : 13;
-            vk_pack_rows(pack, r, n, gguf + r * pack->row_bytes, packed + vk_pack_offset(pack, r));
+            tandem_kit_pack_rows(pack, r, n, gguf + r * pack->row_bytes,
+                                 packed + tandem_kit_pack_offset(pack, r));
         }
         p->segments[which][s] = upload_new(device, packed, bytes);
         addresses[s] = p->segments[which][s].address;
@@ -139,8 +140,8 @@ product product_create(const bench_device *device, const char *shaders, const pr
     uint64_t state = 88172645463325252ull + desc->type * 977 + desc->n_col;
     uint64_t n_weight_row = (uint64_t)desc->n_row * (desc->form == PRODUCT_GATE_UP ? 2 : 1);
     uint64_t limit = desc->max_segment_bytes ? desc->max_segment_bytes : UINT64_C(1) << 31;
-    if (!vk_pack_init(&p.pack, desc->type, n_weight_row, desc->n_col, limit))
-        bench_die("vk_pack_init refuses the matrix", (int)desc->type);
+    if (!tandem_kit_pack_init(&p.pack, desc->type, n_weight_row, desc->n_col, limit))
+        bench_die("tandem_kit_pack_init refuses the matrix", (int)desc->type);
     uint8_t *gguf[2] = {random_matrix(&p.pack, &state), NULL};
     gguf[1] = desc->form == PRODUCT_GLU ? random_matrix(&p.pack, &state) : gguf[0];
     upload_matrix(device, &p, 0, gguf[0]);

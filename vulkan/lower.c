@@ -71,6 +71,14 @@ tandem_status vk_lower_finish(vk_builder *builder, const tandem_op_topk *op) {
     return vk_writes(builder, push.next, sizeof(uint32_t));
 }
 
+bool vk_embed_shader(char name[32], const vk_pack *pack) {
+    const char *format = tandem_kit_pack_format_name(pack->type);
+    if (!format)
+        return false;
+    snprintf(name, 32, "embed_%s", format);
+    return true;
+}
+
 tandem_status vk_lower_embed(vk_builder *builder, const tandem_op_embed *op) {
     const tandem_weights *table = op->table;
     const vk_pack *pack = &table->packs[op->matrix];

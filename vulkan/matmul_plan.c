@@ -63,7 +63,7 @@ static tile software_tile(const vk_matmul_request *request, const vk_pack *pack)
     bool q8 = request->precision == TANDEM_PRECISION_Q8;
     t.n_col = request->kind == VK_MATMUL_MAT ? 8 : floor_pow2(min_u32(request->n_tok, 8));
     if (t.n_col == 1) {
-        t.rows_per_lane = !q8 && !is_float(pack->type) && request->n_row >= 8192 ? 8 : 4;
+        t.rows_per_lane = !q8 && !is_float(pack->type) && request->n_row >= 512 ? 8 : 4;
         t.unroll = q8 ? 4 : 2;
     } else {
         t.rows_per_lane = request->kind == VK_MATMUL_MAT || request->n_row >= 1024 ? 16 : 8;
@@ -107,7 +107,7 @@ static tile gpu_tile(const vk_matmul_request *request, const vk_pack *pack) {
 }
 
 bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_matmul_request *request) {
-    const char *format = vk_pack_format_name(pack->type);
+    const char *format = tandem_kit_pack_format_name(pack->type);
     const char *precision = request->precision == TANDEM_PRECISION_EXACT ? "exact"
                             : request->precision == TANDEM_PRECISION_Q8  ? "q8"
                                                                          : NULL;

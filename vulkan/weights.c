@@ -79,7 +79,7 @@ static tandem_status plan_parts(tandem_weights *weights, tandem_error *error) {
     for (uint32_t m = 0; m < weights->n_matrix; m++) {
         for (uint32_t i = 0; i < weights->packs[m].n_segment; i++) {
             uint64_t *used = &weights->part_bytes[weights->n_part - 1];
-            uint64_t bytes = vk_pack_segment_bytes(&weights->packs[m], i);
+            uint64_t bytes = tandem_kit_pack_segment_bytes(&weights->packs[m], i);
             uint64_t offset = (*used + VK_MEMORY_ALIGNMENT - 1) & ~(uint64_t)(VK_MEMORY_ALIGNMENT - 1);
             if (offset + bytes > limit) {
                 used = &weights->part_bytes[weights->n_part++];
@@ -102,7 +102,7 @@ static tandem_status take_matrix(tandem_weights *weights, const tandem_weights_d
     if (status != TANDEM_OK)
         return status;
     const tandem_type_info *type = tandem_kit_type(matrix->type);
-    if (!vk_pack_init(&weights->packs[m], matrix->type, matrix->n_row, matrix->n_col, limit))
+    if (!tandem_kit_pack_init(&weights->packs[m], matrix->type, matrix->n_row, matrix->n_col, limit))
         return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
                                "The Vulkan plugin has no layout for a matrix of %llu by %llu of type %s",
                                (unsigned long long)matrix->n_row, (unsigned long long)matrix->n_col,

@@ -19,7 +19,7 @@ typedef struct write_job {
 } write_job;
 
 static const vk_segment *segment_of(const write_job *job, uint64_t row) {
-    uint32_t index = job->weights->first_segment[job->matrix] + vk_pack_segment(job->pack, row);
+    uint32_t index = job->weights->first_segment[job->matrix] + tandem_kit_pack_segment(job->pack, row);
     return &job->weights->segments[index];
 }
 
@@ -29,8 +29,9 @@ static tandem_status write_mapped(write_job *job, uint64_t first, uint64_t n, co
     const vk_segment *segment = segment_of(job, first);
     tandem_status status = vk_wait_all(job->weights->context, error);
     if (status == TANDEM_OK)
-        vk_pack_rows(job->pack, first, n, source,
-                     job->parts[segment->part].mapped + segment->offset + vk_pack_offset(job->pack, first));
+        tandem_kit_pack_rows(job->pack, first, n, source,
+                             job->parts[segment->part].mapped + segment->offset +
+                                 tandem_kit_pack_offset(job->pack, first));
     return status;
 }
 
@@ -58,7 +59,7 @@ static tandem_status write_staged(write_job *job, uint64_t first, uint64_t n, co
     const vk_pack *pack = job->pack;
     const vk_segment *segment = segment_of(job, first);
     uint64_t n_group = (first % GROUP_ROWS + n + GROUP_ROWS - 1) / GROUP_ROWS;
-    uint64_t offset = segment->offset + vk_pack_offset(pack, first);
+    uint64_t offset = segment->offset + tandem_kit_pack_offset(pack, first);
     const vk_memory *staging;
     tandem_status status = vk_stage_begin(context, &staging, error);
     if (status != TANDEM_OK)
@@ -66,7 +67,7 @@ static tandem_status write_staged(write_job *job, uint64_t first, uint64_t n, co
     uint8_t *place = staging->mapped;
     if (first % GROUP_ROWS != 0)
         memcpy(place, job->record->tail[job->matrix], (size_t)pack->group_bytes);
-    vk_pack_rows(pack, first, n, source, place);
+    tandem_kit_pack_rows(pack, first, n, source, place);
     status = keep_tail(job, first + n, place + (n_group - 1) * pack->group_bytes, error);
     if (status != TANDEM_OK)
         return status;

@@ -1,8 +1,7 @@
-/* pack.c: GGUF rows to the layout that shaders/quant_*.glsl read. Each function writes the units of one row;
- * the places of its format are described in the include of the same format. */
-#include "pack.h"
+/* pack.c: GGUF rows to the packed layout. Each function writes the units of one row; the places of its format
+ * are described in the include of the same format (shaders/quant_*.glsl). */
+#include <tandem/pack.h>
 
-#include <stdio.h>
 #include <string.h>
 
 #include <tandem/base.h>
@@ -45,7 +44,8 @@ static uint32_t fifth_bits(const uint32_t code[8]) {
 }
 
 /* One row of plain numbers of `size` bytes, zero beyond n_col. */
-static void pack_plain(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row, uint32_t size) {
+static void pack_plain(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row,
+                       uint32_t size) {
     uint64_t bytes = (uint64_t)pack->n_col * size;
     uint64_t n_unit = ceil_div(pack->n_col, 32) * 32 * size / UNIT_BYTES;
     for (uint64_t u = 0; u < n_unit; u++) {
@@ -57,16 +57,16 @@ static void pack_plain(const vk_pack *pack, const uint8_t *src, uint8_t *group, 
     }
 }
 
-static void pack_f32(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_f32(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     pack_plain(pack, src, group, row, 4);
 }
 
-static void pack_f16(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_f16(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     pack_plain(pack, src, group, row, 2);
 }
 
 /* IQ4_NL has the same blocks. */
-static void pack_q4_0(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_q4_0(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     uint64_t n_block = pack->n_col / 32;
     for (uint64_t k = 0; k < n_block; k++, src += 18) {
         uint64_t place = k / 8 * 9;
@@ -78,7 +78,7 @@ static void pack_q4_0(const vk_pack *pack, const uint8_t *src, uint8_t *group, u
     }
 }
 
-static void pack_q4_1(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_q4_1(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     uint64_t n_block = pack->n_col / 32;
     for (uint64_t k = 0; k < n_block; k++, src += 20) {
         uint64_t place = k / 4 * 5;
@@ -98,7 +98,7 @@ static uint32_t transpose_fifth_bits(const uint8_t *src) {
     return high;
 }
 
-static void pack_q5_0(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_q5_0(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     uint64_t n_block = pack->n_col / 32;
     for (uint64_t k = 0; k < n_block; k++, src += 22) {
         uint64_t four = k / 8 * 11 + 1 + k % 8 / 4 * 5;
@@ -114,7 +114,7 @@ static void pack_q5_0(const vk_pack *pack, const uint8_t *src, uint8_t *group, u
     }
 }
 
-static void pack_q5_1(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_q5_1(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     uint64_t n_block = pack->n_col / 32;
     for (uint64_t k = 0; k < n_block; k++, src += 24) {
         uint64_t place = k / 2 * 3;
@@ -127,7 +127,7 @@ static void pack_q5_1(const vk_pack *pack, const uint8_t *src, uint8_t *group, u
     }
 }
 
-static void pack_q8_0(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_q8_0(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     uint64_t n_block = pack->n_col / 32;
     for (uint64_t k = 0; k < n_block; k++, src += 34) {
         uint64_t place = k / 8 * 17;
@@ -157,7 +157,7 @@ static void write_k_header(uint8_t *unit, const uint8_t *block) {
     write_word(unit + 12, high);
 }
 
-static void pack_q4_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_q4_k(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     for (uint64_t c = 0; c < pack->n_col / 256; c++, src += 144) {
         write_k_header(unit_at(group, row, c * 9), src);
         for (uint32_t j = 0; j < 8; j++) {
@@ -169,7 +169,7 @@ static void pack_q4_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, u
     }
 }
 
-static void pack_q5_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_q5_k(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     for (uint64_t c = 0; c < pack->n_col / 256; c++, src += 176) {
         write_k_header(unit_at(group, row, c * 11), src);
         for (uint32_t j = 0; j < 8; j++) {
@@ -192,7 +192,7 @@ static void write_pairs_of_bits(uint8_t *to, const uint32_t code[8]) {
     memcpy(to, word, sizeof word);
 }
 
-static void pack_q6_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_q6_k(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     uint64_t n_chunk = pack->n_col / 256;
     uint8_t *d = group + n_chunk * 13 * PLACE_BYTES; /* two super-blocks to a word, 8 rows a pair */
     for (uint64_t c = 0; c < n_chunk; c++, src += 210) {
@@ -208,14 +208,14 @@ static void pack_q6_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, u
             write_pairs_of_bits(unit_at(group, row, two) + 8 * (j % 2), high);
             write_low_bits(unit_at(group, row, two + 1 + j % 2), low);
         }
-        uint8_t *word = d + (c / 2 * GROUP_ROWS + row) * 4;
+        uint8_t *word = d + (c / 2 * TANDEM_KIT_PACK_ROWS + row) * 4;
         if (c % 2 == 0)
             memset(word, 0, 4);
         memcpy(word + 2 * (c % 2), src + 208, 2);
     }
 }
 
-static void pack_q2_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_q2_k(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     uint64_t n_chunk = pack->n_col / 256;
     uint8_t *d = group + n_chunk * 5 * PLACE_BYTES; /* one word a super-block, 8 rows together */
     for (uint64_t c = 0; c < n_chunk; c++, src += 84) {
@@ -226,7 +226,7 @@ static void pack_q2_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, u
                 code[p] = read_word(src + 16 + 32 * (j / 4) + 4 * p) >> 2 * (j % 4);
             write_pairs_of_bits(unit_at(group, row, c * 5 + 1 + j / 2) + 8 * (j % 2), code);
         }
-        memcpy(d + (c * GROUP_ROWS + row) * 4, src + 80, 4);
+        memcpy(d + (c * TANDEM_KIT_PACK_ROWS + row) * 4, src + 80, 4);
     }
 }
 
@@ -242,7 +242,7 @@ static void write_q3_k_header(uint8_t *unit, const uint8_t *s, const uint8_t *d)
     write_word(unit + 12, high);
 }
 
-static void pack_q3_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_q3_k(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     for (uint64_t c = 0; c < pack->n_col / 256; c++, src += 110) {
         write_q3_k_header(unit_at(group, row, c * 7), src + 96, src + 108);
         for (uint32_t j = 0; j < 8; j++) {
@@ -258,21 +258,21 @@ static void pack_q3_k(const vk_pack *pack, const uint8_t *src, uint8_t *group, u
     }
 }
 
-static void pack_iq4_xs(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_iq4_xs(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     uint64_t n_chunk = pack->n_col / 256;
     uint8_t *scales = group + n_chunk * 8 * PLACE_BYTES; /* 8 bytes a super-block, 8 rows together */
     for (uint64_t c = 0; c < n_chunk; c++, src += 136) {
-        memcpy(scales + (c * GROUP_ROWS + row) * 8, src, 8);
+        memcpy(scales + (c * TANDEM_KIT_PACK_ROWS + row) * 8, src, 8);
         for (uint32_t j = 0; j < 8; j++)
             memcpy(unit_at(group, row, c * 8 + j), src + 8 + 16 * j, 16);
     }
 }
 
-static void pack_mxfp4(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
+static void pack_mxfp4(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row) {
     uint64_t n_block = pack->n_col / 32;
     uint8_t *exponents = group + n_block * PLACE_BYTES; /* 8 bytes for 8 blocks, 8 rows together */
     for (uint64_t k = 0; k < n_block; k++, src += 17) {
-        uint8_t *eight = exponents + (k / 8 * GROUP_ROWS + row) * 8;
+        uint8_t *eight = exponents + (k / 8 * TANDEM_KIT_PACK_ROWS + row) * 8;
         if (k % 8 == 0)
             memset(eight, 0, 8);
         eight[k % 8] = src[0];
@@ -283,7 +283,7 @@ static void pack_mxfp4(const vk_pack *pack, const uint8_t *src, uint8_t *group, 
 typedef struct pack_format {
     uint32_t type;
     const char *name;
-    void (*row)(const vk_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row);
+    void (*row)(const tandem_kit_pack *pack, const uint8_t *src, uint8_t *group, uint32_t row);
 } pack_format;
 
 static const pack_format formats[] = {
@@ -327,20 +327,21 @@ static uint64_t group_bytes_of(uint32_t type, uint64_t n_col) {
     case TANDEM_TYPE_Q8_0:
         return (2 * n + eight) * PLACE_BYTES;
     case TANDEM_TYPE_Q6_K:
-        return eight * 13 * PLACE_BYTES + ceil_div(eight, 2) * GROUP_ROWS * 4;
+        return eight * 13 * PLACE_BYTES + ceil_div(eight, 2) * TANDEM_KIT_PACK_ROWS * 4;
     case TANDEM_TYPE_Q2_K:
-        return eight * (5 * PLACE_BYTES + GROUP_ROWS * 4);
+        return eight * (5 * PLACE_BYTES + TANDEM_KIT_PACK_ROWS * 4);
     case TANDEM_TYPE_Q3_K:
         return eight * 7 * PLACE_BYTES;
     case TANDEM_TYPE_IQ4_XS:
     case TANDEM_TYPE_MXFP4:
-        return n * PLACE_BYTES + eight * GROUP_ROWS * 8;
+        return n * PLACE_BYTES + eight * TANDEM_KIT_PACK_ROWS * 8;
     default:
         return 0;
     }
 }
 
-bool vk_pack_init(vk_pack *pack, uint32_t type, uint64_t n_row, uint64_t n_col, uint64_t max_segment_bytes) {
+bool tandem_kit_pack_init(tandem_kit_pack *pack, uint32_t type, uint64_t n_row, uint64_t n_col,
+                          uint64_t max_segment_bytes) {
     const uint64_t limit = UINT64_C(1) << MAX_SHIFT;
     uint64_t row_bytes = tandem_kit_row_bytes(type, n_col);
     if (!find_format(type) || row_bytes == 0 || n_row == 0 || n_row > limit || n_col == 0 || n_col > limit)
@@ -351,60 +352,53 @@ bool vk_pack_init(vk_pack *pack, uint32_t type, uint64_t n_row, uint64_t n_col, 
     uint64_t group_bytes = group_bytes_of(type, n_col);
 
     uint32_t shift = MAX_SHIFT;
-    if (ceil_div(n_row, GROUP_ROWS) * group_bytes > max_segment_bytes) {
+    if (ceil_div(n_row, TANDEM_KIT_PACK_ROWS) * group_bytes > max_segment_bytes) {
         shift = MIN_SHIFT; /* a workgroup's rows never cross a segment */
-        if ((group_bytes << shift) / GROUP_ROWS > max_segment_bytes)
+        if ((group_bytes << shift) / TANDEM_KIT_PACK_ROWS > max_segment_bytes)
             return false;
-        while ((group_bytes << (shift + 1)) / GROUP_ROWS <= max_segment_bytes)
+        while ((group_bytes << (shift + 1)) / TANDEM_KIT_PACK_ROWS <= max_segment_bytes)
             shift++;
     }
-    *pack = (vk_pack){.type = type,
-                      .n_col = (uint32_t)n_col,
-                      .n_row = n_row,
-                      .row_bytes = row_bytes,
-                      .group_bytes = group_bytes,
-                      .segment_shift = shift,
-                      .n_segment = (uint32_t)ceil_div(n_row, UINT64_C(1) << shift),
-                      .device_bytes = ceil_div(n_row, GROUP_ROWS) * group_bytes};
+    *pack = (tandem_kit_pack){.type = type,
+                              .n_col = (uint32_t)n_col,
+                              .n_row = n_row,
+                              .row_bytes = row_bytes,
+                              .group_bytes = group_bytes,
+                              .segment_shift = shift,
+                              .n_segment = (uint32_t)ceil_div(n_row, UINT64_C(1) << shift),
+                              .device_bytes = ceil_div(n_row, TANDEM_KIT_PACK_ROWS) * group_bytes};
     return true;
 }
 
-uint64_t vk_pack_segment_bytes(const vk_pack *pack, uint32_t segment) {
+uint64_t tandem_kit_pack_segment_bytes(const tandem_kit_pack *pack, uint32_t segment) {
     uint64_t first = (uint64_t)segment << pack->segment_shift;
     uint64_t rows = UINT64_C(1) << pack->segment_shift;
     if (rows > pack->n_row - first)
         rows = pack->n_row - first;
-    return ceil_div(rows, GROUP_ROWS) * pack->group_bytes;
+    return ceil_div(rows, TANDEM_KIT_PACK_ROWS) * pack->group_bytes;
 }
 
-uint32_t vk_pack_segment(const vk_pack *pack, uint64_t row) {
+uint32_t tandem_kit_pack_segment(const tandem_kit_pack *pack, uint64_t row) {
     return (uint32_t)(row >> pack->segment_shift);
 }
 
-uint64_t vk_pack_offset(const vk_pack *pack, uint64_t row) {
+uint64_t tandem_kit_pack_offset(const tandem_kit_pack *pack, uint64_t row) {
     uint64_t in_segment = row & ((UINT64_C(1) << pack->segment_shift) - 1);
-    return in_segment / GROUP_ROWS * pack->group_bytes;
+    return in_segment / TANDEM_KIT_PACK_ROWS * pack->group_bytes;
 }
 
-void vk_pack_rows(const vk_pack *pack, uint64_t first_row, uint64_t n_row, const void *src, void *groups) {
+void tandem_kit_pack_rows(const tandem_kit_pack *pack, uint64_t first_row, uint64_t n_row, const void *src,
+                          void *groups) {
     const pack_format *format = find_format(pack->type);
     const uint8_t *from = src;
-    uint64_t first_group = first_row / GROUP_ROWS;
+    uint64_t first_group = first_row / TANDEM_KIT_PACK_ROWS;
     for (uint64_t r = first_row; r < first_row + n_row; r++, from += pack->row_bytes) {
-        uint8_t *group = (uint8_t *)groups + (r / GROUP_ROWS - first_group) * pack->group_bytes;
-        format->row(pack, from, group, (uint32_t)(r % GROUP_ROWS));
+        uint8_t *group = (uint8_t *)groups + (r / TANDEM_KIT_PACK_ROWS - first_group) * pack->group_bytes;
+        format->row(pack, from, group, (uint32_t)(r % TANDEM_KIT_PACK_ROWS));
     }
 }
 
-const char *vk_pack_format_name(uint32_t type) {
+const char *tandem_kit_pack_format_name(uint32_t type) {
     const pack_format *format = find_format(type);
     return format ? format->name : NULL;
-}
-
-bool vk_embed_shader(char name[32], const vk_pack *pack) {
-    const pack_format *format = find_format(pack->type);
-    if (!format)
-        return false;
-    snprintf(name, 32, "embed_%s", format->name);
-    return true;
 }

@@ -74,6 +74,34 @@ TANDEM_INLINE float4 load_four(const float *at) {
     return *(const float4 *)at;
 }
 
+/* sum += W x of the 32 columns in shared memory, for the first N of the thread's rows of x. */
+template <uint32_t TOK, uint32_t N>
+TANDEM_INLINE void multiply_columns(const shared<TOK> &s, uint32_t r, uint32_t n, float sum[8][TOK / 8]) {
+#pragma unroll 4
+    for (uint32_t c = 0; c < 32; c++) {
+        float4 lower = load_four(&s.w[c][(4 * r) ^ w_mask(c)]);
+        float4 upper = load_four(&s.w[c][(TILE_HALF + 4 * r) ^ w_mask(c)]);
+        float w[8] = {lower.x, lower.y, lower.z, lower.w, upper.x, upper.y, upper.z, upper.w};
+        float v[8]; /* the first N of them */
+        if (TOK == TILE_TALL) {
+            float4 a = load_four(&s.x[c][(4 * n) ^ x_mask<TOK>(c)]);
+            v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
+            if (N > 4) {
+                float4 b = load_four(&s.x[c][(TOK / 2 + 4 * n) ^ x_mask<TOK>(c)]);
+                v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+            }
+        } else {
+            float2 a = *(const float2 *)&s.x[c][(2 * n) ^ x_mask<TOK>(c)];
+            v[0] = a.x, v[1] = a.y;
+        }
+#pragma unroll
+        for (uint32_t i = 0; i < 8; i++)
+#pragma unroll
+            for (uint32_t m = 0; m < N; m++)
+                sum[i][m] = fmaf(w[i], v[m], sum[i][m]);
+    }
+}
+
 } /* namespace tile_exact */
 
 template <class FORMAT, uint32_t TOK> TANDEM_INLINE void multiply_tile_exact(const tile_params &p) {
@@ -88,7 +116,7 @@ template <class FORMAT, uint32_t TOK> TANDEM_INLINE void multiply_tile_exact(con
     if (place.count == 0)
         return;
     find_rows<TOK>(p, place, s.x_at, s.y_at);
-    uint32_t n_block = place.n_block;
+    uint32_t n_block = place.n_block, is_low = place.count <= TOK / 2 ? 1u : 0u; /* half the work */
 
     /* to load: word t of rows thread / 4 + 32 i; columns 4q .. of rows of x thread / 8 + 16 i */
     uint32_t t = threadIdx.x % 4, q = threadIdx.x % 8, load_row = threadIdx.x / 4,
@@ -149,27 +177,10 @@ template <class FORMAT, uint32_t TOK> TANDEM_INLINE void multiply_tile_exact(con
             for (uint32_t i = 0; i < N_LOAD; i++)
                 x[i] = load_x(p, s.x_at[load_x_row + 16 * i], (k + 1) * 8 + q, n_block, FORMAT::IS_FLOAT);
         }
-#pragma unroll 4
-        for (uint32_t c = 0; c < 32; c++) {
-            float4 lower = load_four(&s.w[c][(4 * r) ^ w_mask(c)]);
-            float4 upper = load_four(&s.w[c][(TILE_HALF + 4 * r) ^ w_mask(c)]);
-            float w[8] = {lower.x, lower.y, lower.z, lower.w, upper.x, upper.y, upper.z, upper.w};
-            float v[8]; /* the first N_X of them */
-            if (TOK == TILE_TALL) {
-                float4 a = load_four(&s.x[c][(4 * n) ^ x_mask<TOK>(c)]);
-                float4 b = load_four(&s.x[c][(TOK / 2 + 4 * n) ^ x_mask<TOK>(c)]);
-                v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
-                v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
-            } else {
-                float2 a = *(const float2 *)&s.x[c][(2 * n) ^ x_mask<TOK>(c)];
-                v[0] = a.x, v[1] = a.y;
-            }
-#pragma unroll
-            for (uint32_t i = 0; i < 8; i++)
-#pragma unroll
-                for (uint32_t m = 0; m < N_X; m++)
-                    sum[i][m] = fmaf(w[i], v[m], sum[i][m]);
-        }
+        if (TOK == TILE_TALL && is_low)
+            multiply_columns<TOK, TOK / 16>(s, r, n, sum);
+        else
+            multiply_columns<TOK, N_X>(s, r, n, sum);
         __syncthreads();
     }
 

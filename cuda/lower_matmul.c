@@ -1,7 +1,7 @@
 /* lower_matmul.c: MATMUL, its prologue, and the rounding of its inputs.
  *
- * [stream] -> [round] -> products. q8: the stream writes rounded rows itself. Products of one format are one
- * launch at decode; others are launches side by side in one step.
+ * [stream] -> [round] -> products. q8: the stream writes rounded rows itself; few rows are rounded in the
+ * mat-vec. Products of one format are one launch at decode; others are launches side by side in one step.
  */
 #include "matmul.h"
 
@@ -50,19 +50,25 @@ static int same_input(const cu_input *a, const cu_input *b) {
            a->rows == b->rows;
 }
 
-/* Rounds every input where the precision asks for it. */
+/* Rounds every input where the precision asks for it: in the mat-vec where its shared memory holds the rows,
+ * else in a step before. */
 static tandem_status round_inputs(cu_builder *builder, const tandem_op_matmul *op, cu_input inputs[3],
                                   uint32_t n) {
-    uint32_t precision = builder->program->precision;
+    uint32_t precision = builder->program->precision, kind = kind_of(builder, op), begun = 0;
+    uint32_t n_x = cu_vec_columns(cu_builder_rows(builder, op->head.rows).max);
     if (precision == TANDEM_PRECISION_EXACT)
         return TANDEM_OK;
-    CU_DO(cu_step_begin(builder, precision == TANDEM_PRECISION_Q8 ? "quantise_q8" : "round_f16"));
     for (uint32_t i = 0; i < n; i++) {
         cu_input from = inputs[i];
+        uint32_t n_col = (uint32_t)(from.row_bytes / 4);
         if (!from.address)
             continue;
-        CU_DO(cu_round(builder, precision, kind_of(builder, op), op->head.rows, 1,
-                       (uint32_t)(from.row_bytes / 4), &from, &inputs[i]));
+        inputs[i].stage = cu_stage_of(precision, kind, n_col, n_x);
+        if (inputs[i].stage != STAGE_NONE)
+            continue;
+        if (!begun++)
+            CU_DO(cu_step_begin(builder, precision == TANDEM_PRECISION_Q8 ? "quantise_q8" : "round_f16"));
+        CU_DO(cu_round(builder, precision, kind, op->head.rows, 1, n_col, &from, &inputs[i]));
         cu_scratch_give(builder, &from.scratch);
     }
     return TANDEM_OK;

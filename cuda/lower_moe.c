@@ -313,10 +313,18 @@ static tandem_status lower_down(cu_builder *builder, const ffn *f, const cu_inpu
     return TANDEM_OK;
 }
 
-/* Rounds the rows of *input. Part of the step that was begun last. */
+/* Rounds the rows of *input, n_x of them to a block of a mat-vec: there, where its shared memory holds them,
+ * else now; `step`: begins a step of this name then, or NULL. */
 static tandem_status round_input(cu_builder *builder, const ffn *f, uint32_t rows_per_tok, uint32_t n_col,
-                                 cu_input *input) {
+                                 uint32_t n_x, cu_input *input, const char *step) {
     cu_input from = *input;
+    if (f->precision == TANDEM_PRECISION_EXACT)
+        return TANDEM_OK;
+    input->stage = cu_stage_of(f->precision, kind_of(f), n_col, n_x);
+    if (input->stage != STAGE_NONE)
+        return TANDEM_OK;
+    if (step)
+        CU_DO(cu_step_begin(builder, step));
     CU_DO(cu_round(builder, f->precision, kind_of(f), f->op->head.rows, rows_per_tok, n_col, &from, input));
     cu_scratch_give(builder, &from.scratch);
     return TANDEM_OK;
@@ -325,22 +333,17 @@ static tandem_status round_input(cu_builder *builder, const ffn *f, uint32_t row
 tandem_status cu_lower_moe_ffn(cu_builder *builder, const tandem_op_moe_ffn *op) {
     ffn f = ffn_of(builder, op);
     uint32_t n_col = pack_of(&f, f.gate)->n_col;
-    uint32_t rounds = f.precision != TANDEM_PRECISION_EXACT;
     cu_input x = cu_input_of_view(builder, op->head.rows, &op->x, n_col), y;
     for (uint32_t r = 0; r < op->weights->n_record; r++)
         CU_DO(cu_uses_record(builder, op->weights, r));
-    if (f.grouped || rounds)
-        CU_DO(cu_step_begin(builder, f.grouped ? "moe_group" : "moe_round"));
-    if (f.grouped)
+    if (f.grouped) {
+        CU_DO(cu_step_begin(builder, "moe_group"));
         CU_DO(lower_group(builder, &f));
-    if (rounds)
-        CU_DO(round_input(builder, &f, 1, n_col, &x));
+    }
+    CU_DO(round_input(builder, &f, 1, n_col, 1, &x, f.grouped ? NULL : "moe_round"));
     CU_DO(lower_up(builder, &f, &x, &y));
     cu_scratch_give(builder, &x.scratch);
-    if (rounds) {
-        CU_DO(cu_step_begin(builder, "moe_round"));
-        CU_DO(round_input(builder, &f, op->n_used, f.width, &y));
-    }
+    CU_DO(round_input(builder, &f, op->n_used, f.width, op->n_used, &y, "moe_round"));
     CU_DO(lower_down(builder, &f, &y));
     cu_scratch_give(builder, &y.scratch);
     cu_scratch_give(builder, &f.lists);

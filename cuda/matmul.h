@@ -28,6 +28,7 @@ typedef struct cu_input {
     uint64_t row_bytes; /* read of a row */
     uint64_t n_row;     /* rows that exist */
     cu_scratch scratch; /* given back after the products; index TANDEM_NONE: a view */
+    uint32_t stage;     /* STAGE_*: rows are f32, and mat-vecs round them */
 } cu_input;
 
 /* Which experts a product takes. */
@@ -73,6 +74,8 @@ typedef struct cu_plan {
 
 /* 1: the products can share a launch, or n is 1. */
 int cu_products_fit(const cu_product *products, uint32_t n);
+/* Rows of x that a block of a mat-vec of n_tok rows has. */
+uint32_t cu_vec_columns(uint32_t n_tok);
 /* Tile sizes and grid for a device of n_unit multiprocessors. 0: no kernel. */
 int cu_plan_make(cu_plan *plan, const cu_product *products, uint32_t n, uint32_t n_unit);
 
@@ -83,6 +86,8 @@ cu_input cu_input_of_view(const cu_builder *builder, uint32_t op_rows, const tan
                           uint32_t n_col);
 /* Bytes of a row of n_col activations as products of this kind and precision read it; 0: plain f32. */
 uint64_t cu_rounded_bytes(uint32_t precision, uint32_t kind, uint32_t n_col);
+/* STAGE_* by which mat-vecs of so many rows of x a block round them; STAGE_NONE: cu_round has to. */
+uint32_t cu_stage_of(uint32_t precision, uint32_t kind, uint32_t n_col, uint32_t n_row);
 /* Rounds rows of a view (or of scratch) into scratch: rows_per_tok for each live row. Part of the step that
  * was begun last. */
 tandem_status cu_round(cu_builder *builder, uint32_t precision, uint32_t kind, uint32_t op_rows,

@@ -33,6 +33,13 @@ uint32_t cu_product_kind(uint32_t n_tok) {
                                     : CU_PRODUCT_TALL;
 }
 
+uint32_t cu_vec_columns(uint32_t n_tok) {
+    uint32_t n_col = 1;
+    while (n_col < min_u32(n_tok, CU_MAX_VEC_ROWS))
+        n_col *= 2;
+    return n_col;
+}
+
 int cu_products_fit(const cu_product *products, uint32_t n) {
     const cu_product *a = &products[0];
     for (uint32_t i = 1; i < n; i++) {
@@ -66,9 +73,7 @@ static int plan_vec(cu_plan *plan, const cu_product *products, uint32_t n, uint3
     const char *precision = first->precision == TANDEM_PRECISION_Q8 ? "q8" : "exact";
     uint32_t chunk_blocks = pack_of(first)->type == TANDEM_TYPE_Q4_1 ? 4 : 8, n_chunk = UINT32_MAX,
              strips = 0;
-    uint32_t n_col = 1, n_tok = experts->n_used ? 1 : min_u32(first->n_tok, CU_MAX_VEC_ROWS);
-    while (n_col < n_tok)
-        n_col *= 2;
+    uint32_t n_col = cu_vec_columns(experts->n_used ? 1 : first->n_tok);
     for (uint32_t i = 0; i < n; i++) {
         strips += ceil_div(products[i].n_row, MATVEC_WARP_ROWS);
         n_chunk = min_u32(n_chunk, ceil_div(ceil_div(pack_of(&products[i])->n_col, 32), chunk_blocks));

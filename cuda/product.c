@@ -24,6 +24,16 @@ cu_input cu_input_of_view(const cu_builder *builder, uint32_t op_rows, const tan
 
 /* ---- rounding ---- */
 
+enum { MAX_STAGE_BYTES = 32768 }; /* of shared memory beside the sums: two blocks stay resident */
+
+uint32_t cu_stage_of(uint32_t precision, uint32_t kind, uint32_t n_col, uint32_t n_row) {
+    uint32_t stage = precision == TANDEM_PRECISION_Q8    ? STAGE_Q8
+                     : precision == TANDEM_PRECISION_F16 ? STAGE_F16
+                                                         : STAGE_NONE;
+    uint64_t bytes = MATVEC_STAGE_BYTES(stage, (uint64_t)n_col) * n_row;
+    return kind == CU_PRODUCT_VEC && bytes <= MAX_STAGE_BYTES ? stage : STAGE_NONE;
+}
+
 uint64_t cu_rounded_bytes(uint32_t precision, uint32_t kind, uint32_t n_col) {
     if (precision == TANDEM_PRECISION_Q8)
         return Q8_ROW_BYTES((uint64_t)n_col);
@@ -154,7 +164,8 @@ static matvec_job job_of(const cu_product *product, const cu_input *input, uint3
                       .first_block = first_block,
                       .segment_shift = pack->segment_shift,
                       .up_row = product->up_row,
-                      .softcap = product->softcap};
+                      .softcap = product->softcap,
+                      .stage = input->stage};
     if (product->up != TANDEM_NONE)
         job.table[1] = cu_weights_table(product->weights, product->record, product->up);
     return job;
@@ -178,13 +189,16 @@ static tandem_status launch_vec(cu_builder *builder, const cu_product *products,
                             .n_expert = first->weights->n_record,
                             .expert_stride = first->weights->n_segment,
                             .entries_per_x = experts->entries_per_x};
-    uint32_t first_block = 0;
+    uint32_t first_block = 0, n_x = experts->kind == EXPERTS_SUM ? experts->n_used : plan->rows_per_pass;
+    uint32_t stage_bytes = 0;
     for (uint32_t i = 0; i < n; i++) {
         params.job[i] = job_of(&products[i], inputs[i], first_block);
+        uint32_t bytes = n_x * MATVEC_STAGE_BYTES(inputs[i]->stage, params.job[i].n_col);
+        stage_bytes = bytes > stage_bytes ? bytes : stage_bytes;
         first_block += (products[i].n_row + MATVEC_WARP_ROWS - 1) / MATVEC_WARP_ROWS;
     }
-    return cu_launch_add(builder, plan->kernel, plan->grid, plan->block, plan->shared_bytes, &params,
-                         sizeof params, launch);
+    return cu_launch_add(builder, plan->kernel, plan->grid, plan->block, plan->shared_bytes + stage_bytes,
+                         &params, sizeof params, launch);
 }
 
 static tandem_status launch_tiles(cu_builder *builder, const cu_product *product, const cu_input *input,

@@ -21,7 +21,9 @@
 #define TANDEM_MATVEC_CUH
 
 #include "activations.cuh"
+#include "q8.cuh"
 #include "quant.cuh"
+#include "round_f16.cuh"
 
 /* Where a lane works. */
 typedef struct matvec_lane {
@@ -95,7 +97,9 @@ TANDEM_INLINE void multiply_exact(const matvec_lane &lane, const uint32_t *x_at,
                                   const typename FORMAT::header &h, const typename FORMAT::block &b,
                                   uint32_t j, uint32_t k, bool live, float sum[N_COL]) {
     constexpr bool IS_SMALL = sizeof(typename FORMAT::block) == 16 && !FORMAT::HALF_SCALES;
-    constexpr uint32_t UNROLL = N_COL <= 2 ? 4 : 1, UNROLL_PARTS = N_COL == 1 && IS_SMALL ? 2 : 1;
+    constexpr bool IS_PLAIN = IS_SMALL && FORMAT::FLOAT_ZERO != 0.0f;
+    constexpr uint32_t UNROLL = N_COL > 2 ? 1 : N_COL == 2 || IS_PLAIN ? 4 : 2;
+    constexpr uint32_t UNROLL_PARTS = N_COL == 1 && IS_PLAIN ? 2 : 1;
 #pragma unroll UNROLL_PARTS
     for (uint32_t part = 0; part < 2; part++) {
         float2 s = FORMAT::scale(h, b, j, part);
@@ -213,7 +217,8 @@ TANDEM_INLINE void multiply_chunk(const matvec_lane &lane, const uint32_t *x_at,
     } else {
         typename FORMAT::header h = FORMAT::load_header(lane.w, lane.w_at, lane.w_row, lane.n_block, c);
         constexpr bool IS_SMALL = Q8 && sizeof(typename FORMAT::block) == 16;
-        constexpr uint32_t PER_LANE = N_COL > 1 ? 1 : IS_SMALL ? CHUNK / 2 : 2;
+        constexpr bool IS_WIDE = !Q8 && FORMAT::HALF_SCALES && sizeof(typename FORMAT::block) > 16;
+        constexpr uint32_t PER_LANE = N_COL > 1 || IS_WIDE ? 1 : IS_SMALL ? CHUNK / 2 : 2;
         if (PER_LANE > 1 && n_left == CHUNK) {
 #pragma unroll 1
             for (uint32_t piece = lane.part; piece < CHUNK; piece += 2 * PER_LANE) {
@@ -244,10 +249,67 @@ TANDEM_INLINE const uint32_t *route_row(const matvec_params &p, uint32_t i) {
     return (const uint32_t *)(p.route + (uint64_t)row_index(p.route_rows, i) * p.route_stride);
 }
 
+/* Row of x for row r of the block's. */
+TANDEM_INLINE uint32_t x_row_of(const matvec_params &p, const matvec_job &job, uint32_t first_tok, uint32_t r,
+                                uint32_t n_live) {
+    if (p.experts == EXPERTS_SUM)
+        return first_tok * p.n_used + r;
+    return row_index(job.rows, p.experts == EXPERTS_ENTRY ? first_tok / p.entries_per_x
+                                                          : first_tok + min(r, n_live - 1));
+}
+
+/* Rounds a row of x into shared memory, eight lanes a group. */
+TANDEM_INLINE void stage_q8(const uint4 *x, uint32_t n_col, uint32_t *to) {
+    uint32_t n_block = (n_col + 31) / 32, lane = threadIdx.x % 8;
+    for (uint32_t first = 0; first < n_block; first += blockDim.x / 8) {
+        uint32_t g = first + threadIdx.x / 8;
+        uint2 meta;
+        uint32_t codes = q8_round_group(load_x_tail(x, 8 * g + lane, n_col), meta);
+        if (g < n_block)
+            to[8 * g + lane] = codes;
+        if (g < n_block && lane == 0)
+            ((uint2 *)to)[4 * n_block + g] = meta;
+    }
+}
+
+/* The same for f16. Begins and ends with a barrier. */
+TANDEM_INLINE void stage_f16(const uint4 *x, uint32_t n_col, float4 *to) {
+    __shared__ uint32_t scratch[32];
+    uint32_t most = 0;
+    for (uint32_t u = threadIdx.x; 4 * u < n_col; u += blockDim.x)
+        most = most_bits(most, load_x_tail(x, u, n_col));
+    most = __reduce_max_sync(0xffffffffu, most);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0)
+        scratch[threadIdx.x / 32] = most;
+    __syncthreads();
+    for (uint32_t i = 0; i < blockDim.x / 32; i++)
+        most = max(most, scratch[i]);
+    float2 scale = f16_scale(most);
+    for (uint32_t u = threadIdx.x; 4 * u < n_col; u += blockDim.x)
+        to[u] = round_columns(load_x_tail(x, u, n_col), scale);
+}
+
+/* Rounds the n_row rows of x of the block into `to`. Ends with a barrier. */
+template <bool Q8>
+TANDEM_INLINE void stage_rows(const matvec_params &p, const matvec_job &job, uint32_t first_tok,
+                              uint32_t n_live, uint32_t n_row, uint4 *to) {
+    uint32_t units = MATVEC_STAGE_BYTES(Q8 ? STAGE_Q8 : STAGE_F16, job.n_col) / 16;
+    for (uint32_t r = 0; r < n_row; r++, to += units) {
+        const uint4 *x =
+            (const uint4 *)(job.x + (uint64_t)x_row_of(p, job, first_tok, r, n_live) * job.x_stride);
+        if (Q8)
+            stage_q8(x, job.n_col, (uint32_t *)to);
+        else
+            stage_f16(x, job.n_col, (float4 *)to);
+    }
+    __syncthreads();
+}
+
 /* One expert's share of the sums, or the only one's. */
 template <class FORMAT, bool Q8, uint32_t N_COL>
-TANDEM_INLINE void multiply_rows(const matvec_params &p, const matvec_job &job, uint32_t part, uint32_t split,
-                                 uint32_t expert, const uint32_t *x_at, float sum[N_COL]) {
+TANDEM_INLINE void multiply_rows(const matvec_params &p, const matvec_job &job, const uint4 *x, uint32_t part,
+                                 uint32_t split, uint32_t expert, const uint32_t *x_at, float sum[N_COL]) {
     uint32_t thread = threadIdx.x % 32, is_up = p.glu & part;
     uint32_t row = min(blockIdx.x - job.first_block, (job.n_row - 1) / MATVEC_WARP_ROWS) * MATVEC_WARP_ROWS;
     uint32_t first = (is_up ? job.up_row : 0) + row;
@@ -262,7 +324,7 @@ TANDEM_INLINE void multiply_rows(const matvec_params &p, const matvec_job &job, 
     lane.w_at = row_at<FORMAT>(row & in_segment, lane.n_block);
     lane.w_row = row % GROUP_ROWS;
     lane.part = thread / 16;
-    lane.x = (const uint4 *)job.x;
+    lane.x = x;
     uint32_t n_chunk = (lane.n_block + FORMAT::CHUNK_BLOCKS - 1) / FORMAT::CHUNK_BLOCKS;
     uint32_t end = n_chunk * (split + 1) / p.n_split;
     for (uint32_t c = n_chunk * split / p.n_split; c < end; c++)
@@ -279,7 +341,7 @@ TANDEM_INLINE float part_sum(const matvec_params &p, const float *sums, uint32_t
 }
 
 template <class FORMAT, bool Q8, uint32_t N_COL> TANDEM_INLINE void matvec(const matvec_params &p) {
-    extern __shared__ float sums[]; /* [warp][N_COL][16] */
+    extern __shared__ __align__(16) float sums[]; /* [warp][N_COL][16], then rows of a stage */
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint32_t part = warp / p.n_split, split = warp % p.n_split;
     uint32_t j = p.n_job > 2 && blockIdx.x >= p.job[2].first_block   ? 2
@@ -291,35 +353,44 @@ template <class FORMAT, bool Q8, uint32_t N_COL> TANDEM_INLINE void matvec(const
     if (first_tok >= n_tok)
         return;
     uint32_t n_live = min(n_tok - first_tok, N_COL);
+    bool staged = job.stage != STAGE_NONE;
+    const uint4 *x = (const uint4 *)job.x;
     uint32_t x_units = job.x_stride / 16;
+    if (staged) {
+        uint4 *to = (uint4 *)(sums + blockDim.x / 32 * N_COL * MATVEC_WARP_ROWS);
+        stage_rows<Q8>(p, job, first_tok, n_live, p.experts == EXPERTS_SUM ? p.n_used : N_COL, to);
+        x = to;
+        x_units = MATVEC_STAGE_BYTES(Q8 ? STAGE_Q8 : STAGE_F16, job.n_col) / 16;
+    }
     __shared__ uint32_t x_at[N_COL]; /* unit where a row of x begins: eight registers saved */
     float sum[N_COL];
 #pragma unroll
     for (uint32_t n = 0; n < N_COL; n++)
         sum[n] = 0.0f;
+    const uint32_t zero[N_COL] = {0};
     if (N_COL == 1 && p.experts == EXPERTS_SUM) {
         const uint32_t *route = route_row(p, group);
         for (uint32_t choice = part; choice < p.n_used; choice += p.n_part) {
             uint32_t expert = route[choice];
             float weight = __uint_as_float(expert < p.n_expert ? route[p.n_used + choice] : 0x7fc00000u);
             float one[N_COL] = {0.0f};
-            uint32_t at = (group * p.n_used + choice) * x_units;
-            multiply_rows<FORMAT, Q8, N_COL>(p, job, 0, split, min(expert, p.n_expert - 1), &at, one);
+            uint32_t at = (staged ? choice : x_row_of(p, job, group, choice, 1)) * x_units;
+            multiply_rows<FORMAT, Q8, N_COL>(p, job, x + at, 0, split, min(expert, p.n_expert - 1), zero,
+                                             one);
             sum[0] = fmaf(weight, one[0], sum[0]);
         }
     } else if (N_COL == 1) {
-        uint32_t expert = 0, x_row = group;
-        if (p.experts == EXPERTS_ENTRY) {
+        uint32_t expert = 0;
+        if (p.experts == EXPERTS_ENTRY)
             expert = min(route_row(p, group / p.n_used)[group % p.n_used], p.n_expert - 1);
-            x_row = group / p.entries_per_x;
-        }
-        uint32_t at = row_index(job.rows, x_row) * x_units;
-        multiply_rows<FORMAT, Q8, N_COL>(p, job, part, split, expert, &at, sum);
+        uint32_t at = staged ? 0 : x_row_of(p, job, group, 0, 1) * x_units;
+        multiply_rows<FORMAT, Q8, N_COL>(p, job, x + at, part, split, expert, zero, sum);
     } else {
         if (threadIdx.x < N_COL)
-            x_at[threadIdx.x] = row_index(job.rows, first_tok + min(threadIdx.x, n_live - 1)) * x_units;
+            x_at[threadIdx.x] =
+                (staged ? threadIdx.x : x_row_of(p, job, first_tok, threadIdx.x, n_live)) * x_units;
         __syncthreads();
-        multiply_rows<FORMAT, Q8, N_COL>(p, job, part, split, 0, x_at, sum);
+        multiply_rows<FORMAT, Q8, N_COL>(p, job, x, part, split, 0, x_at, sum);
     }
 
     constexpr uint32_t N_SUM = N_COL * MATVEC_WARP_ROWS;

@@ -36,7 +36,8 @@
  * part * n_split + split takes the chunks of columns split * n_chunk / n_split ... of a part. Parts are gate
  * and up (GLU) or, with SUM, choices j = part, part + n_part, ...
  * grid (sum of ceil(n_row / MATVEC_WARP_ROWS) over the products, entries or ceil(rows / NCOL)),
- * block 32 * n_part * n_split, at most MATVEC_MAX_WARPS(NCOL) warps, shared memory MATVEC_SHARED_BYTES. */
+ * block 32 * n_part * n_split, at most MATVEC_MAX_WARPS(NCOL) warps, shared memory MATVEC_SHARED_BYTES and
+ * what a stage takes. */
 #define EXPERTS_NONE 0u
 #define EXPERTS_ENTRY 1u
 #define EXPERTS_SUM 2u
@@ -45,6 +46,14 @@
 #define MATVEC_MAX_WARPS(n_col) ((n_col) > 1u ? 8u : 16u) /* 64 registers; more for more rows of x */
 #define MATVEC_MAX_JOBS 3u
 #define MATVEC_SHARED_BYTES(n_warp, n_col) ((n_warp) * (n_col)*MATVEC_WARP_ROWS * 4u)
+
+/* What a block does to x first, in shared memory behind the sums: MATVEC_STAGE_BYTES for each of NCOL rows
+ * (SUM: n_used rows). */
+#define STAGE_NONE 0u /* x is as the kernel wants it */
+#define STAGE_Q8 1u   /* x is f32; rounded as quantise_q8 does */
+#define STAGE_F16 2u  /* x is f32; rounded as round_f16 does */
+#define MATVEC_STAGE_BYTES(stage, n_col)                                                                     \
+    ((stage) == STAGE_Q8 ? Q8_ROW_BYTES(n_col) : (stage) == STAGE_F16 ? ((n_col)*4u + 15u) / 16u * 16u : 0u)
 
 typedef struct matvec_job {
     uint64_t table[2]; /* -> addresses of the segments of the matrix; [1]: of up with GLU */
@@ -59,6 +68,8 @@ typedef struct matvec_job {
     uint32_t segment_shift; /* segment of row r = r >> segment_shift */
     uint32_t up_row;        /* GLU: row of `up` that goes with gate row 0; n_row in a GATE_UP matrix */
     float softcap;          /* 0: none */
+    uint32_t stage;         /* STAGE_* */
+    uint32_t reserved;
 } matvec_job;
 
 typedef struct matvec_params {

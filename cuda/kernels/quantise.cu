@@ -9,11 +9,10 @@
  * before the products of a layer that did not get their input rounded by STREAM order       integer sums, and
  * maxima reference   tandem_kit_round_activations, bit for bit
  */
-#include <cuda_fp16.h>
-
 #include "ops.cuh"
 #include "params.h"
 #include "q8.cuh"
+#include "round_f16.cuh"
 
 /* Columns 4 u .. 4 u + 3 of a row, zero from n_col on. */
 static __device__ __forceinline__ float4 load_columns(const float *x, uint32_t u, uint32_t n_col) {
@@ -49,38 +48,17 @@ extern "C" __global__ void __launch_bounds__(8 * QUANTISE_GROUPS)
         ((uint2 *)row)[4 * n_group + g] = meta;
 }
 
-/* The power of two of a row and its inverse. Called by the whole block. */
-static __device__ __forceinline__ float f16_scale(const float *x, uint32_t n_col, float &inverse) {
-    __shared__ uint32_t scratch[QUANTISE_ROW_THREADS / 32];
-    uint32_t most = 0;
-    for (uint32_t u = threadIdx.x; 4 * u < n_col; u += QUANTISE_ROW_THREADS) {
-        float4 v = load_columns(x, u, n_col);
-        most = max(most, max(__float_as_uint(fabsf(v.x)), __float_as_uint(fabsf(v.y))));
-        most = max(most, max(__float_as_uint(fabsf(v.z)), __float_as_uint(fabsf(v.w))));
-    }
-    most = block_max<QUANTISE_ROW_THREADS / 32>(most, scratch);
-    uint32_t scale = min(268 - (most >> 23), 253u);
-    inverse = __uint_as_float((254 - scale) << 23);
-    return __uint_as_float(scale << 23);
-}
-
-/* 2^128 - ulp rounds up to 2^128: at most the largest f32. */
-static __device__ __forceinline__ float round_column(float x, float scale, float inverse) {
-    float y = __fmul_rn(__half2float(__float2half_rn(__fmul_rn(x, scale))), inverse);
-    return isinf(y) && !isinf(x) ? copysignf(3.402823466e38f, y) : y;
-}
-
 extern "C" __global__ void __launch_bounds__(QUANTISE_ROW_THREADS)
     round_f16(const __grid_constant__ quantise_params p) {
-    uint32_t i = blockIdx.x;
+    __shared__ uint32_t scratch[QUANTISE_ROW_THREADS / 32];
+    uint32_t i = blockIdx.x, most = 0;
     if (i >= *at<const uint32_t>(p.n_tok) * p.rows_per_tok)
         return;
     const float *x = row_of(p, i);
     float4 *row = at<float4>(p.y + (uint64_t)i * p.y_stride);
-    float inverse, scale = f16_scale(x, p.n_col, inverse);
-    for (uint32_t u = threadIdx.x; 4 * u < p.n_col; u += QUANTISE_ROW_THREADS) {
-        float4 v = load_columns(x, u, p.n_col);
-        row[u] = make_float4(round_column(v.x, scale, inverse), round_column(v.y, scale, inverse),
-                             round_column(v.z, scale, inverse), round_column(v.w, scale, inverse));
-    }
+    for (uint32_t u = threadIdx.x; 4 * u < p.n_col; u += QUANTISE_ROW_THREADS)
+        most = most_bits(most, load_columns(x, u, p.n_col));
+    float2 scale = f16_scale(block_max<QUANTISE_ROW_THREADS / 32>(most, scratch));
+    for (uint32_t u = threadIdx.x; 4 * u < p.n_col; u += QUANTISE_ROW_THREADS)
+        row[u] = round_columns(load_columns(x, u, p.n_col), scale);
 }

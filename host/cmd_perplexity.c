@@ -6,6 +6,8 @@
 
 #include "cli.h"
 #include "commands.h"
+#include "hash.h"
+#include "journal.h"
 #include "progress.h"
 
 static const command_usage usage = {
@@ -26,6 +28,7 @@ typedef struct perplexity_command {
     model_options model;
     const char *file;
     const char *against_model, *against_plugin, *against_kv, *against_precision;
+    const char *journal; /* NULL: none */
 } perplexity_command;
 
 /* One way to run the model. */
@@ -164,34 +167,85 @@ static void perplexity_of(const arm *a, double *value, double *error) {
     *error = *value * sqrt((variance > 0 ? variance : 0) / (double)a->n);
 }
 
-static void print_results(const perplexity_command *p, const arm *a, const arm *b, const divergence *d) {
-    double value, error, value_b = 0, error_b = 0;
-    perplexity_of(a, &value, &error);
-    if (b)
-        perplexity_of(b, &value_b, &error_b);
-    if (!p->common.json) {
-        printf("perplexity %.4f +- %.4f over %llu tokens\n", value, error, (unsigned long long)a->n);
-        if (b)
-            printf("against    %.4f +- %.4f, KL divergence mean %.3e, worst %.3e, same likeliest token %.3f "
-                   "%%\n",
-                   value_b, error_b, d->kl / (double)d->n, d->worst_kl,
-                   100.0 * (double)d->n_same_top / (double)d->n);
-        return;
-    }
+/* The members of the answer with --json and of the journal's row. */
+static cJSON *make_results(const arm *a, const arm *b, const divergence *d) {
+    double value, error, value_b, error_b;
     cJSON *j = cJSON_CreateObject();
+    perplexity_of(a, &value, &error);
     cJSON_AddNumberToObject(j, "perplexity", value);
     cJSON_AddNumberToObject(j, "standard_error", error);
     cJSON_AddNumberToObject(j, "n", (double)a->n);
     if (b) {
+        perplexity_of(b, &value_b, &error_b);
         cJSON_AddNumberToObject(j, "against_perplexity", value_b);
         cJSON_AddNumberToObject(j, "kl_mean", d->kl / (double)d->n);
         cJSON_AddNumberToObject(j, "kl_worst", d->worst_kl);
         cJSON_AddNumberToObject(j, "same_top", (double)d->n_same_top / (double)d->n);
     }
-    char *text = cJSON_PrintUnformatted(j);
-    printf("%s\n", text ? text : "{}");
+    return j;
+}
+
+static void print_results(const perplexity_command *p, const arm *a, const arm *b, const divergence *d) {
+    double value, error;
+    if (p->common.json) {
+        cJSON *j = make_results(a, b, d);
+        char *text = cJSON_PrintUnformatted(j);
+        printf("%s\n", text ? text : "{}");
+        cJSON_free(text);
+        cJSON_Delete(j);
+        return;
+    }
+    perplexity_of(a, &value, &error);
+    printf("perplexity %.4f +- %.4f over %llu tokens\n", value, error, (unsigned long long)a->n);
+    if (!b)
+        return;
+    perplexity_of(b, &value, &error);
+    printf("against    %.4f +- %.4f, KL divergence mean %.3e, worst %.3e, same likeliest token %.3f %%\n",
+           value, error, d->kl / (double)d->n, d->worst_kl, 100.0 * (double)d->n_same_top / (double)d->n);
+}
+
+/* What a side was: the terms of its figures. */
+static cJSON *describe_arm(const arm *a) {
+    const session_desc *d = session_description(a->s);
+    cJSON *j = cJSON_CreateObject();
+    cJSON_AddStringToObject(j, "model", model_source_label(a->source));
+    cJSON_AddStringToObject(j, "plugin", a->device.backend->descriptor->name);
+    cJSON_AddStringToObject(j, "device", a->device.info.name);
+    cJSON_AddStringToObject(j, "device_kind", device_kind_name(a->device.info.kind));
+    cJSON_AddStringToObject(j, "kv", kv_type_name(d->kv_type));
+    cJSON_AddStringToObject(j, "precision", precision_name(d->precision));
+    return j;
+}
+
+/* A row beside those of sweeps, so that a speed stands beside its price in quality. Owns `row`. */
+static int journal_results(const perplexity_command *p, cJSON *row, const arm *a, const arm *b) {
+    journal j;
+    tandem_message message;
+    char key[64];
+    cJSON *terms = cJSON_CreateArray();
+    cJSON_AddItemToArray(terms, describe_arm(a));
+    if (b)
+        cJSON_AddItemToArray(terms, describe_arm(b));
+    char *text = cJSON_PrintUnformatted(terms);
+    uint64_t hash = hash_bytes(p->file, strlen(p->file), session_description(a->s)->n_ctx);
+    hash = text ? hash_bytes(text, strlen(text), hash) : hash;
     cJSON_free(text);
-    cJSON_Delete(j);
+    snprintf(key, sizeof key, "%016llx", (unsigned long long)hash);
+    cJSON_AddStringToObject(row, "row", "accuracy");
+    cJSON_AddStringToObject(row, "key", key);
+    cJSON_AddStringToObject(row, "text", p->file);
+    cJSON_AddItemToObject(row, "a", cJSON_DetachItemFromArray(terms, 0));
+    if (b)
+        cJSON_AddItemToObject(row, "b", cJSON_DetachItemFromArray(terms, 0));
+    cJSON_Delete(terms);
+    int status = journal_open(&j, p->journal, &message);
+    if (status) {
+        cJSON_Delete(row);
+        return cli_refuse(status, usage.name, &message);
+    }
+    status = journal_append(&j, row, &message);
+    journal_close(&j);
+    return status ? cli_refuse(status, usage.name, &message) : TANDEM_EXIT_GOOD;
 }
 
 static int read_text(const perplexity_command *p, token_list *tokens, uint32_t *n_ctx) {
@@ -241,8 +295,11 @@ static int run(const perplexity_command *p, const token_list *tokens, uint32_t n
         int status = run_text(&a, compare ? &b : NULL, tokens, &d, &message);
         code = status ? cli_refuse(status, usage.name, &message) : TANDEM_EXIT_GOOD;
     }
-    if (code == TANDEM_EXIT_GOOD)
+    if (code == TANDEM_EXIT_GOOD) {
         print_results(p, &a, compare ? &b : NULL, &d);
+        if (p->journal)
+            code = journal_results(p, make_results(&a, compare ? &b : NULL, &d), &a, compare ? &b : NULL);
+    }
     close_arm(&b);
     close_arm(&a);
     return code;
@@ -260,6 +317,7 @@ int cmd_perplexity(int argc, char **argv) {
         option_choice("against-kv", &p.against_kv, "f32|f16|q8_0", "compare with this cache"),
         option_choice("against-precision", &p.against_precision, "exact|f16|q8",
                       "compare with this precision"),
+        option_text("journal", 'j', &p.journal, "FILE", "add a row to this journal of sweeps"),
         {0},
     };
     uint32_t n_free;

@@ -179,7 +179,7 @@ static int parse(sweep_options *o, int argc, char **argv) {
         option_choice("fill", &o->fill, "real|synthetic", "how the cache gets to a depth (default real)"),
         option_u32("timeout", 0, &o->timeout_s, 1, 1u << 24, "seconds that one cell may take (default 3600)"),
         option_text("journal", 'j', &o->journal, "FILE", "the journal (default sweep.jsonl)"),
-        option_flag("again", 0, &o->again, "measure finished cells again"),
+        option_flag("again", 0, &o->again, "finished cells too, and those out of memory"),
         {0},
     };
     /* Not in the help: this process is a child of a sweep. */

@@ -17,7 +17,7 @@ typedef struct child {
     cli_device device;
     model_source *source;
     char key[512], routing[64];
-    uint32_t n_cell;
+    uint32_t n_cell, first;      /* the first that is not answered */
     sweep_cell cells[MAX_CELLS]; /* ascending depth */
     uint32_t n_drift, drift[SWEEP_MAX_PHASES];
     uint32_t n_bias, bias[SWEEP_MAX_PHASES];
@@ -272,21 +272,24 @@ static uint32_t room_for(const sweep_options *o, uint32_t depth) {
     return depth + (most > STAMP_TOKENS ? most : STAMP_TOKENS);
 }
 
+/* Answers the cells that are left from `depth` on. */
+static void refuse_deepest(child *c, uint32_t depth, tandem_status status, const char *reason) {
+    while (c->n_cell > c->first && c->cells[c->n_cell - 1].depth >= depth)
+        send_refusal(c->cells[--c->n_cell], status, reason);
+}
+
 /* One cache for the largest depth that fits; depths that do not are answered and dropped. */
-static int open_largest(child *c) {
+static void open_largest(child *c) {
     const sweep_options *o = c->options;
     tandem_message message;
-    while (c->n_cell) {
+    while (c->n_cell > c->first) {
         uint32_t depth = c->cells[c->n_cell - 1].depth;
         int status = open_session(c, room_for(o, depth), o->kvs.text[0], o->precisions.text[0], &message);
         if (!status)
-            return OPTIONS_GO_ON;
+            return;
         /* What is refused for another reason than memory is refused at every depth. */
-        uint32_t least = status == TANDEM_E_OUT_OF_MEMORY ? depth : 0;
-        while (c->n_cell && c->cells[c->n_cell - 1].depth >= least)
-            send_refusal(c->cells[--c->n_cell], status, message.text);
+        refuse_deepest(c, status == TANDEM_E_OUT_OF_MEMORY ? depth : 0, status, message.text);
     }
-    return OPTIONS_GO_ON;
 }
 
 /* ---- cells ---- */
@@ -452,7 +455,6 @@ static int run_cell(child *c, sweep_cell cell, tandem_message *message) {
         status = add_cost(c, j, cell.phase, message);
     if (status) {
         cJSON_Delete(j);
-        send_refusal(cell, status, message->text);
         return status;
     }
     cJSON_AddStringToObject(j, "status", "done");
@@ -535,22 +537,40 @@ static int measure_bias(child *c, tandem_message *message) {
     return status ? status : session_truncate(c->walk.s, 0, message);
 }
 
+/* Everything but the drift, from cell `first` on. */
+static int walk_cells(child *c, tandem_message *message) {
+    int status = c->stamp ? TANDEM_OK : make_stamp(c, message);
+    if (!status)
+        status = measure_bias(c, message);
+    while (c->first < c->n_cell && !status) {
+        status = run_cell(c, c->cells[c->first], message);
+        c->first += !status;
+    }
+    return status;
+}
+
+/* Out of memory in the middle although the cache of the deepest cell was to be had: that cell is refused, and
+ * a smaller cache leaves the others the room they need. */
 static int run_cells(child *c) {
     tandem_message message;
-    int code = open_largest(c);
-    if (code != OPTIONS_GO_ON || !c->n_cell)
-        return code;
-    int status = make_stamp(c, &message);
-    if (status)
-        for (uint32_t i = 0; i < c->n_cell; i++)
-            send_refusal(c->cells[i], status, message.text);
-    /* After a failed run this process and its context are not trusted any more: the next child goes on. */
+    int status;
+    do {
+        session_destroy(c->walk.s);
+        c->walk.s = NULL;
+        open_largest(c);
+        if (c->first == c->n_cell)
+            return OPTIONS_GO_ON;
+        status = walk_cells(c, &message);
+        if (status == TANDEM_E_OUT_OF_MEMORY)
+            refuse_deepest(c, c->cells[c->n_cell - 1].depth, status, message.text);
+        else if (status && c->stamp)
+            send_refusal(c->cells[c->first], status, message.text);
+        else if (status) /* not even the prefix: nor will any cell */
+            refuse_deepest(c, 0, status, message.text);
+    } while (status == TANDEM_E_OUT_OF_MEMORY);
+    /* After another failure this process and its context are not trusted any more: the next child goes on. */
     if (!status)
-        status = measure_bias(c, &message);
-    for (uint32_t i = 0; i < c->n_cell && !status; i++)
-        status = run_cell(c, c->cells[i], &message);
-    if (!status)
-        status = measure_drift(c, &message);
+        measure_drift(c, &message);
     return OPTIONS_GO_ON;
 }
 

@@ -283,6 +283,13 @@ static int skip_deeper(column_state *c, sweep_cell cell, const char *status, tan
 
 /* ---- the conversation ---- */
 
+/* Measured, or refused for a reason that stays. A crash, a failure and what took too long are tried again. */
+static bool is_finished(const cJSON *row) {
+    const char *status = json_text(row, "status");
+    return !strcmp(status, "done") || !strcmp(status, "out_of_memory") || !strcmp(status, "unsupported") ||
+           (!strcmp(status, "skipped") && strstr(json_text(row, "reason"), "out_of_memory"));
+}
+
 static void find_left(column_state *c) {
     const sweep_options *o = c->run->options;
     c->n_left = 0;
@@ -292,7 +299,7 @@ static void find_left(column_state *c) {
             char key[640];
             sweep_cell_key(c->key, cell, key, sizeof key);
             const cJSON *row = o->again ? NULL : journal_find(c->run->journal, "cell", key);
-            if (row && !strcmp(json_text(row, "status"), "done"))
+            if (row && is_finished(row))
                 c->run->progress.total -= sweep_units(o, cell.phase);
             else
                 c->left[c->n_left++] = cell;

@@ -1,0 +1,264 @@
+/* builder.c: dispatches, ranges, scratch and constants of a program in the making. */
+#include "builder.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SCRATCH_ALIGNMENT 256u
+
+void *cu_list_add(cu_list *list, size_t item_bytes) {
+    if (list->n == list->capacity) {
+        uint32_t capacity = list->capacity ? list->capacity * 2 : 32;
+        void *items = cu_alloc((uint64_t)capacity * item_bytes);
+        if (!items)
+            return NULL;
+        if (list->n)
+            memcpy(items, list->items, list->n * item_bytes);
+        cu_free(list->items);
+        list->items = items;
+        list->capacity = capacity;
+    }
+    return (char *)list->items + (size_t)list->n++ * item_bytes;
+}
+
+static tandem_status no_memory(cu_builder *builder) {
+    return tandem_kit_fail_op(builder->error, TANDEM_E_OUT_OF_MEMORY, builder->op_index,
+                              "No host memory to compile the program");
+}
+
+/* ---- views ---- */
+
+uint32_t cu_n_units(const tandem_context *context) {
+    return context->device.info.n_units;
+}
+
+uint64_t cu_builder_run(const cu_builder *builder) {
+    return builder->base + builder->layout.run;
+}
+
+cu_rows cu_builder_rows(const cu_builder *builder, uint32_t rows) {
+    const tandem_program *program = builder->program;
+    uint64_t run = cu_builder_run(builder);
+    if (rows == TANDEM_ROWS_ALL)
+        return (cu_rows){rows, program->limits.max_tokens, run + offsetof(run_header, n_rows), 0};
+    return (cu_rows){rows, program->limits.max_out, run + offsetof(run_header, n_out),
+                     run + RUN_OUT_ROW_OFFSET((uint64_t)program->limits.max_tokens)};
+}
+
+uint64_t cu_view_address(const tandem_view *view) {
+    return view->buffer ? view->buffer->memory.address + view->offset : 0;
+}
+
+uint32_t cu_view_gathered(uint32_t op_rows, const tandem_view *view) {
+    return op_rows == TANDEM_ROWS_OUT && view->buffer && view->rows == TANDEM_ROWS_ALL;
+}
+
+/* ---- steps and dispatches ---- */
+
+tandem_status cu_step_begin(cu_builder *builder, const char *kernel) {
+    tandem_program *program = builder->program;
+    cu_step *step = cu_list_add(&program->steps, sizeof *step);
+    if (!step)
+        return no_memory(builder);
+    step->first_dispatch = program->launches.n;
+    snprintf(step->kernel, sizeof step->kernel, "%s", kernel);
+    snprintf(step->label, sizeof step->label, "%s", builder->op_label ? builder->op_label : "");
+    step->n_op = 1;
+    step->ops[0] = builder->op_index;
+    return TANDEM_OK;
+}
+
+void cu_step_also(cu_builder *builder, uint32_t op_index) {
+    cu_step *step = CU_AT(builder->program->steps, cu_step, builder->program->steps.n - 1);
+    if (step->n_op < 8)
+        step->ops[step->n_op] = op_index;
+    step->n_op++;
+}
+
+tandem_status cu_launch_add(cu_builder *builder, const char *kernel, const uint32_t grid[3], uint32_t block,
+                            uint32_t shared_bytes, const void *params, uint32_t params_bytes,
+                            cu_launch **result) {
+    tandem_program *program = builder->program;
+    const cu_kernel *found;
+    CU_DO(cu_kernel_find(builder->context, kernel, shared_bytes, &found, builder->error));
+    cu_launch *launch = cu_list_add(&program->launches, sizeof *launch);
+    void *copy = cu_alloc(params_bytes);
+    if (!launch || !copy) {
+        cu_free(copy);
+        if (launch)
+            program->launches.n--;
+        return no_memory(builder);
+    }
+    memcpy(copy, params, params_bytes);
+    *launch = (cu_launch){.kernel = found,
+                          .grid = {grid[0], grid[1], grid[2]},
+                          .block = block,
+                          .shared_bytes = shared_bytes,
+                          .first_range = program->ranges.n,
+                          .params = copy};
+    if (program->steps.n) {
+        cu_step *step = CU_AT(program->steps, cu_step, program->steps.n - 1);
+        launch->step = program->steps.n - 1;
+        step->n_dispatch++;
+    }
+    if (result)
+        *result = launch;
+    return TANDEM_OK;
+}
+
+/* ---- declared ranges ---- */
+
+static cu_range *add_range(cu_builder *builder) {
+    tandem_program *program = builder->program;
+    cu_range *range = cu_list_add(&program->ranges, sizeof *range);
+    if (range)
+        CU_AT(program->launches, cu_launch, program->launches.n - 1)->n_range++;
+    return range;
+}
+
+tandem_status cu_touches(cu_builder *builder, uint64_t address, uint64_t row_bytes, uint64_t stride,
+                         uint64_t n_row, uint32_t write) {
+    if (n_row == 0 || row_bytes == 0)
+        return TANDEM_OK;
+    cu_range *range = add_range(builder);
+    if (!range)
+        return no_memory(builder);
+    /* Rows without a gap are one piece. */
+    if (stride == row_bytes) {
+        row_bytes *= n_row;
+        n_row = 1;
+    }
+    range->address = address;
+    range->row_bytes = row_bytes;
+    range->stride = n_row > 1 ? stride : row_bytes;
+    range->n_row = n_row;
+    range->write = write;
+    return TANDEM_OK;
+}
+
+void cu_written_apart(cu_builder *builder) {
+    tandem_program *program = builder->program;
+    CU_AT(program->ranges, cu_range, program->ranges.n - 1)->apart = program->steps.n;
+}
+
+tandem_status cu_reads(cu_builder *builder, uint64_t address, uint64_t bytes) {
+    return address ? cu_touches(builder, address, bytes, bytes, 1, 0) : TANDEM_OK;
+}
+
+tandem_status cu_writes(cu_builder *builder, uint64_t address, uint64_t bytes) {
+    return address ? cu_touches(builder, address, bytes, bytes, 1, 1) : TANDEM_OK;
+}
+
+static tandem_status touches_view(cu_builder *builder, const tandem_view *view, uint64_t row_bytes,
+                                  uint32_t write) {
+    const tandem_program *program = builder->program;
+    if (!view->buffer)
+        return TANDEM_OK;
+    uint64_t n = view->rows == TANDEM_ROWS_ALL   ? program->limits.max_tokens
+                 : view->rows == TANDEM_ROWS_OUT ? program->limits.max_out
+                                                 : 1;
+    return cu_touches(builder, cu_view_address(view), row_bytes, view->stride, n, write);
+}
+
+tandem_status cu_reads_view(cu_builder *builder, const tandem_view *view, uint64_t row_bytes) {
+    return touches_view(builder, view, row_bytes, 0);
+}
+
+tandem_status cu_writes_view(cu_builder *builder, const tandem_view *view, uint64_t row_bytes) {
+    return touches_view(builder, view, row_bytes, 1);
+}
+
+tandem_status cu_reads_matrix(cu_builder *builder, const tandem_weights *weights, uint32_t record,
+                              uint32_t matrix) {
+    const tandem_kit_pack *pack = &weights->packs[matrix];
+    CU_DO(cu_reads(builder, cu_weights_table(weights, record, matrix), (uint64_t)pack->n_segment * 8));
+    for (uint32_t i = 0; i < pack->n_segment; i++) {
+        cu_range *range = add_range(builder);
+        if (!range)
+            return no_memory(builder);
+        range->weights = weights;
+        range->record = record;
+        range->segment = weights->first_segment[matrix] + i;
+    }
+    return TANDEM_OK;
+}
+
+tandem_status cu_uses_record(cu_builder *builder, const tandem_weights *weights, uint32_t record) {
+    cu_list *uses = &builder->program->uses;
+    for (uint32_t i = 0; i < uses->n; i++) {
+        const cu_weight_use *use = CU_AT(*uses, cu_weight_use, i);
+        if (use->weights == weights && use->record == record)
+            return TANDEM_OK;
+    }
+    cu_weight_use *use = cu_list_add(uses, sizeof *use);
+    if (!use)
+        return no_memory(builder);
+    *use = (cu_weight_use){weights, record};
+    return TANDEM_OK;
+}
+
+/* ---- scratch and constants ---- */
+
+/* 1: the region may be overwritten by the present step. Some steps pass after the last reader, so that a step
+ * need not wait for another only because both were given the same memory: about as many as lie between two
+ * that could stand side by side. Where rows are many that costs more memory than it saves time. */
+static int is_free(const cu_builder *builder, const cu_scratch_region *region) {
+    uint32_t rest = builder->program->limits.max_tokens <= 8 ? 8 : 2;
+    return !region->busy && builder->program->steps.n >= region->free_step + rest;
+}
+
+/* The lowest offset where `bytes` fit between the regions that are not free. */
+static uint64_t find_gap(const cu_builder *builder, uint64_t bytes) {
+    uint64_t offset = 0;
+    for (int moved = 1; moved;) {
+        moved = 0;
+        for (uint32_t i = 0; i < CU_MAX_SCRATCH; i++) {
+            const cu_scratch_region *region = &builder->scratch[i];
+            if (!region->used || is_free(builder, region))
+                continue;
+            if (offset < region->offset + region->bytes && region->offset < offset + bytes) {
+                offset = region->offset + region->bytes;
+                moved = 1;
+            }
+        }
+    }
+    return offset;
+}
+
+tandem_status cu_scratch_take(cu_builder *builder, uint64_t bytes, cu_scratch *scratch) {
+    *scratch = (cu_scratch){.index = TANDEM_NONE};
+    if (bytes == 0)
+        return TANDEM_OK;
+    bytes = (bytes + SCRATCH_ALIGNMENT - 1) / SCRATCH_ALIGNMENT * SCRATCH_ALIGNMENT;
+    for (uint32_t i = 0; i < CU_MAX_SCRATCH; i++)
+        if (builder->scratch[i].used && is_free(builder, &builder->scratch[i]))
+            builder->scratch[i].used = 0;
+    for (uint32_t i = 0; i < CU_MAX_SCRATCH; i++) {
+        cu_scratch_region *region = &builder->scratch[i];
+        if (region->used)
+            continue;
+        uint64_t offset = find_gap(builder, bytes);
+        *region = (cu_scratch_region){.offset = offset, .bytes = bytes, .busy = 1, .used = 1};
+        if (offset + bytes > builder->scratch_end)
+            builder->scratch_end = offset + bytes;
+        *scratch = (cu_scratch){builder->base + builder->layout.scratch + offset, bytes, i};
+        return TANDEM_OK;
+    }
+    return tandem_kit_fail_op(builder->error, TANDEM_E_INTERNAL, builder->op_index,
+                              "More than %u pieces of scratch memory are in use", CU_MAX_SCRATCH);
+}
+
+void cu_scratch_give(cu_builder *builder, cu_scratch *scratch) {
+    if (scratch->index == TANDEM_NONE)
+        return;
+    builder->scratch[scratch->index].busy = 0;
+    builder->scratch[scratch->index].free_step = builder->program->steps.n;
+    scratch->index = TANDEM_NONE;
+}
+
+tandem_status cu_constant(cu_builder *builder, uint64_t bytes, uint64_t *address, void **place) {
+    *address = builder->base + builder->layout.constants + builder->n_constant;
+    *place = builder->constants ? builder->constants + builder->n_constant : NULL;
+    builder->n_constant += (bytes + 15) / 16 * 16;
+    return TANDEM_OK;
+}

@@ -1,0 +1,126 @@
+/* builder.h: makes the launches of a program out of ops. Shared by program.c, builder.c and lower*.c. */
+#ifndef CU_BUILDER_H
+#define CU_BUILDER_H
+
+#include "program.h"
+
+#define CU_MAX_SCRATCH 64u
+
+/* A piece of scratch memory. */
+typedef struct cu_scratch {
+    uint64_t address;
+    uint64_t bytes;
+    uint32_t index; /* in the builder's list; TANDEM_NONE: none */
+} cu_scratch;
+
+typedef struct cu_scratch_region {
+    uint64_t offset, bytes;
+    uint32_t busy;
+    uint32_t free_step; /* the step that freed it; it is given out again some steps later */
+    uint32_t used;      /* 1: an entry */
+} cu_scratch_region;
+
+#define CU_MAX_ROPE 8u
+
+/* Rotation tables in constant memory. */
+typedef struct cu_rope {
+    const double *omega;
+    uint32_t n_pair;
+    uint32_t n_high;
+    uint64_t address;
+} cu_rope;
+
+typedef struct cu_builder {
+    tandem_context *context;
+    tandem_program *program;
+    tandem_error *error;
+    uint32_t op_index;
+    const char *op_label;
+    cu_layout layout;
+    uint64_t base;       /* address of the workspace */
+    uint8_t *constants;  /* second pass: the constant part of the workspace, to be uploaded; else NULL */
+    uint64_t n_constant; /* bytes so far */
+    cu_scratch_region scratch[CU_MAX_SCRATCH];
+    uint64_t scratch_end; /* most bytes used at once */
+    cu_rope ropes[CU_MAX_ROPE];
+    uint32_t n_rope;
+} cu_builder;
+
+/* The live rows of an op, as kernels are told. */
+typedef struct cu_rows {
+    uint32_t rows;  /* TANDEM_ROWS_* */
+    uint32_t max;   /* most of them */
+    uint64_t n_tok; /* -> u32 live rows */
+    uint64_t index; /* -> u32 run row of each, 0: row i is row i */
+} cu_rows;
+
+cu_rows cu_builder_rows(const cu_builder *builder, uint32_t rows);
+/* Multiprocessors of the device. */
+uint32_t cu_n_units(const tandem_context *context);
+uint64_t cu_builder_run(const cu_builder *builder); /* address of the run block */
+
+/* The address of row 0 of a view, 0: absent. */
+uint64_t cu_view_address(const tandem_view *view);
+/* 1: an op on OUT rows reads this view at index[i]. */
+uint32_t cu_view_gathered(uint32_t op_rows, const tandem_view *view);
+
+/* Begins a step of the current op. */
+tandem_status cu_step_begin(cu_builder *builder, const char *kernel);
+/* Names a second op of the current step. */
+void cu_step_also(cu_builder *builder, uint32_t op_index);
+/* Adds a launch of kernel [grid][block] to the step; params: one struct, copied. */
+tandem_status cu_launch_add(cu_builder *builder, const char *kernel, const uint32_t grid[3], uint32_t block,
+                            uint32_t shared_bytes, const void *params, uint32_t params_bytes,
+                            cu_launch **launch);
+
+/* Declare what the last launch touches. */
+tandem_status cu_reads(cu_builder *builder, uint64_t address, uint64_t bytes);
+tandem_status cu_writes(cu_builder *builder, uint64_t address, uint64_t bytes);
+tandem_status cu_touches(cu_builder *builder, uint64_t address, uint64_t row_bytes, uint64_t stride,
+                         uint64_t n_row, uint32_t write);
+/* The range declared last is written by several launches of the step, each row by one of them alone. */
+void cu_written_apart(cu_builder *builder);
+/* Live rows of a view (all of them, or one if CONST) of row_bytes each. An absent view: nothing. */
+tandem_status cu_reads_view(cu_builder *builder, const tandem_view *view, uint64_t row_bytes);
+tandem_status cu_writes_view(cu_builder *builder, const tandem_view *view, uint64_t row_bytes);
+/* The table entries and segments of a matrix, and notes that runs need the record. */
+tandem_status cu_reads_matrix(cu_builder *builder, const tandem_weights *weights, uint32_t record,
+                              uint32_t matrix);
+tandem_status cu_uses_record(cu_builder *builder, const tandem_weights *weights, uint32_t record);
+
+/* Scratch memory until cu_scratch_give. Zero bytes: an address of 0. */
+tandem_status cu_scratch_take(cu_builder *builder, uint64_t bytes, cu_scratch *scratch);
+void cu_scratch_give(cu_builder *builder, cu_scratch *scratch);
+/* Constant memory: `place` gets where to write the bytes, NULL in the first pass. */
+tandem_status cu_constant(cu_builder *builder, uint64_t bytes, uint64_t *address, void **place);
+
+/* ---- lower*.c: one op each ---- */
+tandem_status cu_lower(cu_builder *builder, const tandem_op *op);
+tandem_status cu_lower_embed(cu_builder *builder, const tandem_op_embed *op);
+tandem_status cu_lower_matmul(cu_builder *builder, const tandem_op_matmul *op);
+tandem_status cu_lower_attention(cu_builder *builder, const tandem_op_attention *op);
+tandem_status cu_lower_topk(cu_builder *builder, const tandem_op_topk *op);
+tandem_status cu_lower_elementwise(cu_builder *builder, const tandem_op_elementwise *op);
+tandem_status cu_lower_moe_route(cu_builder *builder, const tandem_op_moe_route *op);
+tandem_status cu_lower_moe_ffn(cu_builder *builder, const tandem_op_moe_ffn *op);
+tandem_status cu_lower_prepare(cu_builder *builder);
+tandem_status cu_lower_finish(cu_builder *builder, const tandem_op_topk *op);
+
+/* Where the outputs of a STREAM go beside the views of the op: f32 rows or q8 rows in scratch; 0: not. */
+typedef struct cu_stream_extra {
+    uint64_t out[3];
+    uint64_t out_stride[3];
+    uint64_t q8[3];
+} cu_stream_extra;
+
+/* extra may be NULL: a STREAM that stands alone. */
+tandem_status cu_lower_stream(cu_builder *builder, const tandem_op_stream *op, const cu_stream_extra *extra);
+
+#define CU_DO(call)                                                                                          \
+    do {                                                                                                     \
+        tandem_status cu_do_status = (call);                                                                 \
+        if (cu_do_status != TANDEM_OK)                                                                       \
+            return cu_do_status;                                                                             \
+    } while (0)
+
+#endif

@@ -1,0 +1,97 @@
+/* kernel.c: finds kernels in the embedded images and loads images on first use.
+ *
+ * Images are fat binaries whose PTX is stored uncompressed, so which one has a kernel is read from its text.
+ */
+#include "kernel.h"
+#include "plugin.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define STATIC_SHARED_BYTES 49152u /* dynamic shared memory that needs no permission */
+
+/* The image whose PTX has `.entry NAME(`; cu_n_image: none. */
+static uint32_t find_image(const char *name) {
+    char entry[80];
+    int n = snprintf(entry, sizeof entry, ".entry %s(", name);
+    for (uint32_t i = 0; n > 0 && i < cu_n_image; i++)
+        if (memmem(cu_images[i].data, cu_images[i].bytes, entry, (size_t)n))
+            return i;
+    return cu_n_image;
+}
+
+int cu_kernel_exists(const char *name) {
+    return find_image(name) < cu_n_image;
+}
+
+static tandem_status load_module(tandem_context *context, uint32_t image, tandem_error *error) {
+    tandem_status status = TANDEM_OK;
+    if (!context->modules)
+        context->modules = cu_alloc(cu_n_image * sizeof *context->modules);
+    if (!context->modules)
+        return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the kernels' modules");
+    if (!context->modules[image])
+        CU_TRY(context, ModuleLoadData, &context->modules[image], cu_images[image].data);
+fail:
+    return status;
+}
+
+static tandem_status load_kernel(tandem_context *context, const char *name, cu_kernel *kernel,
+                                 tandem_error *error) {
+    uint32_t image = find_image(name);
+    if (image == cu_n_image)
+        return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED, "The CUDA plugin has no kernel %s", name);
+    tandem_status status = load_module(context, image, error);
+    if (status != TANDEM_OK)
+        return status;
+    CU_TRY(context, ModuleGetFunction, &kernel->function, context->modules[image], name);
+    snprintf(kernel->name, sizeof kernel->name, "%s", name);
+fail:
+    return status;
+}
+
+static tandem_status allow_shared(tandem_context *context, cu_kernel *kernel, uint32_t bytes,
+                                  tandem_error *error) {
+    tandem_status status = TANDEM_OK;
+    if (bytes <= STATIC_SHARED_BYTES || bytes <= kernel->shared_bytes)
+        return status;
+    CU_TRY(context, FuncSetAttribute, kernel->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+           (int)bytes);
+    kernel->shared_bytes = bytes;
+fail:
+    return status;
+}
+
+tandem_status cu_kernel_find(tandem_context *context, const char *name, uint32_t shared_bytes,
+                             const cu_kernel **result, tandem_error *error) {
+    cu_kernel *kernel = context->kernels;
+    while (kernel && strcmp(kernel->name, name) != 0)
+        kernel = kernel->next;
+    if (!kernel) {
+        kernel = cu_alloc(sizeof *kernel);
+        if (!kernel)
+            return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a kernel");
+        tandem_status status = load_kernel(context, name, kernel, error);
+        if (status != TANDEM_OK) {
+            cu_free(kernel);
+            return status;
+        }
+        kernel->next = context->kernels;
+        context->kernels = kernel;
+    }
+    *result = kernel;
+    return allow_shared(context, kernel, shared_bytes, error);
+}
+
+void cu_kernels_free(tandem_context *context) {
+    while (context->kernels) {
+        cu_kernel *next = context->kernels->next;
+        cu_free(context->kernels);
+        context->kernels = next;
+    }
+    for (uint32_t i = 0; context->modules && i < cu_n_image; i++)
+        if (context->modules[i])
+            context->cu->ModuleUnload(context->modules[i]);
+    cu_free(context->modules);
+    context->modules = NULL;
+}

@@ -1,0 +1,359 @@
+/* kv.c: the cache: storage by layer, lengths by slot, rings.
+ *
+ * Layout (kernels/params_ops.h): K and V of a layer apart, each [slot][kv head] regions of `ring` rows;
+ * position p lives in row p mod ring. A layer that shares another's storage has none of its own.
+ */
+#include "kernel.h"
+#include "kv.h"
+
+#include <tandem/growth.h>
+#include <tandem/validate.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_GRID_ROWS 65535u
+
+/* ---- create and destroy ---- */
+
+static tandem_status take_layer(tandem_kv *kv, const tandem_kv_desc *desc, uint32_t i, tandem_error *error) {
+    cu_kv_layer *layer = &kv->layers[i];
+    tandem_status status = TANDEM_KIT_TAKE(tandem_kv_layer, &layer->info, desc->layers[i], error);
+    if (status != TANDEM_OK)
+        return status;
+    layer->owner = layer->info.share_of == TANDEM_NONE ? i : layer->info.share_of;
+    if (layer->info.head_dim % 8 != 0 || layer->info.head_dim > CU_MAX_HEAD_DIM)
+        return tandem_kit_fail(
+            error, TANDEM_E_UNSUPPORTED,
+            "Cache layer %u: the CUDA plugin has kernels for head sizes that are multiples of 8 "
+            "up to %u, not %u",
+            i, CU_MAX_HEAD_DIM, layer->info.head_dim);
+    return TANDEM_OK;
+}
+
+/* The positions that every layer can take: the least capacity of the layers that forget nothing. */
+static uint32_t find_max_position(const tandem_kv *kv) {
+    uint64_t least = UINT64_MAX, most = 0;
+    for (uint32_t i = 0; i < kv->n_layer; i++) {
+        const tandem_kv_layer *info = &kv->layers[i].info;
+        if (info->window == 0 && info->capacity < least)
+            least = info->capacity;
+        if (info->capacity > most)
+            most = info->capacity;
+    }
+    return (uint32_t)(least == UINT64_MAX ? most : least);
+}
+
+static tandem_status create_layer(tandem_kv *kv, uint32_t i, tandem_error *error) {
+    cu_kv_layer *layer = &kv->layers[i];
+    const tandem_kv_layer *info = &layer->info;
+    uint64_t ring = info->window ? (uint64_t)info->window + kv->max_chunk : info->capacity;
+    if (info->window && ring > kv->max_position)
+        ring = kv->max_position;
+    uint64_t row = kv_position_bytes(info->type, info->head_dim);
+    if (ring > (UINT32_MAX - 127) / row)
+        return tandem_kit_fail(
+            error, TANDEM_E_UNSUPPORTED,
+            "Cache layer %u: %llu positions of %llu bytes are over the 4 GiB that kernels address "
+            "per head",
+            i, (unsigned long long)ring, (unsigned long long)row);
+    layer->ring = (uint32_t)ring;
+    layer->region_bytes = kv_region_bytes(info->type, info->head_dim, layer->ring);
+    if (layer->owner != i)
+        return TANDEM_OK;
+    uint64_t bytes = (uint64_t)kv->n_slot * info->n_kv_head * layer->region_bytes;
+    tandem_status status =
+        cu_memory_allocate(kv->context, CU_CLASS_KV, TANDEM_PLACE_DEVICE, bytes, &layer->k, error);
+    if (status == TANDEM_OK)
+        status = cu_memory_allocate(kv->context, CU_CLASS_KV, TANDEM_PLACE_DEVICE, bytes, &layer->v, error);
+    kv->bytes += 2 * bytes;
+    return status;
+}
+
+tandem_status cu_kv_create(tandem_context *context, const tandem_kv_desc *desc, tandem_kv **result,
+                           tandem_error *error) {
+    tandem_kv_desc taken;
+    tandem_status status = cu_context_check(context, error);
+    if (status == TANDEM_OK)
+        status = tandem_kit_validate_kv(desc, error);
+    if (status == TANDEM_OK)
+        status = TANDEM_KIT_TAKE(tandem_kv_desc, &taken, desc, error);
+    if (status != TANDEM_OK)
+        return status;
+    if (!result)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "kv_create: the place for the handle is NULL");
+    if (taken.layout == TANDEM_KV_LAYOUT_V_ONLY)
+        return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
+                               "The CUDA plugin has no kernels for V-only caches yet");
+    tandem_kv *kv = cu_alloc(sizeof *kv);
+    if (!kv)
+        return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a cache");
+    context->n_object++;
+    kv->context = context;
+    kv->n_layer = taken.n_layer;
+    kv->max_chunk = taken.max_chunk;
+    kv->n_slot = taken.n_slot;
+    kv->layers = cu_alloc(kv->n_layer * sizeof *kv->layers);
+    kv->length = cu_alloc(kv->n_slot * sizeof *kv->length);
+    kv->highest = cu_alloc(kv->n_slot * sizeof *kv->highest);
+    if (!kv->layers || !kv->length || !kv->highest)
+        status =
+            tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY,
+                            "No host memory for a cache of %u layers and %u slots", kv->n_layer, kv->n_slot);
+    cu_memory_collect(context, 0);
+    for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++)
+        status = take_layer(kv, &taken, i, error);
+    if (status == TANDEM_OK)
+        kv->max_position = find_max_position(kv);
+    for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++)
+        status = create_layer(kv, i, error);
+    if (status != TANDEM_OK) {
+        cu_kv_destroy(kv);
+        return status;
+    }
+    *result = kv;
+    return TANDEM_OK;
+}
+
+void cu_kv_destroy(tandem_kv *kv) {
+    if (!kv)
+        return;
+    tandem_context *context = kv->context;
+    if (!cu_is_done(context, context->serial))
+        cu_drain(context);
+    for (uint32_t i = 0; kv->layers && i < kv->n_layer; i++) {
+        cu_memory_free(context, &kv->layers[i].k);
+        cu_memory_free(context, &kv->layers[i].v);
+    }
+    cu_free(kv->layers);
+    cu_free(kv->length);
+    cu_free(kv->highest);
+    cu_free(kv);
+    context->n_object--;
+}
+
+/* ---- queries ---- */
+
+tandem_status cu_kv_check(const tandem_kv *kv, uint32_t slot, tandem_error *error) {
+    if (!kv)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "The cache is NULL");
+    tandem_status status = cu_context_check(kv->context, error);
+    if (status == TANDEM_OK && slot >= kv->n_slot)
+        status = tandem_kit_fail(error, TANDEM_E_INVALID, "Slot %u of a cache with %u", slot, kv->n_slot);
+    return status;
+}
+
+tandem_status cu_kv_info(const tandem_kv *kv, tandem_kv_info *info, tandem_error *error) {
+    tandem_status status = cu_kv_check(kv, 0, error);
+    if (status != TANDEM_OK)
+        return status;
+    tandem_kv_info filled = {.n_layer = kv->n_layer,
+                             .max_chunk = kv->max_chunk,
+                             .n_slot = kv->n_slot,
+                             .layout = TANDEM_KV_LAYOUT_KV,
+                             .bytes = kv->bytes};
+    return TANDEM_KIT_GIVE(tandem_kv_info, info, &filled, error);
+}
+
+tandem_status cu_kv_layer_info(const tandem_kv *kv, uint32_t layer, tandem_kv_layer *info,
+                               tandem_error *error) {
+    tandem_status status = cu_kv_check(kv, 0, error);
+    if (status == TANDEM_OK && layer >= kv->n_layer)
+        status = tandem_kit_fail(error, TANDEM_E_INVALID, "Layer %u of a cache with %u", layer, kv->n_layer);
+    if (status != TANDEM_OK)
+        return status;
+    return TANDEM_KIT_GIVE(tandem_kv_layer, info, &kv->layers[layer].info, error);
+}
+
+tandem_status cu_kv_length(const tandem_kv *kv, uint32_t slot, uint32_t *length, tandem_error *error) {
+    tandem_status status = cu_kv_check(kv, slot, error);
+    if (status == TANDEM_OK && !length)
+        status = tandem_kit_fail(error, TANDEM_E_INVALID, "kv_length: the place for the length is NULL");
+    if (status == TANDEM_OK)
+        *length = kv->length[slot];
+    return status;
+}
+
+/* ---- edits ---- */
+
+tandem_status cu_kv_truncate(tandem_kv *kv, uint32_t slot, uint32_t length, tandem_error *error) {
+    tandem_status status = cu_kv_check(kv, slot, error);
+    if (status != TANDEM_OK)
+        return status;
+    if (length > kv->length[slot])
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "Slot %u holds %u positions and cannot be cut to %u",
+                               slot, kv->length[slot], length);
+    uint32_t highest = kv->highest[slot];
+    for (uint32_t i = 0; i < kv->n_layer && length > 0; i++) {
+        /* note: a ring that never wrapped has forgotten nothing. */
+        if (highest > kv->layers[i].ring && highest - length > kv->max_chunk)
+            return tandem_kit_fail(
+                error, TANDEM_E_UNSUPPORTED,
+                "Slot %u reached %u positions; layer %u keeps a ring and can go back by %u at most, "
+                "not to %u",
+                slot, highest, i, kv->max_chunk, length);
+    }
+    kv->length[slot] = length;
+    if (length == 0)
+        kv->highest[slot] = 0;
+    return TANDEM_OK;
+}
+
+tandem_status cu_kv_copy_slot(tandem_kv *kv, uint32_t from, uint32_t to, tandem_error *error) {
+    tandem_status status = cu_kv_check(kv, from, error);
+    if (status == TANDEM_OK)
+        status = cu_kv_check(kv, to, error);
+    if (status != TANDEM_OK || from == to)
+        return status;
+    for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++) {
+        const cu_kv_layer *layer = &kv->layers[i];
+        if (layer->owner != i)
+            continue;
+        uint64_t bytes = (uint64_t)layer->info.n_kv_head * layer->region_bytes;
+        status = cu_copy(kv->context, &layer->k, from * bytes, &layer->k, to * bytes, bytes, error);
+        if (status == TANDEM_OK)
+            status = cu_copy(kv->context, &layer->v, from * bytes, &layer->v, to * bytes, bytes, error);
+    }
+    if (status == TANDEM_OK)
+        status = cu_submit(kv->context, NULL, error);
+    if (status == TANDEM_OK) {
+        kv->length[to] = kv->length[from];
+        kv->highest[to] = kv->highest[from];
+    }
+    return status;
+}
+
+/* kv_fill or kv_read for the type of a layer. */
+static tandem_status find_kernel(tandem_kv *kv, const cu_kv_layer *layer, const char *what,
+                                 const cu_kernel **kernel, tandem_error *error) {
+    char name[48];
+    const char *type = layer->info.type == TANDEM_TYPE_F32   ? "f32"
+                       : layer->info.type == TANDEM_TYPE_F16 ? "f16"
+                                                             : "q8_0";
+    snprintf(name, sizeof name, "%s_%s", what, type);
+    return cu_kernel_find(kv->context, name, 0, kernel, error);
+}
+
+static tandem_status launch_rows(tandem_kv *kv, const cu_kernel *kernel, kv_params *params, uint32_t n_row,
+                                 uint32_t n_kv_head, tandem_error *error) {
+    tandem_status status = TANDEM_OK;
+    void *pointers[1] = {params};
+    CU_TRY(kv->context, LaunchKernel, kernel->function, n_row, n_kv_head, 1, KV_THREADS, 1, 1, 0,
+           kv->context->stream, pointers, NULL);
+fail:
+    return status;
+}
+
+/* What both kernels take of a layer's K or V. */
+static kv_params params_of(const cu_kv_layer *layer, uint32_t which, uint32_t first_position, uint32_t slot) {
+    return (kv_params){.cache = which == TANDEM_KV_K ? layer->k.address : layer->v.address,
+                       .first_position = first_position,
+                       .slot = slot,
+                       .ring = layer->ring,
+                       .region_bytes = layer->region_bytes,
+                       .head_dim = layer->info.head_dim,
+                       .n_kv_head = layer->info.n_kv_head,
+                       .which = which};
+}
+
+/* Fills one layer's K and V. */
+static tandem_status fill_layer(tandem_kv *kv, uint32_t i, uint32_t slot, uint32_t seed, uint32_t length,
+                                tandem_error *error) {
+    const cu_kv_layer *layer = &kv->layers[i];
+    const cu_kernel *kernel;
+    tandem_status status = find_kernel(kv, layer, "kv_fill", &kernel, error);
+    for (uint32_t which = TANDEM_KV_K; which <= TANDEM_KV_V; which++) {
+        uint32_t position = length > layer->ring ? length - layer->ring : 0;
+        while (position < length && status == TANDEM_OK) {
+            uint32_t n = length - position < MAX_GRID_ROWS ? length - position : MAX_GRID_ROWS;
+            kv_params params = params_of(layer, which, position, slot);
+            params.seed = seed;
+            params.layer = i;
+            status = launch_rows(kv, kernel, &params, n, layer->info.n_kv_head, error);
+            position += n;
+        }
+    }
+    return status;
+}
+
+tandem_status cu_kv_fill(tandem_kv *kv, uint32_t slot, uint32_t seed, uint32_t length, tandem_error *error) {
+    tandem_status status = cu_kv_check(kv, slot, error);
+    if (status != TANDEM_OK)
+        return status;
+    if (length > kv->max_position)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "%u positions are beyond the cache's capacity of %u",
+                               length, kv->max_position);
+    for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++)
+        if (kv->layers[i].owner == i)
+            status = fill_layer(kv, i, slot, seed, length, error);
+    if (status == TANDEM_OK)
+        status = cu_submit(kv->context, NULL, error);
+    if (status == TANDEM_OK)
+        kv->length[slot] = kv->highest[slot] = length;
+    return status;
+}
+
+/* Reads up to a staging buffer full of rows. */
+static tandem_status read_rows(tandem_kv *kv, const cu_kernel *kernel, kv_params *params, uint32_t n,
+                               uint64_t row_bytes, uint32_t n_kv_head, float *target, tandem_error *error) {
+    const cu_memory *staging;
+    tandem_status status = cu_stage_begin(kv->context, &staging, error);
+    if (status != TANDEM_OK)
+        return status;
+    params->rows = staging->address;
+    status = launch_rows(kv, kernel, params, n, n_kv_head, error);
+    if (status == TANDEM_OK)
+        status = cu_submit(kv->context, NULL, error);
+    if (status == TANDEM_OK)
+        status = cu_wait_all(kv->context, error);
+    if (status == TANDEM_OK)
+        memcpy(target, staging->mapped, (size_t)(n * row_bytes));
+    return status;
+}
+
+static tandem_status check_read(const tandem_kv *kv, uint32_t layer, uint32_t slot, uint32_t which,
+                                uint32_t first, uint32_t n_row, const float *target, tandem_error *error) {
+    tandem_status status = cu_kv_check(kv, slot, error);
+    if (status != TANDEM_OK)
+        return status;
+    if (layer >= kv->n_layer || which > TANDEM_KV_V || (!target && n_row > 0))
+        return tandem_kit_fail(
+            error, TANDEM_E_INVALID,
+            "kv_read needs a layer below %u, K or V and a target, got layer %u and plane %u", kv->n_layer,
+            layer, which);
+    if (first > kv->length[slot] || n_row > kv->length[slot] - first)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "Rows %u + %u are beyond the slot's length of %u",
+                               first, n_row, kv->length[slot]);
+    uint32_t ring = kv->layers[layer].ring, highest = kv->highest[slot];
+    if (n_row > 0 && highest > ring && first < highest - ring)
+        return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
+                               "The ring of layer %u has forgotten position %u: it keeps %u", layer, first,
+                               ring);
+    return TANDEM_OK;
+}
+
+tandem_status cu_kv_read(tandem_kv *kv, uint32_t layer, uint32_t slot, uint32_t which,
+                         uint32_t first_position, uint32_t n_row, float *target, tandem_error *error) {
+    const cu_kernel *kernel;
+    tandem_status status = check_read(kv, layer, slot, which, first_position, n_row, target, error);
+    if (status != TANDEM_OK)
+        return status;
+    const cu_kv_layer *owner = &kv->layers[kv->layers[layer].owner];
+    uint64_t row_floats = (uint64_t)owner->info.n_kv_head * owner->info.head_dim;
+    uint64_t room = CU_STAGING_BYTES / (row_floats * 4);
+    if (room == 0)
+        return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
+                               "A row of layer %u is longer than the staging buffer", layer);
+    if (room > MAX_GRID_ROWS)
+        room = MAX_GRID_ROWS;
+    status = find_kernel(kv, owner, "kv_read", &kernel, error);
+    while (n_row > 0 && status == TANDEM_OK) {
+        uint32_t n = n_row < room ? n_row : (uint32_t)room;
+        kv_params params = params_of(owner, which, first_position, slot);
+        status = read_rows(kv, kernel, &params, n, row_floats * 4, owner->info.n_kv_head, target, error);
+        target += n * row_floats;
+        first_position += n;
+        n_row -= n;
+    }
+    return status;
+}

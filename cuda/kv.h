@@ -1,0 +1,13 @@
+/* kv.h: what kv.c and kv_image.c share. */
+#ifndef CU_KV_H
+#define CU_KV_H
+
+#include "object.h"
+
+#include "kernels/params_ops.h"
+
+#define CU_MAX_HEAD_DIM 512u
+
+tandem_status cu_kv_check(const tandem_kv *kv, uint32_t slot, tandem_error *error);
+
+#endif

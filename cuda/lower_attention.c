@@ -1,0 +1,254 @@
+/* lower_attention.c: ATTENTION as append and attention. */
+#include "builder.h"
+
+#include <tandem/rope.h>
+
+#include <stdio.h>
+#include <string.h>
+
+/* The two rotation tables, shared by ops that rotate alike. */
+static tandem_status get_rope(cu_builder *builder, const tandem_op_attention *op, uint64_t *address) {
+    uint64_t n_ctx = op->kv->max_position;
+    uint32_t n_high = tandem_kit_rope_n_high(n_ctx);
+    uint64_t low_bytes = (uint64_t)TANDEM_KIT_ROPE_LOW * op->n_rope_pair * 8;
+    uint64_t high_bytes = (uint64_t)n_high * op->n_rope_pair * 8;
+    void *place;
+    *address = 0;
+    if (op->n_rope_pair == 0)
+        return TANDEM_OK;
+    for (uint32_t i = 0; i < builder->n_rope; i++) {
+        const cu_rope *rope = &builder->ropes[i];
+        if (rope->n_pair == op->n_rope_pair && rope->n_high == n_high &&
+            memcmp(rope->omega, op->rope_omega, op->n_rope_pair * sizeof(double)) == 0) {
+            *address = rope->address;
+            return TANDEM_OK;
+        }
+    }
+    CU_DO(cu_constant(builder, low_bytes + high_bytes, address, &place));
+    if (place) {
+        tandem_kit_rope_low(op->rope_omega, op->n_rope_pair, place);
+        tandem_kit_rope_high(op->rope_omega, op->n_rope_pair, n_high, (float *)((char *)place + low_bytes));
+    }
+    if (builder->n_rope < CU_MAX_ROPE)
+        builder->ropes[builder->n_rope++] = (cu_rope){op->rope_omega, op->n_rope_pair, n_high, *address};
+    return TANDEM_OK;
+}
+
+/* How the keys are shared out. */
+typedef struct attention_plan {
+    uint32_t n_query; /* of a tile */
+    uint32_t n_tile;
+    uint32_t tiles_per_row; /* for what is counted: a tile holds rows_per_tile rows, or a part of one */
+    uint32_t rows_per_tile;
+    uint32_t keys_per_split;
+    uint32_t max_split;
+} attention_plan;
+
+/* Shapes and addresses that the two launches share. */
+typedef struct attention_lowering {
+    const cu_kv_layer *layer; /* the owner of the storage */
+    cu_rows rows;
+    uint32_t head_dim, n_kv_head, window;
+    uint32_t kv_type;
+    uint64_t cache_bytes; /* of K, of V */
+    uint64_t q_bytes;     /* a row of queries */
+    uint64_t rope;
+    cu_scratch q, partial;
+    attention_plan plan;
+} attention_lowering;
+
+static const char *type_name(uint32_t kv_type) {
+    return kv_type == KV_F32 ? "f32" : kv_type == KV_F16 ? "f16" : "q8_0";
+}
+
+/* A tile has the queries of a KV head, or of several rows. Splits: what fills the device three blocks a
+ * multiprocessor deep, which the registers of the kernel allow. */
+static attention_plan choose_plan(const cu_builder *builder, const tandem_op_attention *op,
+                                  const attention_lowering *a) {
+    uint32_t group = op->n_head / a->n_kv_head, ring = a->layer->ring;
+    uint32_t n_unit = cu_n_units(builder->context), target = 3 * (n_unit ? n_unit : 28);
+    uint64_t queries = (uint64_t)group * a->rows.max;
+    int one_slot_a_row = builder->program->limits.max_slots > 1 && a->rows.max <= 8;
+    attention_plan plan = {.n_query = queries <= 2 || (group <= 2 && one_slot_a_row) ? 2 : 8};
+    plan.n_tile = (uint32_t)((queries + plan.n_query - 1) / plan.n_query);
+    plan.tiles_per_row = (group + plan.n_query - 1) / plan.n_query;
+    plan.rows_per_tile = plan.n_query > group ? plan.n_query / group : 1;
+
+    uint32_t least = (ring + ATTENTION_MAX_KEYS - 1) / ATTENTION_MAX_KEYS;
+    uint64_t n_block = (uint64_t)a->n_kv_head * plan.n_tile;
+    uint64_t wanted = (target + n_block - 1) / n_block;
+    plan.max_split = wanted < ATTENTION_MAX_SPLIT ? (uint32_t)wanted : ATTENTION_MAX_SPLIT;
+    plan.keys_per_split = ATTENTION_MIN_KEYS;
+    if (plan.max_split <= least) {
+        plan.max_split = least > 0 ? least : 1;
+        plan.keys_per_split = ATTENTION_MAX_KEYS;
+    }
+    /* A short window never fills more than these. */
+    uint32_t most = (ring + plan.keys_per_split - 1) / plan.keys_per_split;
+    if (plan.max_split > most)
+        plan.max_split = most;
+    return plan;
+}
+
+/* Partial results of a tile, and of a row and split for what is counted. */
+static uint64_t record_bytes(const attention_lowering *a) {
+    return a->head_dim * 4ull + 16;
+}
+
+static uint64_t partial_bytes(const attention_lowering *a) {
+    uint64_t n_record = (uint64_t)ATTENTION_RECORDS(a->plan.max_split) * a->plan.n_query;
+    return a->plan.max_split == 1 ? 0 : a->plan.n_tile * a->n_kv_head * n_record * record_bytes(a);
+}
+
+static uint64_t run_block_bytes(const cu_builder *builder) {
+    const tandem_kit_limits *limits = &builder->program->limits;
+    return RUN_BLOCK_BYTES((uint64_t)limits->max_tokens, limits->max_out);
+}
+
+static tandem_status lower_append(cu_builder *builder, const tandem_op_attention *op, attention_lowering *a) {
+    int append = op->k.buffer != NULL;
+    uint64_t kv_row = (uint64_t)a->n_kv_head * a->head_dim * 4;
+    uint32_t flags = (op->flags & TANDEM_ATTENTION_V_NORM ? APPEND_V_NORM : 0) |
+                     (op->flags & TANDEM_ATTENTION_K_IS_V ? APPEND_K_IS_V : 0) |
+                     (cu_view_gathered(op->head.rows, &op->q) ? APPEND_GATHER_Q : 0);
+    attention_append_params params = {.run = cu_builder_run(builder),
+                                      .index = a->rows.index,
+                                      .n_tok = a->rows.n_tok,
+                                      .q = cu_view_address(&op->q),
+                                      .k = cu_view_address(&op->k),
+                                      .v = cu_view_address(&op->v),
+                                      .q_norm = cu_view_address(&op->q_norm),
+                                      .k_norm = cu_view_address(&op->k_norm),
+                                      .rope = a->rope,
+                                      .q_out = a->q.address,
+                                      .k_cache = a->layer->k.address,
+                                      .v_cache = a->layer->v.address,
+                                      .q_stride = (uint32_t)op->q.stride,
+                                      .k_stride = (uint32_t)op->k.stride,
+                                      .v_stride = (uint32_t)op->v.stride,
+                                      .ring = a->layer->ring,
+                                      .region_bytes = a->layer->region_bytes,
+                                      .head_dim = a->head_dim,
+                                      .n_head = op->n_head,
+                                      .n_kv_head = a->n_kv_head,
+                                      .n_rope_pair = op->n_rope_pair,
+                                      .flags = flags,
+                                      .scale = op->scale,
+                                      .eps = op->eps};
+    const uint32_t grid[3] = {op->n_head + (append ? 2 * a->n_kv_head : 0), a->rows.max, 1};
+    char kernel[64];
+    cu_launch *launch;
+    snprintf(kernel, sizeof kernel, "attention_append_%s", type_name(a->kv_type));
+    CU_DO(cu_step_begin(builder, append ? "attention_append" : "attention_query"));
+    CU_DO(cu_launch_add(builder, kernel, grid, APPEND_THREADS, 0, &params, sizeof params, &launch));
+    launch->traffic = (cu_traffic){.rows = op->head.rows,
+                                   .row_bytes = 2 * a->q_bytes + (append ? 2 * kv_row : 0),
+                                   .row_flops = a->q_bytes + (append ? kv_row : 0),
+                                   .append = append ? a->layer : NULL};
+    CU_DO(cu_reads(builder, params.run, run_block_bytes(builder)));
+    CU_DO(cu_reads_view(builder, &op->q, a->q_bytes));
+    CU_DO(cu_reads_view(builder, &op->q_norm, a->head_dim * 4ull));
+    if (op->n_rope_pair)
+        CU_DO(cu_reads(builder, a->rope,
+                       (uint64_t)(TANDEM_KIT_ROPE_LOW + tandem_kit_rope_n_high(op->kv->max_position)) *
+                           op->n_rope_pair * 8));
+    CU_DO(cu_writes(builder, a->q.address, a->rows.max * a->q_bytes));
+    if (!append)
+        return TANDEM_OK;
+    CU_DO(cu_reads_view(builder, &op->k, kv_row));
+    CU_DO(cu_reads_view(builder, &op->v, kv_row));
+    CU_DO(cu_reads_view(builder, &op->k_norm, a->head_dim * 4ull));
+    CU_DO(cu_writes(builder, params.k_cache, a->cache_bytes));
+    return cu_writes(builder, params.v_cache, a->cache_bytes);
+}
+
+/* Counters of the blocks that arrive; the kernel leaves them at 0. */
+static tandem_status get_counters(cu_builder *builder, const attention_lowering *a, uint64_t *address,
+                                  uint64_t *bytes) {
+    void *place;
+    *address = 0;
+    *bytes = 0;
+    if (a->plan.max_split == 1)
+        return TANDEM_OK;
+    *bytes = (uint64_t)a->plan.n_tile * a->n_kv_head * ATTENTION_COUNTERS(a->plan.max_split) * 4;
+    CU_DO(cu_constant(builder, *bytes, address, &place));
+    if (place)
+        memset(place, 0, *bytes);
+    return TANDEM_OK;
+}
+
+static tandem_status lower_attention(cu_builder *builder, const tandem_op_attention *op,
+                                     attention_lowering *a) {
+    attention_params params = {
+        .run = cu_builder_run(builder),
+        .index = a->rows.index,
+        .n_tok = a->rows.n_tok,
+        .q = a->q.address,
+        .k_cache = a->layer->k.address,
+        .v_cache = a->layer->v.address,
+        .visible_until = cu_view_address(&op->visible_until),
+        .partial = a->partial.address,
+        .y = cu_view_address(&op->out),
+        .y_stride = (uint32_t)op->out.stride,
+        .visible_stride = (uint32_t)op->visible_until.stride,
+        .ring = a->layer->ring,
+        .region_bytes = a->layer->region_bytes,
+        .window = a->window,
+        .gather = cu_view_gathered(op->head.rows, &op->visible_until) ? ATTENTION_GATHER_VISIBLE : 0,
+        .head_dim = a->head_dim,
+        .n_head = op->n_head,
+        .n_kv_head = a->n_kv_head,
+        .keys_per_split = a->plan.keys_per_split,
+        .max_split = a->plan.max_split};
+    const uint32_t grid[3] = {a->plan.n_tile, a->n_kv_head, a->plan.max_split};
+    uint64_t counter_bytes;
+    char kernel[64];
+    cu_launch *launch;
+    CU_DO(get_counters(builder, a, &params.counters, &counter_bytes));
+    snprintf(kernel, sizeof kernel, "attention_%s_%u_%u", type_name(a->kv_type),
+             a->head_dim <= 256 ? 256u : 512u, a->plan.n_query);
+    CU_DO(cu_step_begin(builder, kernel));
+    CU_DO(cu_launch_add(builder, kernel, grid, ATTENTION_THREADS, 0, &params, sizeof params, &launch));
+    launch->traffic = (cu_traffic){.rows = op->head.rows,
+                                   .row_bytes = 2 * a->q_bytes,
+                                   .attention = a->layer,
+                                   .n_head = op->n_head,
+                                   .window = a->window,
+                                   .rows_per_tile = a->plan.rows_per_tile,
+                                   .tiles_per_row = a->plan.tiles_per_row,
+                                   .keys_per_split = a->plan.keys_per_split,
+                                   .max_split = a->plan.max_split,
+                                   .split_row_bytes = 2 * op->n_head * record_bytes(a)};
+    CU_DO(cu_reads(builder, params.run, run_block_bytes(builder)));
+    CU_DO(cu_reads(builder, params.q, a->rows.max * a->q_bytes));
+    CU_DO(cu_reads(builder, params.k_cache, a->cache_bytes));
+    CU_DO(cu_reads(builder, params.v_cache, a->cache_bytes));
+    CU_DO(cu_reads_view(builder, &op->visible_until, 4));
+    if (a->partial.bytes) {
+        CU_DO(cu_writes(builder, params.partial, a->partial.bytes));
+        CU_DO(cu_writes(builder, params.counters, counter_bytes));
+    }
+    return cu_writes_view(builder, &op->out, a->q_bytes);
+}
+
+tandem_status cu_lower_attention(cu_builder *builder, const tandem_op_attention *op) {
+    const tandem_kv *kv = op->kv;
+    const cu_kv_layer *layer = &kv->layers[op->layer];
+    attention_lowering a = {.layer = &kv->layers[layer->owner],
+                            .rows = cu_builder_rows(builder, op->head.rows),
+                            .head_dim = layer->info.head_dim,
+                            .n_kv_head = layer->info.n_kv_head,
+                            .window = layer->info.window,
+                            .kv_type = layer->info.type};
+    a.q_bytes = (uint64_t)op->n_head * a.head_dim * 4;
+    a.cache_bytes = (uint64_t)kv->n_slot * a.n_kv_head * a.layer->region_bytes;
+    a.plan = choose_plan(builder, op, &a);
+    CU_DO(get_rope(builder, op, &a.rope));
+    CU_DO(cu_scratch_take(builder, a.rows.max * a.q_bytes, &a.q));
+    CU_DO(lower_append(builder, op, &a));
+    CU_DO(cu_scratch_take(builder, partial_bytes(&a), &a.partial));
+    CU_DO(lower_attention(builder, op, &a));
+    cu_scratch_give(builder, &a.q);
+    cu_scratch_give(builder, &a.partial);
+    return TANDEM_OK;
+}

@@ -1,0 +1,138 @@
+/* plugin.c: the exported symbol, the function table, the descriptor and the options. */
+#include "kv.h"
+#include "program.h"
+
+#include <tandem/negotiate.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MIN_SEGMENT 65536u /* least value of option cuda.max_segment */
+
+static const tandem_descriptor descriptor = {
+    .struct_size = sizeof(tandem_descriptor),
+    .flags = TANDEM_PLUGIN_UNLOADABLE,
+    .name = "cuda",
+    .version = TANDEM_PLUGIN_VERSION,
+    .git = TANDEM_GIT,
+    .toolchain = TANDEM_TOOLCHAIN,
+    .targets = "sm_86, sm_89, PTX for compute capability 8.6 and newer",
+    .shaders = TANDEM_NVCC,
+    .needs = "libcuda.so.1 of CUDA 12.0 or newer, and a device of compute capability 8.6 or newer",
+};
+
+static const void *get_interface(const char *name) {
+    (void)name;
+    return NULL;
+}
+
+const tandem_backend cu_backend = {
+    .struct_size = sizeof(tandem_backend),
+    .abi_major = TANDEM_ABI_MAJOR,
+    .abi_minor = TANDEM_ABI_MINOR,
+    .descriptor = &descriptor,
+    .device_count = cu_device_count,
+    .device_info = cu_device_info,
+    .get_interface = get_interface,
+    .context_create = cu_context_create,
+    .context_destroy = cu_context_destroy,
+    .context_memory = cu_context_memory,
+    .supports = cu_supports,
+    .buffer_create = cu_buffer_create,
+    .buffer_destroy = cu_buffer_destroy,
+    .buffer_info = cu_buffer_info,
+    .buffer_write = cu_buffer_write,
+    .buffer_read = cu_buffer_read,
+    .weights_create = cu_weights_create,
+    .weights_destroy = cu_weights_destroy,
+    .weights_info = cu_weights_info,
+    .weights_matrix = cu_weights_matrix,
+    .weights_write = cu_weights_write,
+    .weights_place = cu_weights_place,
+    .kv_create = cu_kv_create,
+    .kv_destroy = cu_kv_destroy,
+    .kv_info = cu_kv_info,
+    .kv_layer = cu_kv_layer_info,
+    .kv_length = cu_kv_length,
+    .kv_truncate = cu_kv_truncate,
+    .kv_copy_slot = cu_kv_copy_slot,
+    .kv_fill = cu_kv_fill,
+    .kv_export_bytes = cu_kv_export_bytes,
+    .kv_export = cu_kv_export,
+    .kv_import = cu_kv_import,
+    .kv_read = cu_kv_read,
+    .program_create = cu_program_create,
+    .program_destroy = cu_program_destroy,
+    .program_step_count = cu_program_step_count,
+    .program_step = cu_program_step,
+    .program_cost = cu_program_cost,
+    .run = cu_run,
+    .wait = cu_wait,
+    .times = cu_times,
+    .step_times = cu_step_times,
+};
+
+/* ---- options ---- */
+
+static tandem_status take_bytes(const char *option, const char *value, uint64_t *target,
+                                tandem_error *error) {
+    char *end;
+    unsigned long long bytes = strtoull(value, &end, 10);
+    if (value[0] < '0' || value[0] > '9' || *end != 0 || bytes < MIN_SEGMENT)
+        return tandem_kit_fail(error, TANDEM_E_INVALID,
+                               "Option %s: the value must be a number of bytes, at least %u", option,
+                               MIN_SEGMENT);
+    *target = bytes;
+    return TANDEM_OK;
+}
+
+/* One "name=value". */
+static tandem_status take_option(cu_plugin *plugin, const char *option, tandem_error *error) {
+    const char *equals = option ? strchr(option, '=') : NULL;
+    if (!equals)
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "Option %s is not of the form name=value",
+                               option ? option : "NULL");
+    size_t n = (size_t)(equals - option);
+    const char *value = equals + 1;
+    if (n == strlen("cuda.library") && strncmp(option, "cuda.library", n) == 0) {
+        cu_driver_set_library(value);
+        return TANDEM_OK;
+    }
+    if (n == strlen("cuda.max_segment") && strncmp(option, "cuda.max_segment", n) == 0)
+        return take_bytes(option, value, &plugin->max_segment, error);
+    return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
+                           "Unknown option %s: the CUDA plugin has cuda.library and cuda.max_segment",
+                           option);
+}
+
+static tandem_status take_options(cu_plugin *plugin, tandem_error *error) {
+    for (uint32_t i = 0; i < plugin->host.n_options; i++) {
+        tandem_status status = take_option(plugin, plugin->host.options[i], error);
+        if (status != TANDEM_OK)
+            return status;
+    }
+    return TANDEM_OK;
+}
+
+tandem_status tandem_backend_query(const tandem_host *host, tandem_backend *backend) {
+    cu_plugin *plugin = &cu_the_plugin;
+    if (!backend)
+        return TANDEM_E_INVALID;
+    uint32_t size = backend->struct_size < sizeof *backend ? backend->struct_size : (uint32_t)sizeof *backend;
+    if (size >= offsetof(tandem_backend, reserved)) {
+        backend->abi_major = TANDEM_ABI_MAJOR;
+        backend->abi_minor = TANDEM_ABI_MINOR;
+    }
+    tandem_status status = tandem_kit_check_host(host, &plugin->host);
+    if (status != TANDEM_OK)
+        return status;
+    plugin->max_segment = 0;
+    cu_driver_set_library(NULL);
+    status = take_options(plugin, plugin->host.error);
+    plugin->host.error = NULL;
+    if (status != TANDEM_OK)
+        return status;
+    memcpy(backend, &cu_backend, size);
+    backend->struct_size = size;
+    return TANDEM_OK;
+}

@@ -1,0 +1,15 @@
+/* weights.h: what weights.c, weights_write.c and weights_place.c share. */
+#ifndef CU_WEIGHTS_H
+#define CU_WEIGHTS_H
+
+#include "object.h"
+
+/* Allocates, or frees (at once, or after the pending work), the parts of one record in one place. */
+tandem_status cu_storage_create(tandem_weights *weights, uint32_t placement, cu_memory **parts,
+                                tandem_error *error);
+void cu_storage_release(tandem_weights *weights, cu_memory **parts, int retire);
+
+/* The record's table entries for its present placement, [n_segment]. */
+void cu_table_entries(const tandem_weights *weights, uint32_t record, uint64_t *entries);
+
+#endif

@@ -3,7 +3,7 @@
  * computes    y = sum_j w_j v_j, w = softmax over the visible keys j of q . k_j (q is scaled already), by
  *             online softmax over tiles of ATTENTION_KEYS keys
  * inputs      q [rows][n_head][head_dim] f32, rotated; K and V of the cache (params_ops.h); the run's rows
- * grid        x: KV heads, y: tiles of N_QUERY queries, z: splits. A key is read by `lanes` lanes of a warp,
+ * grid        x: tiles of N_QUERY queries, y: KV heads, z: splits. A key is read by `lanes` lanes of a warp,
  *             16 bytes each of f16 (8 elements in any type), so a warp reads 32 / lanes keys at once; with
  * WIDE by two warps. IN_FLIGHT such loads are under way bytes       each visible K and V row once per tile:
  * the least there is where a tile holds the group's heads phase       after attention_append. The last block
@@ -163,8 +163,8 @@ template <uint32_t TYPE, bool WIDE, uint32_t N_QUERY> struct attention_block {
         n_slot = WIDE ? N_WARP / 2u : N_WARP * (32u / lanes);
         part = WIDE ? warp % 2u : 0u;
         group = p.n_head / p.n_kv_head;
-        kv_head = blockIdx.x;
-        first_query = blockIdx.y * N_QUERY;
+        kv_head = blockIdx.y;
+        first_query = blockIdx.x * N_QUERY;
         my_query = threadIdx.x / TEAM;
         best = LOWEST;
         sum = 0.0f;
@@ -395,7 +395,7 @@ template <uint32_t TYPE, bool WIDE, uint32_t N_QUERY> struct attention_block {
     }
 
     __device__ __forceinline__ uint64_t record(uint32_t i, uint32_t n) const {
-        uint64_t tile = (uint64_t)blockIdx.y * p.n_kv_head + kv_head;
+        uint64_t tile = (uint64_t)blockIdx.x * p.n_kv_head + kv_head;
         uint64_t at_record = (tile * ATTENTION_RECORDS(p.max_split) + i) * N_QUERY + n;
         return p.partial + at_record * (p.head_dim * 4u + 16u);
     }
@@ -448,7 +448,7 @@ template <uint32_t TYPE, bool WIDE, uint32_t N_QUERY> struct attention_block {
         __threadfence();
         __syncthreads();
         if (threadIdx.x == 0) {
-            uint64_t tile = (uint64_t)blockIdx.y * p.n_kv_head + kv_head;
+            uint64_t tile = (uint64_t)blockIdx.x * p.n_kv_head + kv_head;
             uint32_t *counters = at<uint32_t>(p.counters) + tile * ATTENTION_COUNTERS(p.max_split);
             shared.word = atomicInc(counters + counter, n - 1u) == n - 1u;
             __threadfence();
@@ -482,7 +482,7 @@ static __device__ __forceinline__ void attention(const attention_params &p) {
     uint32_t n_rows = load_word(p.n_tok), group = p.n_head / p.n_kv_head;
     uint32_t n_split =
         attention_splits(header->n_context, header->n_rows, p.window, p.keys_per_split, p.max_split);
-    if (blockIdx.y * N_QUERY >= n_rows * group || blockIdx.z >= n_split)
+    if (blockIdx.x * N_QUERY >= n_rows * group || blockIdx.z >= n_split)
         return;
     block_type block(p, shared);
     block.load_queries(n_rows);

@@ -2,7 +2,7 @@
  *
  * computes    y = gelu_tanh(a) * b; scale * (a + b); scale * a; a
  * inputs      a, b f32 rows; y may be a
- * grid        x: blocks of 4 * ELEMENTWISE_THREADS elements of a row, y: rows; a thread takes 4 elements
+ * grid        x: rows, y: blocks of 4 * ELEMENTWISE_THREADS elements of a row; a thread takes 4 elements
  * bytes       each row of a, b and y once
  * phase       per-layer embeddings, and where a product could not take it in its epilogue
  * order       no sums
@@ -22,7 +22,7 @@ static __device__ __forceinline__ float combine(float a, float b, float scale) {
 template <elementwise_kind KIND>
 static __device__ __forceinline__ void elementwise(const elementwise_params &p) {
     constexpr bool HAS_B = KIND == GLU || KIND == ADD;
-    uint32_t u = blockIdx.x * ELEMENTWISE_THREADS + threadIdx.x, i = blockIdx.y;
+    uint32_t u = blockIdx.y * ELEMENTWISE_THREADS + threadIdx.x, i = blockIdx.x;
     if (i >= load_word(p.n_tok) * p.rows_per_tok || 4u * u >= p.n)
         return;
     uint32_t run_at = row_index(p.index, i);

@@ -90,10 +90,14 @@ typedef struct attention_append_params {
  * Named by storage, largest head_dim and N_QUERY. The queries of a KV head are numbered
  * row * (n_head / n_kv_head) + head of the group. A block takes a tile of N_QUERY successive ones, which
  * share every K and V row it loads, and one split of the keys that the tile sees. With one split it writes
- * `y`; with more, a partial record {f32 acc[head_dim]; f32 m, l, 2 unused} for each query: partial [tile][kv
- * head][ATTENTION_RECORDS(max_split)][N_QUERY] The last block of a group of ATTENTION_GROUP splits to arrive
- * merges the group's, the last group merges those, both in the order of the splits. Counters go back to 0 by
- * themselves. grid (n_kv_head, tiles, max_split), block ATTENTION_THREADS */
+ * `y`; with more, a partial record {f32 acc[head_dim]; f32 m, l, 2 unused} for each query:
+ *
+ *     partial [tile][kv head][ATTENTION_RECORDS(max_split)][N_QUERY]
+ *
+ * The last block of a group of ATTENTION_GROUP splits to arrive merges the group's, the last group merges
+ * those, both in the order of the splits. Counters go back to 0 by themselves.
+ *
+ * Grid (tiles, n_kv_head, max_split), block ATTENTION_THREADS. */
 #define ATTENTION_THREADS 128u
 #define ATTENTION_KEYS 64u /* of a tile: splits are multiples of it */
 #define ATTENTION_GROUP 16u
@@ -218,7 +222,7 @@ TANDEM_SHARED uint32_t topk_part_bytes(uint32_t k) {
 
 /* ---- elementwise_{glu,add,scale,copy} ----
  *
- * Grid (elementwise_blocks(n), rows * rows_per_tok, 1), block ELEMENTWISE_THREADS, 4 elements a thread.
+ * Grid (rows * rows_per_tok, elementwise_blocks(n), 1), block ELEMENTWISE_THREADS, 4 elements a thread.
  * `y` may be `a`. */
 #define ELEMENTWISE_THREADS 128u
 #define ELEMENTWISE_GATHER_A 1u

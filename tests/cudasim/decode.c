@@ -107,6 +107,10 @@ static bool decode_operand(struct decoder *d, const struct ptx_inst *from, struc
         if (o->kind != OPERAND_NAME)
             decode_fail(d, "a label expected");
         return !d->failed && decode_label(d, o->name, from->scope, &to->imm);
+    case 'q':
+        if (o->kind == OPERAND_INTEGER)
+            return decode_constant(d, o->bits ? 0xffffffffu : 0, 4, slot);
+        return decode_read(d, o, 0, slot);
     case 'P':
     case 'H':
     case 'R':

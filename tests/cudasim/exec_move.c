@@ -7,7 +7,8 @@ EXEC1(move32, uint32_t, uint32_t, x)
 EXEC1(move64, uint64_t, uint64_t, x)
 
 static void move_predicate(struct warp *w, const struct inst *in, uint32_t mask) {
-    predicate_set(w, in->o[0], mask, *predicate(w, in->o[1]));
+    const uint32_t *value = row(w, in->o[1]); /* a register's lanes, or a constant's */
+    predicate_set(w, in->o[0], mask, *value);
 }
 
 /* Clocks count what has been executed; they are no measure of time. */
@@ -152,7 +153,7 @@ void opcodes_move(void) {
                                    .cls = CLASS_MOVE},
                    "mov.%s", types[i]);
     }
-    opcode_add((struct opcode){.fn = move_predicate, .signature = "Pp", .cls = CLASS_MOVE}, "mov.pred");
+    opcode_add((struct opcode){.fn = move_predicate, .signature = "Pq", .cls = CLASS_MOVE}, "mov.pred");
     for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
         opcode_add(
             (struct opcode){

@@ -3,6 +3,7 @@
  *
  * Signature, one letter an operand, upper case written, lower case read:
  *   P p predicate   H h 16 bits   R r 32 bits   D d 64 bits   digit: vector of so many of the letter before
+ *   q predicate, or false or true as a number
  *   Q   second half of the pair before it (d|p), optional   i  whole number, to inst.imm   a  address   L
  * label ?   what follows may be missing Rows with a `bind` of their own are decoded by it.
  */

@@ -73,6 +73,8 @@ def series_label(row, several):
     parts = [row["plugin"]["name"] + ("" if kind == "gpu" else f" [{kind}]")]
     if several["device"]:
         parts.append(device["name"][:32])
+    if several["git"]:
+        parts[0] += f" {row['plugin']['git'][:7]}"
     parts += [f"{row['kv']} cache", row["precision"]]
     if several["batch"]:
         parts.append(f"chunks of {row['batch']}")
@@ -85,6 +87,7 @@ def series_label(row, several):
 
 def name_series(cells):
     several = {"device": len({r["device"]["uuid"] for r in cells}) > 1,
+               "git": len({(r["plugin"]["name"], r["plugin"]["git"]) for r in cells}) > len({r["plugin"]["name"] for r in cells}),
                "batch": len({r["batch"] for r in cells}) > 1,
                "experts": len({r["model"].get("expert_memory") for r in cells}) > 1}
     for row in cells:
@@ -166,7 +169,7 @@ def draw_lines(axes, rows, labels, value, interval=None):
             low, high = zip(*(interval(r) for r in points))
             axes.fill_between(xs, low, high, color=COLOURS[index % len(COLOURS)], alpha=.18, linewidth=0)
             axes.vlines(xs, low, high, color=COLOURS[index % len(COLOURS)], linewidth=1.2)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.04)
     mark_device(axes, rows)
 
 
@@ -178,11 +181,12 @@ def interval_of(row):
 def finish(figure, axes, title, n_label):
     """Title above, one legend below."""
     handles, names = axes.get_legend_handles_labels()
-    rows = (n_label + 1) // 2 if n_label > 1 else 1
+    columns = 2 if n_label > 1 and figure.get_figwidth() > 10 and max(map(len, names)) < 70 else 1
+    rows = (n_label + columns - 1) // columns
     height = figure.get_figheight()
     figure.suptitle(title, fontsize=12, x=.01, ha="left", fontweight="bold")
     figure.tight_layout(rect=(0, (.12 + .22 * rows) / height, 1, 1))
-    figure.legend(handles, names, loc="lower center", ncol=2 if n_label > 1 else 1, fontsize=9, frameon=False)
+    figure.legend(handles, names, loc="lower center", ncol=columns, fontsize=9, frameon=False)
 
 
 def draw_panels(page, name, title, caption, panels, value, interval=None):
@@ -191,7 +195,7 @@ def draw_panels(page, name, title, caption, panels, value, interval=None):
     if not panels:
         return
     labels = sorted({r["series"] for _, _, rows in panels for r in rows})
-    figure, axes = page.plt.subplots(1, len(panels), figsize=(max(6.4, 5.8 * len(panels)), 4.4 + .22 * len(labels) / 2),
+    figure, axes = page.plt.subplots(1, len(panels), figsize=(max(9, 5.8 * len(panels)), 4.4 + .22 * len(labels)),
                                      squeeze=False)
     for (heading, unit, rows), a in zip(panels, axes[0]):
         draw_lines(a, rows, labels, value, interval)
@@ -212,12 +216,12 @@ def draw_rates(page, model, cells, slug):
 def draw_memory(page, model, cells, slug):
     rows = {}
     for r in cells:
-        if "memory" in r:
+        if r.get("memory", {}).get("at_depth"):
             rows.setdefault((r["series"], r["depth"]), dict(r))
     rows = list(rows.values())
-    panels = [("allocated by the context", "GiB", rows)]
-    draw_panels(page, f"{slug}-memory", model, "Memory of the column, allocated once for the largest depth that it was asked for.",
-                panels, lambda r: r["memory"]["total"] / 2**30)
+    panels = [("weights, cache and workspace by depth, predicted", "GiB", rows)]
+    draw_panels(page, f"{slug}-memory", model, "Memory that a context of this depth needs, by plan; what a column really allocated, "
+                "for its deepest cell, stands in the table.", panels, lambda r: r["memory"]["at_depth"] / 2**30)
 
 
 def ratio_rows(cells):

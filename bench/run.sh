@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds tandem and measures it: a sweep over context depths with a table, a journal and a plot at the end.
+# Builds tandem and measures it: a sweep over context depths with a table, a journal and a page of plots.
 #
 # usage: bench/run.sh [--no-install] [-m MODEL] [options of `tandem sweep`]
 #   without -m    synthetic weights in the shape of Gemma 3 270M: the whole model where there is a GPU; a few layers and a
@@ -82,7 +82,7 @@ code=0
 "$tandem" sweep ${defaults[@]+"${defaults[@]}"} ${arguments[@]+"${arguments[@]}"} || code=$?
 [ $code -ne 2 ] || exit 2
 
-# ---- the plot ----
+# ---- the report ----
 # python_with_matplotlib: prints an interpreter; makes a virtual environment where none has the library.
 python_with_matplotlib() {
     local python
@@ -99,15 +99,14 @@ python_with_matplotlib() {
 }
 echo
 echo "journal  $journal"
-plot=0
+page=0
 if [ -s "$journal" ] && python=$(python_with_matplotlib); then
-    picture=${journal%.jsonl}
-    "$python" "$root/bench/plot.py" "$journal" "$picture" >/dev/null || plot=$?
-    [ $plot -ne 0 ] || echo "plot     $picture.png, $picture.svg"
+    "$python" "$root/bench/report.py" "$journal" -o "${journal%.jsonl}" >/dev/null || page=$?
+    [ $page -ne 0 ] || echo "report   ${journal%.jsonl}.html, and its pictures as PNG and SVG beside it"
 else
-    plot=3
+    page=3
 fi
-[ $plot -eq 0 ] || say "no plot was drawn."
+[ $page -eq 0 ] || say "no report was written."
 
 # ---- the verdict ----
 note=
@@ -119,5 +118,5 @@ case $code in
     *) verdict="NOT FINISHED: the sweep ended with exit code $code." ;;
 esac
 echo "verdict  $verdict"
-[ $code -ne 0 ] || [ $plot -le 1 ] || code=$plot
+[ $code -ne 0 ] || [ $page -le 1 ] || code=$page
 exit $code

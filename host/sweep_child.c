@@ -304,12 +304,25 @@ static void add_numbers(cJSON *j, const char *name, const uint64_t *values, uint
         cJSON_AddItemToArray(array, cJSON_CreateNumber((double)values[i]));
 }
 
-static int add_memory(child *c, cJSON *j, tandem_message *message) {
+static int add_memory(child *c, cJSON *j, uint32_t depth, tandem_message *message) {
     tandem_memory_info info;
     int status = session_memory(c->walk.s, &info, message);
     if (status)
         return status;
+    /* What a context of this depth alone would take: the column's cache is that of its deepest cell. */
+    const session_desc *d = session_description(c->walk.s);
+    plan_request request = {.n_ctx = room_for(c->options, depth),
+                            .batch = d->batch,
+                            .n_rollback = d->n_rollback,
+                            .n_score = d->n_score,
+                            .kv_type = d->kv_type,
+                            .expert_placement = d->expert_placement};
+    memory_plan plan;
+    status = plan_memory(c->source, &request, false, &plan, message);
+    if (status)
+        return status;
     cJSON *m = cJSON_AddObjectToObject(j, "memory");
+    cJSON_AddNumberToObject(m, "at_depth", (double)plan.total);
     cJSON_AddNumberToObject(m, "predicted", (double)session_plan(c->walk.s)->total);
     cJSON_AddNumberToObject(m, "total", (double)info.total);
     cJSON_AddNumberToObject(m, "peak", (double)info.peak);
@@ -450,7 +463,7 @@ static int run_cell(child *c, sweep_cell cell, tandem_message *message) {
         status = probe_cell(c, cell, message);
     cJSON *j = cell_message("cell", cell);
     if (!status)
-        status = add_memory(c, j, message);
+        status = add_memory(c, j, cell.depth, message);
     if (!status)
         status = add_cost(c, j, cell.phase, message);
     if (status) {

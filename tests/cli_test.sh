@@ -3,6 +3,7 @@
 # usage: tests/cli_test.sh PATH/TO/tandem     needs the plugins where the program finds them
 set -uo pipefail
 tandem=$(realpath "$1")
+script=$(realpath "${BASH_SOURCE[0]}")
 unset TANDEM_PLUGIN_PATH # the reference plugin is to be missed where the program is alone
 library=$(dirname "$tandem")/../lib
 work=$(mktemp -d)
@@ -201,6 +202,40 @@ alone=$tandem
 tandem=$work/bin/tandem
 expect 1 'UNCHECKED' "${twin[@]}" -j u.jsonl
 tandem=$alone
+
+# ---- sweep: lists, formats, what stands beside the cells ----
+expect 2 'or ranges' sweep "${tiny[@]}" --depth 4K-1K*2
+expect 2 'or ranges' sweep "${tiny[@]}" --depth 0-1K*2
+expect 2 'chunks are' sweep "${tiny[@]}" --batch 0
+expect 2 'a share of them' sweep "${moe[@]}" --expert-memory 1.5
+expect 2 'name a UUID' sweep "${tiny[@]}" --plugin reference,vulkan --device 0
+wide=(sweep "${tiny[@]}" "${cpu[@]}" --samples 2 --chunks 1 --rounds 1 --phase decode)
+expect 0 '8 cells measured' "${wide[@]}" --depth 0,8-32*2 --batch 8,16 -j w.jsonl
+expect 0 '^\| kv' "${wide[@]}" --depth 0,8-32*2 --batch 8 -j w.jsonl --format markdown
+expect 0 '^model,plugin' "${wide[@]}" --depth 0,8-32*2 --batch 8 -j w.jsonl --format csv
+check 'a cell is a line of the CSV' test "$(wc -l <"$work/out")" -eq 5
+check 'a rerun measured nothing again' test "$(rows w.jsonl done)" -eq 8
+expect 0 'synthetic fill [+-][0-9.]+ % against real fill at depth 32' "${wide[@]}" --depth 0,8-32*2 --batch 8 -j w.jsonl --fill synthetic
+check 'the bias is measured once' test "$(grep -c '"row":"bias"' w.jsonl)" -eq 1
+check 'depth 0 ran again at the end of each column' test "$(grep -c '"row":"drift"' w.jsonl)" -eq 3
+expect 0 '.' "${wide[@]}" --rounds 5 --target 0 --batch 4 -j n.jsonl
+check 'an interval that is too wide asks for rounds up to the cap' grep -q '"rounds":5' n.jsonl
+expect 0 '.' "${wide[@]}" --rounds 5 --target 100 --samples 24 --batch 4 --seed 2 -j n2.jsonl
+check 'one that is narrow enough for none' grep -q '"rounds":1' n2.jsonl
+expect 0 '.' "${routed[@]}" --expert-memory 0.25
+check 'the share of experts in host memory is in the row' grep -q '"expert_memory":"0.25"' r.jsonl
+check 'every cell is probed at its depth' test "$(grep -c '"status":"done".*"what":"attention"' w.jsonl)" -eq "$(rows w.jsonl done)"
+check 'experts are computed again' grep -q '"what":"experts","layer":0' r.jsonl
+
+# ---- rows by their schema ----
+source_folder=$(dirname "$script")
+check 'rows are valid' "$source_folder/schema_check.py" "$source_folder/../bench/schema.json" a.jsonl b.jsonl e.jsonl n.jsonl r.jsonl s.jsonl w.jsonl
+sed 's/"status":"done"/"status":"crash"/' w.jsonl >x.jsonl
+check 'a crash with a speed is not' test "$("$source_folder/schema_check.py" "$source_folder/../bench/schema.json" x.jsonl >/dev/null; echo $?)" -eq 1
+sed 's/"kind":"software"/"kind":"simulated"/' w.jsonl >x.jsonl
+check 'nor a simulated device with one' test "$("$source_folder/schema_check.py" "$source_folder/../bench/schema.json" x.jsonl >/dev/null; echo $?)" -eq 1
+sed '1s/"version":1/"version":2/' w.jsonl >x.jsonl
+expect 3 'schema version 2' "${wide[@]}" -j x.jsonl
 
 # ---- sweep: crash, interruption ----
 # slow FILE: a sweep in the background whose second cell takes long

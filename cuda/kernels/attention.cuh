@@ -134,7 +134,8 @@ template <uint32_t TYPE, bool WIDE, uint32_t N_QUERY> struct attention_block {
     static constexpr uint32_t TEAM = ATTENTION_THREADS / N_QUERY < 32u ? ATTENTION_THREADS / N_QUERY : 32u;
 
     struct shared_memory {
-        float score[N_PART][ATTENTION_KEYS][N_QUERY]; /* part 0 becomes the weights */
+        /* Part 0 becomes the weights. Padded, so that threads of a query meet fewer in a bank. */
+        __align__(16) float score[N_PART][ATTENTION_KEYS][N_QUERY == 8u ? 12u : N_QUERY];
         union {
             float4 q[2][N_QUERY][MAX_DIM / 8u]; /* [half of a chunk][query][lane]: while keys are read */
             float4 result[N_QUERY][MAX_DIM / 4u];

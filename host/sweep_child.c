@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "card.h"
 #include "hash.h"
 #include "inspect.h"
 #include "sweep.h"
@@ -27,6 +28,7 @@ typedef struct child {
     cell_samples samples;
     probe probe;       /* of the cell under way */
     uint64_t probe_ns; /* what it took */
+    card *card;        /* NULL: no figures of one */
 } child;
 
 /* ---- messages ---- */
@@ -44,6 +46,14 @@ static cJSON *new_message(const char *kind) {
     cJSON *j = cJSON_CreateObject();
     cJSON_AddStringToObject(j, "msg", kind);
     return j;
+}
+
+static void begin_round(void *user) {
+    card_begin(((child *)user)->card);
+}
+
+static bool end_round(void *user) {
+    return card_end(((child *)user)->card);
 }
 
 static void report_progress(void *user, double units) {
@@ -263,6 +273,9 @@ static int open_session(child *c, uint32_t n_ctx, const char *kv, const char *pr
     c->walk.options = o;
     c->walk.n_vocab = model_source_config(c->source)->n_vocab;
     c->walk.report = report_progress;
+    c->walk.round_begins = begin_round;
+    c->walk.round_ends = end_round;
+    c->walk.user = c;
     return status;
 }
 
@@ -441,6 +454,22 @@ static void add_stamp(const child *c, cJSON *j) {
         cJSON_ReplaceItemInObject(stamp, "ok", cJSON_CreateFalse());
 }
 
+/* Card, machine, and what a token costs. */
+static void add_surroundings(const child *c, cJSON *j, cpu_ticks before) {
+    const double watts = card_watts(c->card), rate = c->samples.rate.median, price = c->options->price_kwh;
+    cJSON_AddItemToObject(j, "host", machine_json(before));
+    cJSON *figures = card_json(c->card);
+    if (figures)
+        cJSON_AddItemToObject(j, "card", figures);
+    if (watts <= 0 || rate <= 0 || c->device.info.kind == TANDEM_DEVICE_SIMULATED)
+        return;
+    cJSON *energy = cJSON_AddObjectToObject(j, "energy");
+    cJSON_AddNumberToObject(energy, "watts", watts);
+    cJSON_AddNumberToObject(energy, "tokens_per_joule", rate / watts);
+    if (price > 0) /* 3.6e6 J in a kWh */
+        cJSON_AddNumberToObject(energy, "price_per_million", 1e6 * watts / rate / 3.6e6 * price);
+}
+
 /* Computes a layer of each kind again, at this depth and with as many rows as the cell's runs have. */
 static int probe_cell(child *c, sweep_cell cell, tandem_message *message) {
     uint32_t tokens[4096], n = cell.phase == PHASE_PREFILL ? session_description(c->walk.s)->batch : 1;
@@ -454,9 +483,11 @@ static int probe_cell(child *c, sweep_cell cell, tandem_message *message) {
 
 static int run_cell(child *c, sweep_cell cell, tandem_message *message) {
     send_message(cell_message("begin", cell));
+    const cpu_ticks ticks = machine_ticks();
     uint64_t start = now_ns();
     int status = sweep_go_to(&c->walk, cell.depth, is_synthetic(c), message);
     uint64_t walked = now_ns();
+    card_start(c->card);
     if (!status)
         status = sweep_measure(&c->walk, cell.phase, c->options->n_round, &c->samples, message);
     if (!status)
@@ -475,6 +506,7 @@ static int run_cell(child *c, sweep_cell cell, tandem_message *message) {
     cJSON_AddNumberToObject(j, "walk_ns", (double)(walked - start));
     add_samples(c, j, cell.phase);
     add_stamp(c, j);
+    add_surroundings(c, j, ticks);
     send_message(j);
     return TANDEM_OK;
 }
@@ -635,6 +667,8 @@ int sweep_child(const sweep_options *o) {
     if (code == OPTIONS_GO_ON)
         code = cli_open_device(&common, sweep_command, &c.device);
     if (code == OPTIONS_GO_ON)
+        c.card = card_open(c.device.info.uuid);
+    if (code == OPTIONS_GO_ON)
         code = send_column(&c);
     if (code == OPTIONS_GO_ON && !strcmp(o->column, "reference"))
         code = run_reference(&c);
@@ -651,5 +685,6 @@ int sweep_child(const sweep_options *o) {
     cJSON_Delete(c.reference);
     cJSON_Delete(c.stamp);
     sweep_samples_free(&c.samples);
+    card_close(c.card);
     return code == OPTIONS_GO_ON ? TANDEM_EXIT_GOOD : code;
 }

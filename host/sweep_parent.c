@@ -94,6 +94,10 @@ static void child_arguments(const sweep_options *o, const sweep_column *c, const
     add_number(a, "--rounds", o->n_round);
     snprintf(a->numbers[a->n_number], sizeof a->numbers[0], "%g", (double)o->target);
     add_text(a, "--target", a->numbers[a->n_number++]);
+    if (o->price_kwh > 0) {
+        snprintf(a->numbers[a->n_number], sizeof a->numbers[0], "%g", (double)o->price_kwh);
+        add_text(a, "--price-kwh", a->numbers[a->n_number++]);
+    }
     a->text[a->n++] = "--seed"; /* 0 is a seed too */
     snprintf(a->numbers[a->n_number], sizeof a->numbers[0], "%u", o->common.seed);
     a->text[a->n++] = a->numbers[a->n_number++];

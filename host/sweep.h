@@ -72,6 +72,10 @@ double sweep_units(const sweep_options *o, uint32_t phase);
 /* sweep_child.c: the whole life of a child; returns its exit code. */
 int sweep_child(const sweep_options *o);
 
+/* sweep_identity.c: adds key, model_key, model, plugin and device to `j`. */
+int sweep_identity(const sweep_options *o, const cli_device *device, const model_source *source, char *key,
+                   size_t size, cJSON *j, tandem_message *message);
+
 /* sweep_measure.c */
 typedef struct cell_samples {
     uint32_t n, n_max;

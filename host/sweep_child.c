@@ -352,13 +352,15 @@ static void add_surroundings(const child *c, cJSON *j, cpu_ticks before) {
 }
 
 /* Computes a layer of each kind again, at this depth and with as many rows as the cell's runs have. */
-static int probe_cell(child *c, sweep_cell cell, tandem_message *message) {
+static int probe_cell(child *c, sweep_cell cell, cJSON *profile, tandem_message *message) {
     uint32_t tokens[4096], n = cell.phase == PHASE_PREFILL ? session_description(c->walk.s)->batch : 1;
     const uint64_t start = now_ns();
     for (uint32_t i = 0; i < n && i < 4096; i++)
         tokens[i] = sweep_token(&c->walk, cell.depth + i);
     int status = probe_run(&c->probe, c->walk.s, tokens, n, c->options->common.seed, message);
     c->probe_ns = now_ns() - start;
+    if (!status && c->device.info.kind != TANDEM_DEVICE_SIMULATED)
+        status = sweep_profile(c->walk.s, tokens, n, cell.phase == PHASE_DECODE, profile, message);
     return status;
 }
 
@@ -371,9 +373,10 @@ static int run_cell(child *c, sweep_cell cell, tandem_message *message) {
     card_start(c->card);
     if (!status)
         status = sweep_measure(&c->walk, cell.phase, c->options->n_round, &c->samples, message);
-    if (!status)
-        status = probe_cell(c, cell, message);
     cJSON *j = cell_message("cell", cell);
+    cJSON *profile = cJSON_AddArrayToObject(j, "profile");
+    if (!status)
+        status = probe_cell(c, cell, profile, message);
     if (!status)
         status = add_memory(c, j, cell.depth, message);
     if (!status)

@@ -38,6 +38,11 @@ bool probe_is_good(const probe *p);
 /* [{"what","layer","error","budget","ok"}] */
 cJSON *probe_json(const probe *p);
 
+/* sweep_profile.c: device time by op of one run behind the present length, which is rolled back: adds
+ * {"op","n","ns","bytes"} to `list`; nothing where the plugin has no times of steps. */
+int sweep_profile(session *s, const uint32_t *tokens, uint32_t n_rows, bool with_head, cJSON *list,
+                  tandem_message *message);
+
 /* probe_math.c: the parts, in double. */
 double probe_error(const double *a, const double *b, uint32_t n);
 /* x / rms(x) * w (w NULL: 1), then rotation of pairs i, i + n / 2 by position * omega[i]. */

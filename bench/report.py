@@ -189,8 +189,8 @@ def finish(figure, axes, title, n_label):
     figure.legend(handles, names, loc="lower center", ncol=columns, fontsize=9, frameon=False)
 
 
-def draw_panels(page, name, title, caption, panels, value, interval=None):
-    """panels: [(title, y label, rows)]."""
+def draw_panels(page, name, title, caption, panels, value, interval=None, level=None):
+    """panels: [(title, y label, rows)]; level: a line across."""
     panels = [p for p in panels if p[2]]
     if not panels:
         return
@@ -201,6 +201,8 @@ def draw_panels(page, name, title, caption, panels, value, interval=None):
         draw_lines(a, rows, labels, value, interval)
         a.set_title(heading)
         a.set_ylabel(unit)
+        if level is not None:
+            a.axhline(level, color="#222", linewidth=1, linestyle=":")
     full = max(axes[0], key=lambda a: len(a.get_legend_handles_labels()[0]))
     finish(figure, full, title, len(labels))
     page.save(figure, name, caption)
@@ -235,7 +237,7 @@ def ratio_rows(cells):
     for both in sides.values():
         if "cuda" in both and "vulkan" in both:
             c, v = both["cuda"], both["vulkan"]
-            row = dict(c, series=f"{c['phase']}, {c['kv']} cache, {c['precision']}")
+            row = dict(c, series=f"{c['kv']} cache, {c['precision']}, chunks of {c['batch']}")
             row["ratio"] = c["rate"]["median"] / v["rate"]["median"]
             row["ratio_low"] = interval_of(c)[0] / interval_of(v)[1]
             row["ratio_high"] = interval_of(c)[1] / interval_of(v)[0]
@@ -247,8 +249,8 @@ def draw_ratio(page, model, cells, slug):
     rows = ratio_rows(cells)
     draw_panels(page, f"{slug}-ratio", model, "CUDA over Vulkan on one card: above 1 CUDA is faster. The band is the widest that both "
                 "intervals allow; `tandem compare` measures the pair interleaved.",
-                [("CUDA / Vulkan", "ratio of tokens per second", rows)], lambda r: r["ratio"],
-                lambda r: (r["ratio_low"], r["ratio_high"]))
+                [(f"{p}: CUDA / Vulkan", "ratio of tokens per second", [r for r in rows if r["phase"] == p]) for p in PHASES],
+                lambda r: r["ratio"], lambda r: (r["ratio_low"], r["ratio_high"]), level=1)
 
 
 def draw_energy(page, model, cells, slug):

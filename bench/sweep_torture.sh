@@ -13,11 +13,12 @@ tandem=${TANDEM:-$root/build/bin/tandem}
 plugin=${PLUGIN:-vulkan}
 tiny=0
 if [ "${1:-}" = --tiny ]; then tiny=1; shift; fi
+case ${1:-} in -*) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 2 ;; esac
 out=${1:-$root/bench/examples/torture}
 export MESA_SHADER_CACHE_DIR=${MESA_SHADER_CACHE_DIR:-$root/build/mesa-cache}
 [ -x "$tandem" ] || { echo "sweep_torture.sh: $tandem is not there; build first" >&2; exit 3; }
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
+mkdir -p "$out" || exit 3
+out=$(cd "$out" && pwd) || exit 3
 journal=$out/sweep.jsonl
 rm -f "$journal"
 

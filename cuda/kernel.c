@@ -15,7 +15,7 @@ static uint32_t find_image(const char *name) {
     char entry[80];
     int n = snprintf(entry, sizeof entry, ".entry %s(", name);
     for (uint32_t i = 0; n > 0 && i < cu_n_image; i++)
-        if (memmem(cu_images[i].data, cu_images[i].bytes, entry, (size_t)n))
+        if (memmem(cu_images[i].data, (size_t)(cu_images[i].end - cu_images[i].data), entry, (size_t)n))
             return i;
     return cu_n_image;
 }

@@ -18,7 +18,7 @@ static const tandem_descriptor descriptor = {
     .toolchain = TANDEM_TOOLCHAIN,
     .targets = "sm_86, sm_89, PTX for compute capability 8.6 and newer",
     .shaders = TANDEM_NVCC,
-    .needs = "libcuda.so.1 of CUDA 12.0 or newer, and a device of compute capability 8.6 or newer",
+    .needs = "libcuda.so.1 of CUDA 13.0 or newer, and a device of compute capability 8.6 or newer",
 };
 
 static const void *get_interface(const char *name) {

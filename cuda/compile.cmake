@@ -1,0 +1,23 @@
+# Compiles one file of kernels and stops where ptxas reports a spill or a stack frame over 64 bytes.
+# -DNVCC= -DFLAGS= -DSOURCE= -DIMAGE=; leaves IMAGE, IMAGE.d for the build and IMAGE.ptxas for bench/kernels.sh
+get_filename_component(nvcc_folder ${NVCC} DIRECTORY)
+execute_process(COMMAND ${NVCC} ${FLAGS} -fatbin -Xptxas -v -MD -MF ${IMAGE}.d -MT ${IMAGE} -o ${IMAGE} ${SOURCE}
+    OUTPUT_VARIABLE said ERROR_VARIABLE said RESULT_VARIABLE result)
+if(result)
+    message(FATAL_ERROR "${said}")
+endif()
+file(WRITE ${IMAGE}.ptxas "${said}")
+string(REGEX MATCHALL "[0-9]+ bytes stack frame, [0-9]+ bytes spill stores, [0-9]+ bytes spill loads" frames "${said}")
+if(NOT frames)
+    message(FATAL_ERROR "ptxas said nothing of stack frames for ${SOURCE}:\n${said}")
+endif()
+foreach(frame IN LISTS frames)
+    string(REGEX MATCHALL "[0-9]+" numbers "${frame}")
+    list(GET numbers 0 stack)
+    list(GET numbers 1 stores)
+    list(GET numbers 2 loads)
+    if(stack GREATER 64 OR stores GREATER 0 OR loads GREATER 0)
+        file(REMOVE ${IMAGE})
+        message(FATAL_ERROR "${SOURCE}: a kernel has ${frame}:\n${said}")
+    endif()
+endforeach()

@@ -1,0 +1,99 @@
+/* driver.c: opens the CUDA driver and fills the table of its functions. */
+#include "driver.h"
+
+#include <tandem/message.h>
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DEFAULT_LIBRARY "libcuda.so.1"
+/* note: machine code and PTX of a toolkit run on drivers of the same major version and newer ones. */
+#define MIN_VERSION (CUDA_VERSION / 1000 * 1000)
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char library_path[1024] = DEFAULT_LIBRARY;
+static cu_driver the_driver;
+static void *library; /* stays open: drivers do not bear being closed */
+static int ready;     /* initialised, and new enough */
+
+void cu_driver_set_library(const char *path) {
+    pthread_mutex_lock(&lock);
+    snprintf(library_path, sizeof library_path, "%s", path && path[0] ? path : DEFAULT_LIBRARY);
+    ready = 0;
+    library = NULL;
+    pthread_mutex_unlock(&lock);
+}
+
+static tandem_status missing_function(const char *symbol, tandem_error *error) {
+    return tandem_kit_fail(error, TANDEM_E_NO_DEVICE,
+                           "The CUDA driver %s lacks %s: a driver of CUDA %d.0 or newer is needed",
+                           library_path, symbol, MIN_VERSION / 1000);
+}
+
+static tandem_status load_functions(tandem_error *error) {
+    /* note: POSIX lets a function be had from a void pointer; ISO C only by way of its bytes. */
+#define LOAD(member, function, symbol)                                                                       \
+    {                                                                                                        \
+        void *found = dlsym(library, symbol);                                                                \
+        if (!found)                                                                                          \
+            return missing_function(symbol, error);                                                          \
+        memcpy(&the_driver.member, &found, sizeof found);                                                    \
+    }
+    CU_DRIVER_FUNCTIONS(LOAD)
+    LOAD(CtxCreate, , "cuCtxCreate_v2")
+#undef LOAD
+    the_driver.simulated = dlsym(library, "cudasim_message") != NULL;
+    return TANDEM_OK;
+}
+
+static tandem_status open_library(tandem_error *error) {
+    library = dlopen(library_path, RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+        const char *reason = dlerror();
+        return tandem_kit_fail(error, TANDEM_E_NO_DEVICE, "The CUDA driver cannot be opened: %s",
+                               reason ? reason : library_path);
+    }
+    tandem_status status = load_functions(error);
+    if (status != TANDEM_OK) {
+        dlclose(library);
+        library = NULL;
+    }
+    return status;
+}
+
+static tandem_status start(tandem_error *error) {
+    const char *name = NULL;
+    if (the_driver.DriverGetVersion(&the_driver.version) != CUDA_SUCCESS)
+        the_driver.version = 0;
+    if (the_driver.version < MIN_VERSION)
+        return tandem_kit_fail(error, TANDEM_E_NO_DEVICE,
+                               "The CUDA driver is of CUDA %d.%d, and one of CUDA %d.0 or newer is needed",
+                               the_driver.version / 1000, the_driver.version % 1000 / 10, MIN_VERSION / 1000);
+    CUresult result = the_driver.Init(0);
+    if (result != CUDA_SUCCESS) {
+        the_driver.GetErrorName(result, &name);
+        return tandem_kit_fail_driver(error, TANDEM_E_NO_DEVICE, (int32_t)result,
+                                      result == CUDA_ERROR_NO_DEVICE
+                                          ? "The CUDA driver has no device: cuInit answered %s"
+                                          : "The CUDA driver does not start: cuInit answered %s",
+                                      name ? name : "an unnamed result");
+    }
+    return TANDEM_OK;
+}
+
+tandem_status cu_driver_get(const cu_driver **driver, tandem_error *error) {
+    tandem_status status = TANDEM_OK;
+    pthread_mutex_lock(&lock);
+    if (!library)
+        status = open_library(error);
+    if (status == TANDEM_OK && !ready)
+        status = start(error);
+    if (status == TANDEM_OK) {
+        ready = 1;
+        *driver = &the_driver;
+    }
+    pthread_mutex_unlock(&lock);
+    return status;
+}

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian/Ubuntu packages that building, testing and sweeping need, if any is missing.
+# Installs what building, testing and sweeping need, if any of it is missing: Debian/Ubuntu packages, and NVIDIA's
+# compiler from PyPI (into build/cuda-toolkit) where the machine has none. A GPU or its driver is not needed.
 # usage: bench/setup.sh [--no-install]     exit 3: something is missing and could not (or must not) be installed
 set -euo pipefail
 
@@ -10,12 +11,38 @@ packages=(
     python3 python3-pip python3-venv python3-matplotlib
 )
 
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+toolkit=$root/build/cuda-toolkit # where CMake looks, too
+
+# What nvcc 13.0 consists of on PyPI; kernels are compiled, never run, with it.
+install_nvcc() {
+    if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ] || [ -x "$toolkit/bin/nvcc" ]; then
+        return 0
+    fi
+    if [ "$1" = --no-install ]; then
+        echo "setup: nvcc is missing, not installed because of --no-install" >&2
+        exit 3
+    fi
+    echo "setup: installing nvcc 13.0 into build/cuda-toolkit" >&2
+    mkdir -p "$root/build"
+    if ! { python3 -m venv "$root/build/cuda-venv" && "$root/build/cuda-venv/bin/pip" install --quiet \
+        "nvidia-cuda-nvcc==13.0.*" "nvidia-nvvm==13.0.*" "nvidia-cuda-crt==13.0.*" "nvidia-cuda-runtime==13.0.*"; } >&2; then
+        echo "setup: pip could not install nvcc" >&2
+        exit 3
+    fi
+    ln -sfn "$(echo "$root"/build/cuda-venv/lib/python3*/site-packages/nvidia/cu13)" "$toolkit"
+    [ -x "$toolkit/bin/nvcc" ] || { echo "setup: the packages of PyPI hold no nvcc" >&2; exit 3; }
+}
+
 missing=()
 for package in "${packages[@]}"; do
     status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
     [ "$status" = "install ok installed" ] || missing+=("$package")
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
+if [ ${#missing[@]} -eq 0 ]; then
+    install_nvcc "${1:-}"
+    exit 0
+fi
 
 if [ "${1:-}" = --no-install ]; then
     echo "setup: missing packages, not installed because of --no-install: ${missing[*]}" >&2
@@ -39,3 +66,4 @@ if ! { "${sudo[@]}" apt-get update && "${sudo[@]}" env DEBIAN_FRONTEND=nonintera
     echo "setup: apt-get could not install: ${missing[*]}" >&2
     exit 3
 fi
+install_nvcc "${1:-}"

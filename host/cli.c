@@ -56,13 +56,47 @@ static const char *cache_folder(void) {
     return mkdir(folder, 0777) == 0 || errno == EEXIST ? folder : NULL;
 }
 
-const tandem_host *cli_host(void) {
+#define MAX_PLUGIN_OPTIONS 16
+
+static const char *plugin_options[MAX_PLUGIN_OPTIONS];
+static uint32_t n_plugin_option;
+
+bool cli_add_plugin_option(const char *text) {
+    const char *dot = strchr(text, '.'), *equals = strchr(text, '=');
+    if (!dot || !equals || dot == text || equals < dot) {
+        fprintf(stderr, "tandem: --plugin-option takes PLUGIN.NAME=VALUE, not '%s'.\n", text);
+        return false;
+    }
+    if (n_plugin_option == MAX_PLUGIN_OPTIONS) {
+        fprintf(stderr, "tandem: at most %d plugin options can be given.\n", MAX_PLUGIN_OPTIONS);
+        return false;
+    }
+    plugin_options[n_plugin_option++] = text;
+    return true;
+}
+
+/* Whether PLUGIN of an option is this name, or the file libtandem_PLUGIN.so. */
+static bool is_for(const char *text, const char *plugin) {
+    const char *slash = strrchr(plugin, '/'), *name = slash ? slash + 1 : plugin;
+    if (!strncmp(name, "libtandem_", 10))
+        name += 10;
+    size_t n = (size_t)(strchr(text, '.') - text);
+    return !strncmp(name, text, n) && (name[n] == '\0' || name[n] == '.');
+}
+
+const tandem_host *cli_host(const char *plugin) {
     static tandem_host host;
+    static const char *given[MAX_PLUGIN_OPTIONS];
     if (!host.struct_size) {
         host.log = log_to_stderr;
         host.cache_dir = cache_folder();
         host.struct_size = sizeof host;
     }
+    host.options = given;
+    host.n_options = 0;
+    for (uint32_t i = 0; i < n_plugin_option; i++)
+        if (is_for(plugin_options[i], plugin))
+            given[host.n_options++] = plugin_options[i];
     return &host;
 }
 
@@ -129,8 +163,8 @@ static int choose_device(const char *wanted, const char *command, cli_device *d)
 int cli_open_device(const common_options *common, const char *command, cli_device *d) {
     *d = (cli_device){0};
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status =
-        tandem_plugin_open(common->plugin ? common->plugin : "vulkan", cli_host(), &d->plugin, &error);
+    const char *name = common->plugin ? common->plugin : "vulkan";
+    tandem_status status = tandem_plugin_open(name, cli_host(name), &d->plugin, &error);
     if (status)
         return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s%s", error.message,
                         common->plugin ? "" : "; --plugin reference runs on the CPU");

@@ -27,7 +27,10 @@ typedef struct cli_device {
 } cli_device;
 
 /* Host services of every plugin: log to standard error, a cache folder. */
-const tandem_host *cli_host(void);
+const tandem_host *cli_host(const char *plugin);
+/* Adds PLUGIN.NAME=VALUE to what cli_host gives the plugin of that name; false, said on standard error: not of
+ * that form, or too many. The text is kept. */
+bool cli_add_plugin_option(const char *text);
 
 /* Opens what --plugin and --device name. Without --plugin: Vulkan, on a GPU if there is one, else on a
  * software device, which is said. Nothing is replaced silently. */

@@ -54,7 +54,7 @@ static void list_plugin(const tandem_plugin_file *file, device_list *list) {
     tandem_plugin *plugin;
     tandem_error error = TANDEM_ERROR_INIT;
     p->name = file->name;
-    tandem_status status = tandem_plugin_open(file->path, cli_host(), &plugin, &error);
+    tandem_status status = tandem_plugin_open(file->path, cli_host(file->path), &plugin, &error);
     if (!status) {
         const tandem_backend *backend = tandem_plugin_backend(plugin);
         uint32_t n = 0;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli.h"
 #include "commands.h"
 #include "options.h"
 
@@ -41,6 +42,8 @@ static void print_usage(FILE *file) {
     for (size_t i = 0; i < N_COMMAND; i++)
         fprintf(file, "  %-12s %s\n", commands[i].name, commands[i].summary);
     fprintf(file,
+            "\nBefore or behind a command: --plugin-option PLUGIN.NAME=VALUE, a setting of one plugin, such as\n"
+            "cuda.library=PATH, the CUDA driver to open.\n"
             "\n`tandem COMMAND --help` explains a command. Exit codes: 0 good, 1 a check failed, 2 usage,\n"
             "3 environment (file, device, driver, plugin), 4 out of memory.\n");
 }
@@ -65,8 +68,29 @@ static int run_command(int argc, char **argv) {
     return TANDEM_EXIT_USAGE;
 }
 
+/* Takes every --plugin-option out of argv. */
+static int take_plugin_options(int *argc, char **argv) {
+    int n = 0;
+    for (int i = 0; i < *argc; i++) {
+        const char *value = NULL;
+        if (!strncmp(argv[i], "--plugin-option=", 16))
+            value = argv[i] + 16;
+        else if (!strcmp(argv[i], "--plugin-option"))
+            value = i + 1 < *argc ? argv[++i] : "";
+        if (!value)
+            argv[n++] = argv[i];
+        else if (!cli_add_plugin_option(value))
+            return TANDEM_EXIT_USAGE;
+    }
+    argv[n] = NULL;
+    *argc = n;
+    return TANDEM_EXIT_GOOD;
+}
+
 int main(int argc, char **argv) {
-    int code = run_command(argc, argv);
+    int code = take_plugin_options(&argc, argv);
+    if (code == TANDEM_EXIT_GOOD)
+        code = run_command(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "tandem: standard output cannot be written: %s.\n", strerror(errno));
         return code ? code : TANDEM_EXIT_ENVIRONMENT;

@@ -3,6 +3,7 @@
 # (check.py there), and must give the same bits in chunks of any size; any other plugin is judged by the reference, whose
 # experts are imposed on it.
 # usage: tests/gemma4_test.sh PATH/TO/tandem PLUGIN [NAME...]      default: all models
+# PLUGIN_OPTION=PLUGIN.NAME=VALUE: a setting of the plugin, as tandem --plugin-option takes it
 set -uo pipefail
 tandem=$1 plugin=$2
 shift 2
@@ -47,7 +48,7 @@ tokens() { cut -d, -f "1-$1" "$golden/tokens.txt"; }
 run() { # run COMMAND OPTION...: on $model with $ids
     local command=$1
     shift
-    "$tandem" "$command" -m "$model" --tokens "$ids" "$@" >"$work/out" 2>"$work/err" || { cat "$work/err"; return 1; }
+    "$tandem" "$command" ${PLUGIN_OPTION:+--plugin-option "$PLUGIN_OPTION"} -m "$model" --tokens "$ids" "$@" >"$work/out" 2>"$work/err" || { cat "$work/err"; return 1; }
 }
 
 # The reference in chunks of any size: the bits of one chunk.

@@ -67,10 +67,11 @@ stage "build, release" build build -DCMAKE_BUILD_TYPE=Release || give_up "the re
 stage "tests, release" check release build
 if [ $quick -eq 0 ]; then
     stage "build, address and undefined-behaviour sanitizers" \
-        build build/sanitizers -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTANDEM_SANITIZE=address,undefined ||
+        build build/sanitizers -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTANDEM_SANITIZE=address,undefined -DTANDEM_CUDA=OFF ||
         give_up "the sanitizer build broke"
     stage "tests, sanitizers" check sanitizers build/sanitizers -L sanitize
-    stage "build, thread sanitizer" build build/thread -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTANDEM_SANITIZE=thread ||
+    stage "build, thread sanitizer" build build/thread -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTANDEM_SANITIZE=thread \
+        -DTANDEM_CUDA=OFF ||
         give_up "the thread sanitizer build broke"
     stage "tests, thread sanitizer" check thread build/thread -L threads
 fi

@@ -1,0 +1,23 @@
+# Tests of the CUDA plugin on the simulated driver (tests/cudasim), which executes the kernels' PTX. On a machine with a
+# card the same programs run against NVIDIA's driver when cuda.library is left out: tests/cudasim/README.md.
+
+if(TARGET tandem_cuda)
+    add_subdirectory(cudasim)
+    add_dependencies(op_test tandem_cuda)
+    set(simulated --option cuda.library=$<TARGET_FILE:cudasim>)
+    tandem_run(ops_cuda 900 COMMAND op_test cuda ${simulated})
+    # Matrices in several allocations.
+    tandem_run(ops_cuda_segments 300 COMMAND op_test cuda ${simulated} --filter 2000x640
+        --option cuda.max_segment=196608)
+    # Other orders of warps, blocks and graph nodes: right, and the same bits.
+    add_test(NAME cuda_orders COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cuda_orders.sh $<TARGET_FILE:op_test>
+        $<TARGET_FILE:cudasim> WORKING_DIRECTORY ${PROJECT_BINARY_DIR})
+    set_tests_properties(cuda_orders PROPERTIES TIMEOUT 900 ENVIRONMENT "${TANDEM_TEST_ENVIRONMENT}")
+    add_test(NAME cuda_models COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cuda_models.sh $<TARGET_FILE:tandem>
+        $<TARGET_FILE:cudasim> WORKING_DIRECTORY ${PROJECT_BINARY_DIR})
+    set_tests_properties(cuda_models PROPERTIES TIMEOUT 900 ENVIRONMENT "${TANDEM_TEST_ENVIRONMENT}")
+    add_test(NAME gemma4_golden_cuda COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/gemma4_test.sh $<TARGET_FILE:tandem> cuda
+        WORKING_DIRECTORY ${PROJECT_BINARY_DIR})
+    set_tests_properties(gemma4_golden_cuda PROPERTIES TIMEOUT 1200
+        ENVIRONMENT "${TANDEM_TEST_ENVIRONMENT};PLUGIN_OPTION=cuda.library=$<TARGET_FILE:cudasim>")
+endif()

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Models end to end on the simulated CUDA device: the trained Gemma 3 270M (first tokens as the reference makes them,
+# logits within budget), and that nothing takes the device for a real one.
+# usage: cuda_models.sh TANDEM LIBCUDA     exit: 0 right
+set -uo pipefail
+[ $# -eq 2 ] || { sed -n '4s/^# //p' "$0" >&2; exit 2; }
+tandem=$1
+option="--plugin-option=cuda.library=$2"
+here=$(cd "$(dirname "$0")" && pwd)
+model=${TANDEM_MODEL:-$here/../build/models/gemma3-270m-q4_k_m.gguf}
+python=
+for candidate in python3 /usr/bin/python3; do
+    if "$candidate" -c 'import numpy' 2>/dev/null; then python=$candidate; break; fi
+done
+[ -n "$python" ] || { echo "FAILED: no Python with numpy (Debian package python3-numpy)"; exit 1; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+check() { if [ "$2" -eq 0 ]; then echo "ok: $1"; else echo "FAILED: $1"; failed=1; fi; }
+
+"$tandem" devices "$option" --plugin cuda >"$work/devices" 2>&1
+grep -q '^cuda 0: tandem simulated GPU \[simulated\]' "$work/devices"
+check "devices names the simulated device as simulated" $?
+
+[ -r "$model" ] || { echo "FAILED: $model is not there (tests/fetch_model.sh)"; exit 1; }
+for plugin in reference cuda; do
+    "$tandem" generate "$option" -m "$model" -p "The capital of France is" -n 8 --temp 0 --plugin $plugin --json \
+        >"$work/$plugin.json" 2>"$work/$plugin.err" || { cat "$work/$plugin.err"; failed=1; }
+done
+tokens() { grep -o '"tokens": *\[[^]]*\]' "$1"; }
+[ -n "$(tokens "$work/cuda.json")" ] && [ "$(tokens "$work/cuda.json")" = "$(tokens "$work/reference.json")" ]
+check "eight greedy tokens of the trained model equal the reference's: $(tokens "$work/cuda.json")" $?
+if "$tandem" generate "$option" -m "$model" -p "The capital of France is" -n 2 --plugin cuda 2>&1 >/dev/null | grep -q 'tokens/s'; then false; fi
+check "no throughput of a simulated device is printed" $?
+
+ids=2,818,5279,529,7001,563,9079
+for plugin in reference cuda; do
+    "$tandem" eval "$option" -m "$model" --tokens $ids --plugin $plugin --kv f32 --batch 4 --logits "$work/$plugin.npy" \
+        >/dev/null 2>"$work/err" || { cat "$work/err"; failed=1; }
+done
+"$python" "$here/golden/compare_logits.py" "$work/cuda.npy" "$work/reference.npy" --worst 1e-9 --median 1e-9 >"$work/out" 2>&1
+check "logits of the trained model, f32 cache: $(grep -m1 'worst' "$work/out")" $?
+exit $failed

@@ -6,6 +6,9 @@ if(TARGET tandem_cuda)
     add_dependencies(op_test tandem_cuda)
     set(simulated --option cuda.library=$<TARGET_FILE:cudasim>)
     tandem_run(ops_cuda 900 COMMAND op_test cuda ${simulated})
+    tandem_test(cuda_test SOURCES cuda_test.c vulkan_model.c cases/side.c LIBRARIES tandem_loader)
+    add_dependencies(cuda_test tandem_cuda cudasim)
+    tandem_run(cuda 300 COMMAND cuda_test ${simulated} LABELS quick)
     # Matrices in several allocations.
     tandem_run(ops_cuda_segments 300 COMMAND op_test cuda ${simulated} --filter 2000x640
         --option cuda.max_segment=196608)

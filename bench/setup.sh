@@ -14,24 +14,38 @@ packages=(
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 toolkit=$root/build/cuda-toolkit # where CMake looks, too
 
-# What nvcc 13.0 consists of on PyPI; kernels are compiled, never run, with it.
+# The nvcc that CMake would take (in its order), and whether it can build the plugin: CUDA 12.5, headers included.
+usable_nvcc() {
+    local nvcc release
+    for nvcc in "${CUDACXX:-}" "$toolkit/bin/nvcc" nvcc /usr/local/cuda/bin/nvcc; do
+        nvcc=$(command -v "$nvcc") || continue
+        release=$("$nvcc" --version 2>/dev/null | sed -n 's/.*release \([0-9.]*\).*/\1/p')
+        [ "$(printf '%s\n' 12.5 "${release:-0}" | sort -V | head -n 1)" = 12.5 ] || return 1
+        echo '#include <cuda_fp16.h>' | "$nvcc" -x cu -E -o /dev/null - 2>/dev/null
+        return
+    done
+    return 1
+}
+
+# What nvcc 13.0 and the headers that kernels include consist of on PyPI; kernels are compiled, never run, with it.
 install_nvcc() {
-    if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ] || [ -x "$toolkit/bin/nvcc" ]; then
+    if usable_nvcc; then
         return 0
     fi
     if [ "$1" = --no-install ]; then
-        echo "setup: nvcc is missing, not installed because of --no-install" >&2
+        echo "setup: nvcc of CUDA 12.5 or newer is missing, not installed because of --no-install" >&2
         exit 3
     fi
     echo "setup: installing nvcc 13.0 into build/cuda-toolkit" >&2
     mkdir -p "$root/build"
     if ! { python3 -m venv "$root/build/cuda-venv" && "$root/build/cuda-venv/bin/pip" install --quiet \
-        "nvidia-cuda-nvcc==13.0.*" "nvidia-nvvm==13.0.*" "nvidia-cuda-crt==13.0.*" "nvidia-cuda-runtime==13.0.*"; } >&2; then
+        "nvidia-cuda-nvcc==13.0.*" "nvidia-nvvm==13.0.*" "nvidia-cuda-crt==13.0.*" "nvidia-cuda-runtime==13.0.*" \
+        "nvidia-cuda-cccl==13.0.*"; } >&2; then
         echo "setup: pip could not install nvcc" >&2
         exit 3
     fi
     ln -sfn "$(echo "$root"/build/cuda-venv/lib/python3*/site-packages/nvidia/cu13)" "$toolkit"
-    [ -x "$toolkit/bin/nvcc" ] || { echo "setup: the packages of PyPI hold no nvcc" >&2; exit 3; }
+    usable_nvcc || { echo "setup: the packages of PyPI do not make a working nvcc" >&2; exit 3; }
 }
 
 missing=()

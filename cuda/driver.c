@@ -64,7 +64,7 @@ static tandem_status open_library(tandem_error *error) {
 }
 
 static tandem_status start(tandem_error *error) {
-    const char *name = NULL;
+    const char *name = NULL, *meaning = NULL;
     if (the_driver.DriverGetVersion(&the_driver.version) != CUDA_SUCCESS)
         the_driver.version = 0;
     if (the_driver.version < MIN_VERSION)
@@ -74,11 +74,11 @@ static tandem_status start(tandem_error *error) {
     CUresult result = the_driver.Init(0);
     if (result != CUDA_SUCCESS) {
         the_driver.GetErrorName(result, &name);
-        return tandem_kit_fail_driver(error, TANDEM_E_NO_DEVICE, (int32_t)result,
-                                      result == CUDA_ERROR_NO_DEVICE
-                                          ? "The CUDA driver has no device: cuInit answered %s"
-                                          : "The CUDA driver does not start: cuInit answered %s",
-                                      name ? name : "an unnamed result");
+        the_driver.GetErrorString(result, &meaning);
+        return tandem_kit_fail_driver(
+            error, TANDEM_E_NO_DEVICE, (int32_t)result, "The CUDA driver %s: cuInit answered %s (%d), %s",
+            result == CUDA_ERROR_NO_DEVICE ? "has no device" : "does not start",
+            name ? name : "an unnamed result", (int)result, meaning ? meaning : "which it does not explain");
     }
     return TANDEM_OK;
 }

@@ -19,10 +19,13 @@ static void *library; /* stays open: drivers do not bear being closed */
 static int ready;     /* initialised, and new enough */
 
 void cu_driver_set_library(const char *path) {
+    const char *wanted = path && path[0] ? path : DEFAULT_LIBRARY;
     pthread_mutex_lock(&lock);
-    snprintf(library_path, sizeof library_path, "%s", path && path[0] ? path : DEFAULT_LIBRARY);
-    ready = 0;
-    library = NULL;
+    if (strcmp(wanted, library_path) != 0) { /* an open driver may have contexts */
+        snprintf(library_path, sizeof library_path, "%s", wanted);
+        ready = 0;
+        library = NULL;
+    }
     pthread_mutex_unlock(&lock);
 }
 

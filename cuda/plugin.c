@@ -95,7 +95,7 @@ static tandem_status take_option(cu_plugin *plugin, const char *option, tandem_e
     size_t n = (size_t)(equals - option);
     const char *value = equals + 1;
     if (n == strlen("cuda.library") && strncmp(option, "cuda.library", n) == 0) {
-        cu_driver_set_library(value);
+        plugin->library = value;
         return TANDEM_OK;
     }
     if (n == strlen("cuda.max_segment") && strncmp(option, "cuda.max_segment", n) == 0)
@@ -127,8 +127,11 @@ tandem_status tandem_backend_query(const tandem_host *host, tandem_backend *back
     if (status != TANDEM_OK)
         return status;
     plugin->max_segment = 0;
-    cu_driver_set_library(NULL);
+    plugin->library = NULL;
     status = take_options(plugin, plugin->host.error);
+    if (status == TANDEM_OK)
+        cu_driver_set_library(plugin->library);
+    plugin->library = NULL;
     plugin->host.error = NULL;
     if (status != TANDEM_OK)
         return status;

@@ -6,6 +6,7 @@
 
 typedef struct cu_plugin {
     tandem_host host;
+    const char *library;  /* option cuda.library, while a query is under way; NULL: the system's */
     uint64_t max_segment; /* option cuda.max_segment: bytes of a piece of a matrix, for tests; 0: no limit */
 } cu_plugin;
 

@@ -1,4 +1,4 @@
-/* builder.c: dispatches, ranges, scratch and constants of a program in the making. */
+/* builder.c: launches, ranges, scratch and constants of a program in the making. */
 #include "builder.h"
 
 #include <stdio.h>
@@ -53,7 +53,7 @@ uint32_t cu_view_gathered(uint32_t op_rows, const tandem_view *view) {
     return op_rows == TANDEM_ROWS_OUT && view->buffer && view->rows == TANDEM_ROWS_ALL;
 }
 
-/* ---- steps and dispatches ---- */
+/* ---- steps and launches ---- */
 
 tandem_status cu_step_begin(cu_builder *builder, const char *kernel) {
     tandem_program *program = builder->program;
@@ -66,13 +66,6 @@ tandem_status cu_step_begin(cu_builder *builder, const char *kernel) {
     step->n_op = 1;
     step->ops[0] = builder->op_index;
     return TANDEM_OK;
-}
-
-void cu_step_also(cu_builder *builder, uint32_t op_index) {
-    cu_step *step = CU_AT(builder->program->steps, cu_step, builder->program->steps.n - 1);
-    if (step->n_op < 8)
-        step->ops[step->n_op] = op_index;
-    step->n_op++;
 }
 
 tandem_status cu_launch_add(cu_builder *builder, const char *kernel, const uint32_t grid[3], uint32_t block,

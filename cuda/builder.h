@@ -66,8 +66,6 @@ uint32_t cu_view_gathered(uint32_t op_rows, const tandem_view *view);
 
 /* Begins a step of the current op. */
 tandem_status cu_step_begin(cu_builder *builder, const char *kernel);
-/* Names a second op of the current step. */
-void cu_step_also(cu_builder *builder, uint32_t op_index);
 /* Adds a launch of kernel [grid][block] to the step; params: one struct, copied. */
 tandem_status cu_launch_add(cu_builder *builder, const char *kernel, const uint32_t grid[3], uint32_t block,
                             uint32_t shared_bytes, const void *params, uint32_t params_bytes,

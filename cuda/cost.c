@@ -103,7 +103,7 @@ static void add_weights(const cu_traffic *traffic, uint64_t n, tandem_cost *cost
         cost->host_bytes += weight_bytes;
 }
 
-static void add_dispatch(const run_view *view, const cu_traffic *traffic, tandem_cost *cost) {
+static void add_launch(const run_view *view, const cu_traffic *traffic, tandem_cost *cost) {
     uint64_t n = view->n[traffic->rows];
     if (n == 0)
         return;
@@ -149,8 +149,7 @@ tandem_status cu_program_cost(const tandem_program *program, const tandem_run *d
         const cu_step *step = CU_AT(program->steps, cu_step, s);
         tandem_cost cost = {0};
         for (uint32_t i = 0; i < step->n_dispatch; i++)
-            add_dispatch(&view, &CU_AT(program->launches, cu_launch, step->first_dispatch + i)->traffic,
-                         &cost);
+            add_launch(&view, &CU_AT(program->launches, cu_launch, step->first_dispatch + i)->traffic, &cost);
         status = TANDEM_KIT_GIVE(tandem_cost, costs[s], &cost, error);
     }
     return status;

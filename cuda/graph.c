@@ -116,6 +116,7 @@ tandem_status cu_program_launch_profiled(tandem_program *program, tandem_error *
         status = launch_one(program, 0, error);
     if (status != TANDEM_OK)
         return status;
+    program->n_run++; /* prepare has counted it, whatever becomes of the rest */
     CU_TRY(context, EventRecord, program->profile_events[0], context->stream);
     for (uint32_t s = 0; s < program->steps.n; s++) {
         const cu_step *step = CU_AT(program->steps, cu_step, s);

@@ -2,18 +2,6 @@
  * the proof that no wait is missing or idle. */
 #include "program.h"
 
-#include <stdio.h>
-
-cu_range cu_range_resolve(const cu_range *range) {
-    cu_range resolved = *range;
-    if (!range->weights)
-        return resolved;
-    resolved.address = cu_weights_segment(range->weights, range->record, range->segment, &resolved.row_bytes);
-    resolved.stride = resolved.row_bytes;
-    resolved.n_row = 1;
-    return resolved;
-}
-
 static uint64_t end_of(const cu_range *range) {
     return range->address + (range->n_row - 1) * range->stride + range->row_bytes;
 }
@@ -61,15 +49,15 @@ int cu_launches_conflict(const tandem_program *program, uint32_t a, uint32_t b) 
     return 0;
 }
 
-static int conflicts_with_any(const tandem_program *program, uint32_t from, uint32_t to, uint32_t dispatch) {
+static int conflicts_with_any(const tandem_program *program, uint32_t from, uint32_t to, uint32_t launch) {
     for (uint32_t i = from; i < to; i++)
-        if (cu_launches_conflict(program, i, dispatch))
+        if (cu_launches_conflict(program, i, launch))
             return 1;
     return 0;
 }
 
 tandem_status cu_place_barriers(tandem_program *program, tandem_error *error) {
-    uint32_t since = 0; /* first dispatch that no barrier has followed */
+    uint32_t since = 0; /* first launch that no barrier has followed */
     for (uint32_t s = 0; s < program->steps.n; s++) {
         cu_step *step = CU_AT(program->steps, cu_step, s);
         uint32_t end = step->first_dispatch + step->n_dispatch;
@@ -77,7 +65,7 @@ tandem_status cu_place_barriers(tandem_program *program, tandem_error *error) {
         for (uint32_t d = step->first_dispatch; d < end; d++) {
             if (conflicts_with_any(program, step->first_dispatch, d, d))
                 return tandem_kit_fail(error, TANDEM_E_INTERNAL,
-                                       "Step %u (%s %s) holds dispatches that depend on each other", s,
+                                       "Step %u (%s %s) holds launches that depend on each other", s,
                                        step->kernel, step->label);
             if (!step->barrier_before && conflicts_with_any(program, since, step->first_dispatch, d))
                 step->barrier_before = 1;
@@ -86,54 +74,4 @@ tandem_status cu_place_barriers(tandem_program *program, tandem_error *error) {
             since = step->first_dispatch;
     }
     return TANDEM_OK;
-}
-
-/* The step of a dispatch as the checker counts: prepare comes before step 0. */
-static int64_t step_of(const tandem_program *program, uint32_t dispatch) {
-    return dispatch == 0 ? -1 : (int64_t)CU_AT(program->launches, cu_launch, dispatch)->step;
-}
-
-static void report(uint32_t n_fault, char *sentence, size_t room, const tandem_program *program, int64_t from,
-                   int64_t to, const char *what) {
-    if (n_fault > 0 || room == 0)
-        return;
-    const char *first = from < 0 ? "prepare" : CU_AT(program->steps, cu_step, from)->kernel;
-    const char *second = CU_AT(program->steps, cu_step, to)->kernel;
-    snprintf(sentence, room, "%s: step %lld (%s) and step %lld (%s)", what, (long long)from, first,
-             (long long)to, second);
-}
-
-uint32_t cu_check_barriers(const tandem_program *program, const uint8_t *barrier, char *sentence,
-                           size_t room) {
-    uint32_t n_fault = 0, n_step = program->steps.n;
-    uint32_t *count = cu_alloc((n_step + 1) * sizeof *count); /* barriers before steps 0..i-1 */
-    uint8_t *needed = cu_alloc(n_step + 1ull);                /* the only barrier between some pair */
-    if (!count || !needed) {
-        cu_free(count);
-        cu_free(needed);
-        snprintf(sentence, room, "No host memory to check barriers");
-        return 1;
-    }
-    for (uint32_t i = 0; i < n_step; i++)
-        count[i + 1] = count[i] + (barrier[i] != 0);
-    for (uint32_t b = 1; b < program->launches.n; b++) {
-        for (uint32_t a = 0; a < b; a++) {
-            int64_t from = step_of(program, a), to = step_of(program, b);
-            /* Barriers before steps from + 1 .. to stand between. */
-            uint32_t n_between = count[to + 1] - count[from + 1];
-            if (n_between > 1 || !cu_launches_conflict(program, a, b))
-                continue;
-            if (n_between == 0)
-                report(n_fault++, sentence, room, program, from, to, "No barrier separates");
-            for (int64_t s = from + 1; s <= to && n_between == 1; s++)
-                needed[s] |= barrier[s];
-        }
-    }
-    for (uint32_t s = 0; s < n_step; s++)
-        if (barrier[s] && !needed[s])
-            report(n_fault++, sentence, room, program, (int64_t)s - 1, s,
-                   "Nothing needs the barrier between");
-    cu_free(count);
-    cu_free(needed);
-    return n_fault;
 }

@@ -93,7 +93,7 @@ static tandem_status upload_constants(cu_builder *builder) {
                      builder->n_constant, builder->error);
 }
 
-/* Both passes: sizes, memory, dispatches with real addresses, barriers. */
+/* Both passes: sizes, memory, launches with real addresses, waits. */
 static tandem_status build(tandem_program *program, const op_list *list, tandem_error *error) {
     tandem_context *context = program->context;
     /* note: made-up addresses must not be 0, which says "absent". */

@@ -1,8 +1,9 @@
-/* program.h: a program: dispatches, the memory ranges that each of them touches, steps, and what is recorded
+/* program.h: a program: launches, the memory ranges that each of them touches, steps, and what is recorded
  * of them.
  *
- * Ops are lowered to dispatches (lower*.c) by a builder that runs twice: once with made-up addresses to learn
- * how much memory the program needs, once for real. Barriers then follow from the declared ranges (hazard.c).
+ * Ops are lowered to launches (lower*.c) by a builder that runs twice: once with made-up addresses to learn
+ * how much memory the program needs, once for real. What waits for what follows from the declared ranges
+ * (hazard.c, graph.c).
  */
 #ifndef CU_PROGRAM_H
 #define CU_PROGRAM_H
@@ -20,7 +21,7 @@
 
 #define CU_MAX_ROWS 65535u /* of a program: rows are a grid axis, and CUDA grants that many groups */
 
-/* Bytes that a dispatch reads or writes: n_row pieces of row_bytes, stride apart, from address on. */
+/* Bytes that a launch reads or writes: n_row pieces of row_bytes, stride apart, from address on. */
 typedef struct cu_range {
     uint64_t address;
     uint64_t row_bytes;
@@ -33,7 +34,7 @@ typedef struct cu_range {
     uint32_t segment;
 } cu_range;
 
-/* What a dispatch moves, for program_cost. Row terms count the live rows of `rows`. */
+/* What a launch moves, for program_cost. Row terms count the live rows of `rows`. */
 typedef struct cu_traffic {
     uint32_t rows; /* TANDEM_ROWS_ALL or _OUT */
     uint32_t
@@ -157,20 +158,13 @@ tandem_status cu_step_times(tandem_context *context, tandem_ticket ticket, uint6
 
 /* ---- hazard.c ---- */
 
-/* The bytes of a range now: a moving one is looked up. */
-cu_range cu_range_resolve(const cu_range *range);
 /* 1: some byte belongs to both. Exact. */
 int cu_ranges_overlap(const cu_range *a, const cu_range *b);
-/* 1: one of the two dispatches writes what the other touches. */
+/* 1: one of the two launches writes what the other touches. */
 int cu_launches_conflict(const tandem_program *program, uint32_t a, uint32_t b);
-/* Sets barrier_before of every step: exactly where a hazard with dispatches since the last barrier is.
- * INTERNAL: two dispatches of one step conflict. */
+/* Sets barrier_before of every step: exactly where a hazard with launches since the last barrier is.
+ * INTERNAL: two launches of one step conflict. */
 tandem_status cu_place_barriers(tandem_program *program, tandem_error *error);
-/* Checks a list of barriers (barrier[i]: before step i) by looking at every pair of dispatches: conflicting
- * ones must have a barrier between, and every barrier must be the only one between some conflicting pair.
- * Returns the number of faults; the first one as a sentence. */
-uint32_t cu_check_barriers(const tandem_program *program, const uint8_t *barrier, char *sentence,
-                           size_t room);
 
 /* ---- schedule.c ---- */
 

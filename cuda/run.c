@@ -93,13 +93,14 @@ static tandem_status launch(tandem_program *program, const tandem_run *run, uint
     tandem_context *context = program->context;
     tandem_status status = TANDEM_OK;
     CU_TRY(context, EventRecord, context->begin[slot], context->stream);
-    if (run->flags & TANDEM_RUN_PROFILE)
+    if (run->flags & TANDEM_RUN_PROFILE) {
         status = cu_program_launch_profiled(program, error);
-    else
+        if (status != TANDEM_OK)
+            return status;
+    } else {
         CU_TRY(context, GraphLaunch, program->exec, context->stream);
-    if (status != TANDEM_OK)
-        return status;
-    program->n_run++;
+        program->n_run++;
+    }
     CU_TRY(context, EventRecord, context->end[slot], context->stream);
     status = cu_submit(context, serial, error);
 fail:

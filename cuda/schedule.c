@@ -61,7 +61,7 @@ static void join_ops(cu_step *to, const cu_step *from) {
 
 typedef struct merged {
     cu_step *steps;
-    cu_launch *dispatches;
+    cu_launch *launches;
     uint32_t n_dispatch;
 } merged;
 
@@ -82,9 +82,9 @@ static void merge_place(const tandem_program *program, const uint32_t *place, ui
         }
         join_ops(to, from);
         for (uint32_t i = 0; i < from->n_dispatch; i++) {
-            cu_launch *dispatch = &m->dispatches[m->n_dispatch++];
-            *dispatch = *CU_AT(program->launches, cu_launch, from->first_dispatch + i);
-            dispatch->step = p;
+            cu_launch *launch = &m->launches[m->n_dispatch++];
+            *launch = *CU_AT(program->launches, cu_launch, from->first_dispatch + i);
+            launch->step = p;
         }
         to->n_dispatch += from->n_dispatch;
     }
@@ -94,23 +94,23 @@ tandem_status cu_schedule(tandem_program *program, tandem_error *error) {
     uint32_t n_step = program->steps.n, n_place;
     uint32_t *place = cu_alloc((2ull * n_step + 1) * sizeof *place);
     merged m = {.steps = cu_alloc((n_step + 1ull) * sizeof *m.steps),
-                .dispatches = cu_alloc(program->launches.capacity * sizeof *m.dispatches),
+                .launches = cu_alloc(program->launches.capacity * sizeof *m.launches),
                 .n_dispatch = 1};
     tandem_status status = TANDEM_OK;
-    if (!place || !m.steps || !m.dispatches) {
+    if (!place || !m.steps || !m.launches) {
         status = tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory to order %u steps", n_step);
         goto done;
     }
-    m.dispatches[0] = *CU_AT(program->launches, cu_launch, 0); /* prepare, outside the steps */
+    m.launches[0] = *CU_AT(program->launches, cu_launch, 0); /* prepare, outside the steps */
     n_place = find_places(program, place, place + n_step);
     for (uint32_t p = 0; p < n_place; p++)
         merge_place(program, place, p, &m);
     memcpy(program->steps.items, m.steps, n_place * sizeof *m.steps);
-    memcpy(program->launches.items, m.dispatches, m.n_dispatch * sizeof *m.dispatches);
+    memcpy(program->launches.items, m.launches, m.n_dispatch * sizeof *m.launches);
     program->steps.n = n_place;
 done:
     cu_free(place);
     cu_free(m.steps);
-    cu_free(m.dispatches);
+    cu_free(m.launches);
     return status;
 }

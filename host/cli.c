@@ -56,9 +56,8 @@ static const char *cache_folder(void) {
     return mkdir(folder, 0777) == 0 || errno == EEXIST ? folder : NULL;
 }
 
-#define MAX_PLUGIN_OPTIONS 16
-
-static const char *plugin_options[MAX_PLUGIN_OPTIONS];
+static const char *plugin_options[CLI_MAX_PLUGIN_OPTIONS];
+static bool option_used[CLI_MAX_PLUGIN_OPTIONS];
 static uint32_t n_plugin_option;
 
 bool cli_add_plugin_option(const char *text) {
@@ -67,8 +66,8 @@ bool cli_add_plugin_option(const char *text) {
         fprintf(stderr, "tandem: --plugin-option takes PLUGIN.NAME=VALUE, not '%s'.\n", text);
         return false;
     }
-    if (n_plugin_option == MAX_PLUGIN_OPTIONS) {
-        fprintf(stderr, "tandem: at most %d plugin options can be given.\n", MAX_PLUGIN_OPTIONS);
+    if (n_plugin_option == CLI_MAX_PLUGIN_OPTIONS) {
+        fprintf(stderr, "tandem: at most %d plugin options can be given.\n", CLI_MAX_PLUGIN_OPTIONS);
         return false;
     }
     plugin_options[n_plugin_option++] = text;
@@ -84,19 +83,33 @@ static bool is_for(const char *text, const char *plugin) {
     return !strncmp(name, text, n) && (name[n] == '\0' || name[n] == '.');
 }
 
+uint32_t cli_plugin_options(const char *plugin, const char *options[CLI_MAX_PLUGIN_OPTIONS]) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_plugin_option; i++)
+        if (is_for(plugin_options[i], plugin)) {
+            options[n++] = plugin_options[i];
+            option_used[i] = true;
+        }
+    return n;
+}
+
+void cli_report_unused_options(void) {
+    for (uint32_t i = 0; i < n_plugin_option; i++)
+        if (!option_used[i])
+            fprintf(stderr, "tandem: --plugin-option %s went to no plugin: none of that name was opened.\n",
+                    plugin_options[i]);
+}
+
 const tandem_host *cli_host(const char *plugin) {
     static tandem_host host;
-    static const char *given[MAX_PLUGIN_OPTIONS];
+    static const char *given[CLI_MAX_PLUGIN_OPTIONS];
     if (!host.struct_size) {
         host.log = log_to_stderr;
         host.cache_dir = cache_folder();
         host.struct_size = sizeof host;
     }
     host.options = given;
-    host.n_options = 0;
-    for (uint32_t i = 0; i < n_plugin_option; i++)
-        if (is_for(plugin_options[i], plugin))
-            given[host.n_options++] = plugin_options[i];
+    host.n_options = cli_plugin_options(plugin, given);
     return &host;
 }
 

@@ -26,11 +26,18 @@ typedef struct cli_device {
     tandem_device_info info;
 } cli_device;
 
-/* Host services of every plugin: log to standard error, a cache folder. */
+/* Most --plugin-option on a command line. */
+#define CLI_MAX_PLUGIN_OPTIONS 16
+
+/* Host services of a plugin, by name or path: log to standard error, a cache folder, its --plugin-option. */
 const tandem_host *cli_host(const char *plugin);
-/* Adds PLUGIN.NAME=VALUE to what cli_host gives the plugin of that name; false, said on standard error: not of
- * that form, or too many. The text is kept. */
+/* Keeps PLUGIN.NAME=VALUE for the plugin of that name; false, said on standard error: not of that form, or
+ * too many. The text is not copied. */
 bool cli_add_plugin_option(const char *text);
+/* The kept options of one plugin, by name or path. Returns how many. */
+uint32_t cli_plugin_options(const char *plugin, const char *options[CLI_MAX_PLUGIN_OPTIONS]);
+/* Says on standard error which kept options went to no plugin. */
+void cli_report_unused_options(void);
 
 /* Opens what --plugin and --device name. Without --plugin: Vulkan, on a GPU if there is one, else on a
  * software device, which is said. Nothing is replaced silently. */

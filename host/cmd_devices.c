@@ -113,7 +113,7 @@ static void print_device(const device_list *list, const found_device *d) {
     printf("%s %u: %s [%s]\n", d->plugin, d->index, d->info.name, device_kind_name(d->info.kind));
     printf("    memory     %s, %s free, at most %s in one piece\n",
            format_bytes(d->info.memory_total, total, sizeof total),
-           format_bytes(d->info.memory_free, free_now, sizeof free_now),
+           d->info.memory_free ? format_bytes(d->info.memory_free, free_now, sizeof free_now) : "unknown",
            format_bytes(d->info.max_allocation, most, sizeof most));
     printf("    matrices   %s; kernels use %s\n", has, used);
     printf("    lanes      %u, units %u\n", d->info.subgroup_size, d->info.n_units);

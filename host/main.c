@@ -41,11 +41,12 @@ static void print_usage(FILE *file) {
                   "measures them.\n\n");
     for (size_t i = 0; i < N_COMMAND; i++)
         fprintf(file, "  %-12s %s\n", commands[i].name, commands[i].summary);
-    fprintf(file,
-            "\nBefore or behind a command: --plugin-option PLUGIN.NAME=VALUE, a setting of one plugin, such as\n"
-            "cuda.library=PATH, the CUDA driver to open.\n"
-            "\n`tandem COMMAND --help` explains a command. Exit codes: 0 good, 1 a check failed, 2 usage,\n"
-            "3 environment (file, device, driver, plugin), 4 out of memory.\n");
+    fprintf(
+        file,
+        "\nBefore or behind a command: --plugin-option PLUGIN.NAME=VALUE, a setting of one plugin, such as\n"
+        "cuda.library=PATH, the CUDA driver to open.\n"
+        "\n`tandem COMMAND --help` explains a command. Exit codes: 0 good, 1 a check failed, 2 usage,\n"
+        "3 environment (file, device, driver, plugin), 4 out of memory.\n");
 }
 
 static int run_command(int argc, char **argv) {
@@ -89,8 +90,10 @@ static int take_plugin_options(int *argc, char **argv) {
 
 int main(int argc, char **argv) {
     int code = take_plugin_options(&argc, argv);
-    if (code == TANDEM_EXIT_GOOD)
+    if (code == TANDEM_EXIT_GOOD) {
         code = run_command(argc, argv);
+        cli_report_unused_options();
+    }
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "tandem: standard output cannot be written: %s.\n", strerror(errno));
         return code ? code : TANDEM_EXIT_ENVIRONMENT;

@@ -11,7 +11,7 @@
 #include "sweep.h"
 
 #define MAX_CELLS (SWEEP_MAX_DEPTHS * SWEEP_MAX_PHASES)
-#define MAX_ARGUMENTS 64
+#define MAX_ARGUMENTS 128
 
 volatile int sweep_interrupted;
 
@@ -112,6 +112,10 @@ static void child_arguments(const sweep_options *o, const sweep_column *c, const
     add_number(a, "--experts", m->n_expert);
     add_number(a, "--experts-used", m->n_used);
     add_number(a, "--d-expert", m->d_expert);
+    const char *options[CLI_MAX_PLUGIN_OPTIONS];
+    uint32_t n_option = cli_plugin_options(c->plugin, options);
+    for (uint32_t i = 0; i < n_option && !strcmp(task, "cells"); i++)
+        add_text(a, "--plugin-option", options[i]);
     a->text[a->n] = NULL;
 }
 

@@ -40,4 +40,28 @@ for plugin in reference cuda; do
 done
 "$python" "$here/golden/compare_logits.py" "$work/cuda.npy" "$work/reference.npy" --worst 1e-9 --median 1e-9 >"$work/out" 2>&1
 check "logits of the trained model, f32 cache: $(grep -m1 'worst' "$work/out")" $?
+
+# ---- the sweep, and what a user gets wrong ----
+"$tandem" sweep "$option" -m gemma3-270m --layers 1 --vocab 512 --plugin cuda --samples 2 --chunks 1 --rounds 1 --batch 8 \
+    -j "$work/sweep.jsonl" >"$work/out" 2>"$work/err" && grep -q 'No throughput is shown: the device is simulated' "$work/out" &&
+    grep -q '"no_rate"' "$work/sweep.jsonl" && ! grep -q '"device_ns"\|"rate"' "$work/sweep.jsonl"
+check "a sweep checks the simulated device, and shows and keeps no throughput" $?
+
+# refused CODE SENTENCE OPTION...: of a small model on the CUDA plugin
+refused() {
+    local code=$1 sentence=$2 got
+    shift 2
+    "$tandem" generate -m gemma3-270m --layers 1 --vocab 512 --tokens 2 -n 1 --plugin cuda "$@" >/dev/null 2>"$work/err"
+    got=$?
+    [ $got -eq "$code" ] && grep -q "$sentence" "$work/err"
+    check "exit code $got: $(tail -n 1 "$work/err")" $?
+}
+refused 3 'driver cannot be opened' --plugin-option cuda.library=/nonexistent/libcuda.so.1
+refused 3 'Unknown option' --plugin-option cuda.librari="$2"
+refused 3 'device 9' "$option" --device 9
+refused 4 'memory cap' "$option" --memory-cap 1M
+refused 2 'PLUGIN.NAME=VALUE' --plugin-option library
+"$tandem" generate "$option" --plugin-option cdua.library=x -m gemma3-270m --layers 1 --vocab 512 --tokens 2 -n 1 --plugin cuda \
+    2>&1 >/dev/null | grep -q 'cdua.library=x went to no plugin'
+check "an option of a plugin that is not there is said" $?
 exit $failed

@@ -1,9 +1,9 @@
 /* The CUDA plugin on the simulated driver: what a token costs, what is pending, and every failure that can be
- * injected.
+ * injected. What it has in common with the Vulkan plugin: gpu_run_test.c, gpu_moe_test.c.
  *
  * usage: cuda_test --option cuda.library=LIBCUDA
  */
-#include "vulkan_model.h"
+#include "gpu_model.h"
 
 #include <dlfcn.h>
 #include <setjmp.h>
@@ -76,43 +76,6 @@ static void a_token_is_one_graph_launch_and_no_copy(void **state) {
 
 /* ---- pending runs ---- */
 
-/* Ids that follow a prompt of three, each run taking the token of the one before from the device or the host.
- */
-static void decode_greedily(ready *r, int on_device, model_top tops[4]) {
-    const uint32_t prompt[3] = {5, 6, 7};
-    tandem_ticket ticket;
-    OK(fx.api->kv_truncate(r->m.kv, 0, 0, &fx.error), &fx);
-    OK(model_run(&r->m, r->prompt, prompt, 3, 0, 0, &ticket), &r->m);
-    for (uint32_t i = 1; i < 4; i++) {
-        if (on_device) {
-            tandem_run run = {.struct_size = sizeof run,
-                              .n_rows = 1,
-                              .n_out = 1,
-                              .source = TANDEM_SOURCE_DEVICE_NEXT,
-                              .result = r->m.result,
-                              .result_offset = i * model_result_stride()};
-            OK(fx.api->run(r->decode, &run, &ticket, &fx.error), &fx);
-            continue;
-        }
-        OK(model_result(&r->m, i - 1, &tops[i - 1]), &r->m);
-        OK(model_run(&r->m, r->decode, &tops[i - 1].id[0], 1, 2 + i, i, &ticket), &r->m);
-    }
-    wait_for(ticket);
-    for (uint32_t i = 0; i < 4; i++)
-        OK(model_result(&r->m, i, &tops[i]), &r->m);
-}
-
-static void tokens_queued_on_the_device_are_those_of_the_host(void **state) {
-    model_top host[4], device[4];
-    ready r;
-    (void)state;
-    open_ready(&r, &model_small);
-    decode_greedily(&r, 0, host);
-    decode_greedily(&r, 1, device);
-    assert_memory_equal(host, device, sizeof host);
-    close_ready(&r);
-}
-
 static void eight_runs_may_be_pending_and_a_ninth_is_busy(void **state) {
     uint32_t token = 5, position = 0;
     tandem_ticket ticket = 0;
@@ -128,29 +91,6 @@ static void eight_runs_may_be_pending_and_a_ninth_is_busy(void **state) {
     wait_for(TANDEM_TICKET_ALL);
     OK(model_run(&r.m, r.decode, &token, 1, position, position, &ticket), &r.m);
     wait_for(ticket);
-    close_ready(&r);
-}
-
-static void a_record_moves_between_pending_runs_with_the_same_bits(void **state) {
-    uint32_t token = 5;
-    tandem_ticket ticket;
-    model_top tops[3];
-    ready r;
-    (void)state;
-    open_ready(&r, &model_experts);
-    for (uint32_t i = 0; i < 3; i++) {
-        OK(fx.api->kv_truncate(r.m.kv, 0, 0, &fx.error), &fx);
-        OK(model_run(&r.m, r.decode, &token, 1, 0, i, &ticket), &r.m);
-        for (uint32_t e = 0; e < 8; e++)
-            OK(fx.api->weights_place(r.m.layers[0].experts, e,
-                                     i == 0 ? TANDEM_PLACE_HOST : TANDEM_PLACE_DEVICE, &ticket, &fx.error),
-               &fx);
-    }
-    wait_for(TANDEM_TICKET_ALL);
-    for (uint32_t i = 0; i < 3; i++)
-        OK(model_result(&r.m, i, &tops[i]), &r.m);
-    assert_memory_equal(&tops[0], &tops[1], sizeof tops[0]);
-    assert_memory_equal(&tops[0], &tops[2], sizeof tops[0]);
     close_ready(&r);
 }
 
@@ -275,9 +215,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_simulated_device_says_so),
         cmocka_unit_test(a_token_is_one_graph_launch_and_no_copy),
-        cmocka_unit_test(tokens_queued_on_the_device_are_those_of_the_host),
         cmocka_unit_test(eight_runs_may_be_pending_and_a_ninth_is_busy),
-        cmocka_unit_test(a_record_moves_between_pending_runs_with_the_same_bits),
         cmocka_unit_test(more_than_the_cap_is_refused_and_counted),
         cmocka_unit_test(out_of_memory_at_any_allocation_is_an_answer),
         cmocka_unit_test(a_lost_device_at_any_wait_is_an_answer),

@@ -67,7 +67,8 @@ stage "build, release" build build -DCMAKE_BUILD_TYPE=Release || give_up "the re
 stage "tests, release" check release build
 if [ $quick -eq 0 ]; then
     stage "build, address and undefined-behaviour sanitizers" \
-        build build/sanitizers -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTANDEM_SANITIZE=address,undefined -DTANDEM_CUDA=OFF ||
+        build build/sanitizers -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTANDEM_SANITIZE=address,undefined \
+        -DTANDEM_CUDA_IMAGES="$root/build/cuda/kernels" ||
         give_up "the sanitizer build broke"
     stage "tests, sanitizers" check sanitizers build/sanitizers -L sanitize
     stage "build, thread sanitizer" build build/thread -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTANDEM_SANITIZE=thread \

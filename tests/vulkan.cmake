@@ -1,27 +1,27 @@
 # Tests of the Vulkan plugin on whatever device there is, lavapipe in CI.
 
 if(TARGET tandem_vulkan)
-    foreach(part vulkan vulkan_run vulkan_moe vulkan_fault)
-        tandem_test(${part}_test SOURCES ${part}_test.c vulkan_model.c cases/side.c LIBRARIES tandem_loader)
+    foreach(part vulkan gpu_run gpu_moe vulkan_fault)
+        tandem_test(${part}_test SOURCES ${part}_test.c gpu_model.c cases/side.c LIBRARIES tandem_loader)
         add_dependencies(${part}_test tandem_vulkan tandem_reference)
     endforeach()
     set(validated --option vulkan.validation=1)
     tandem_run(vulkan 300 COMMAND vulkan_test LABELS quick sanitize)
-    tandem_run(vulkan_run 300 COMMAND vulkan_run_test LABELS quick sanitize)
-    tandem_run(vulkan_moe 300 COMMAND vulkan_moe_test LABELS quick sanitize)
+    tandem_run(vulkan_run 300 COMMAND gpu_run_test LABELS quick sanitize)
+    tandem_run(vulkan_moe 300 COMMAND gpu_moe_test LABELS quick sanitize)
     tandem_run(vulkan_fault 300 COMMAND vulkan_fault_test --cache ${PROJECT_BINARY_DIR}/tests/pipelines
         LABELS quick sanitize)
     tandem_run(vulkan_fault_staged 300 COMMAND vulkan_fault_test --option vulkan.staged=1)
     # As a card does it: device memory that the host cannot reach, and matrices in several allocations.
     tandem_run(vulkan_staged 300
-        COMMAND vulkan_run_test --option vulkan.staged=1 --option vulkan.max_segment=131072 LABELS quick)
+        COMMAND gpu_run_test --option vulkan.staged=1 --option vulkan.max_segment=131072 LABELS quick)
     tandem_run(vulkan_validated 600 COMMAND vulkan_test ${validated})
-    tandem_run(vulkan_run_validated 600 COMMAND vulkan_run_test ${validated} --option vulkan.staged=1)
+    tandem_run(vulkan_run_validated 600 COMMAND gpu_run_test ${validated} --option vulkan.staged=1)
     # Instrumented shaders, which notice addresses out of bounds. Their searches count against lavapipe's loop
     # budget, so wide cases give false alarms; and they compile slowly, so a case per shader has to do here:
     # bench/accuracy.sh runs the short list whole.
     set(instrumented ${validated} --option vulkan.gpu_assisted=1)
-    tandem_run(vulkan_gpu_assisted 1500 COMMAND vulkan_run_test ${instrumented})
+    tandem_run(vulkan_gpu_assisted 1500 COMMAND gpu_run_test ${instrumented})
     tandem_run(ops_vulkan_gpu_assisted 1500 COMMAND op_test vulkan --smoke ${instrumented} --without 2816
         --filter "embed Q4_0" --filter "stream d 640 x 1, 2 inputs" --filter "matmul Q4_0" --filter "matmul Q6_K"
         --filter "window 96, F16" --filter "moe_ffn Q4_0" --filter "topk 64" --filter "glu 640")

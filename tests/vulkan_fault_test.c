@@ -3,7 +3,7 @@
  *
  * usage: vulkan_fault_test [--option NAME=VALUE]... --cache DIRECTORY
  */
-#include "vulkan_model.h"
+#include "gpu_model.h"
 
 #include <dirent.h>
 #include <setjmp.h>

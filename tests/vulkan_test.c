@@ -3,7 +3,7 @@
  *
  * usage: vulkan_test [--option NAME=VALUE]...
  */
-#include "vulkan_model.h"
+#include "gpu_model.h"
 
 #include "cases/side.h"
 

@@ -19,7 +19,12 @@ extern "C" __global__ void __launch_bounds__(MOE_SUM_THREADS)
     const uint32_t *route = at<const uint32_t>(row_address(p.route, row_index(p.index, i), p.route_stride));
     float4 sum = make_float4(0, 0, 0, 0);
     for (uint32_t j = 0; j < p.n_used; j++) {
-        float w = __uint_as_float(route[j] < p.n_expert ? route[p.n_used + j] : NAN_BITS);
+        if (route[j] >= p.n_expert) { /* its row of x was written by nobody */
+            float nan = __uint_as_float(NAN_BITS);
+            sum = make_float4(nan, nan, nan, nan);
+            continue;
+        }
+        float w = __uint_as_float(route[p.n_used + j]);
         uint64_t row = row_address(p.x, i * p.n_used + j, p.x_stride);
         if (4u * u + 4u <= p.n) {
             float4 x = at<const float4>(row)[u];

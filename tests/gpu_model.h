@@ -1,8 +1,8 @@
-/* vulkan_model.h: a plugin, a context, and a small model of two layers with everything a real one has, for
- * the tests of the Vulkan plugin. It is built through the ABI alone, so the reference can build the same one.
+/* gpu_model.h: a plugin, a context, and a small model of two layers with everything a real one has, for
+ * the tests of the GPU plugins. It is built through the ABI alone, so the reference can build the same one.
  */
-#ifndef TANDEM_TESTS_VULKAN_MODEL_H
-#define TANDEM_TESTS_VULKAN_MODEL_H
+#ifndef TANDEM_TESTS_GPU_MODEL_H
+#define TANDEM_TESTS_GPU_MODEL_H
 
 #include "loader.h"
 
@@ -23,8 +23,8 @@ typedef struct fixture {
     unsigned n_log_error; /* messages at error level so far, such as those of validation */
 } fixture;
 
-/* Takes [--option NAME=VALUE]... [--cache DIRECTORY]; exits with a sentence if the plugin or the device is
- * missing. */
+/* Takes [--plugin NAME] (instead of `plugin`) [--option NAME=VALUE]... [--cache DIRECTORY]; exits with a
+ * sentence if the plugin or the device is missing. */
 void fixture_open(fixture *f, const char *plugin, int n_argument, char **arguments);
 void fixture_close(fixture *f);
 tandem_context *fixture_context(fixture *f, uint64_t memory_cap);

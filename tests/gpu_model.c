@@ -1,4 +1,4 @@
-#include "vulkan_model.h"
+#include "gpu_model.h"
 
 #include "cases/side.h"
 #include "tandem/quants.h"
@@ -52,6 +52,8 @@ void fixture_open(fixture *f, const char *plugin, int n_argument, char **argumen
     for (int i = 1; i + 1 < n_argument; i += 2) {
         if (strcmp(arguments[i], "--option") == 0 && host.n_options < 8)
             options[host.n_options++] = arguments[i + 1];
+        else if (strcmp(arguments[i], "--plugin") == 0)
+            plugin = arguments[i + 1];
         else if (strcmp(arguments[i], "--cache") == 0)
             host.cache_dir = arguments[i + 1];
     }

@@ -1,9 +1,9 @@
-/* Runs of the Vulkan plugin: order, pending runs, DEVICE_NEXT, placement, times, the cache, against the
+/* Runs of a GPU plugin: order, pending runs, DEVICE_NEXT, placement, times, the cache, against the
  * reference.
  *
- * usage: vulkan_run_test [--option NAME=VALUE]...
+ * usage: gpu_run_test [--plugin NAME] [--option NAME=VALUE]...      default: vulkan
  */
-#include "vulkan_model.h"
+#include "gpu_model.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -162,7 +162,8 @@ static void as_many_runs_as_promised_may_be_pending(void **state) {
     tandem_ticket ticket = 0, last = 0;
     pair p;
     (void)state;
-    assert_true(fx.inside->n_pending >= 4);
+    const uint32_t n_pending = fx.inside ? fx.inside->n_pending : 4; /* the least that is promised */
+    assert_true(n_pending >= 4);
     open_pair(&p, &fx, &model_small, TANDEM_PRECISION_EXACT);
     wait_all();
     /* The device may keep up, so BUSY is not certain; with it, nothing is lost and the next try works. */
@@ -170,7 +171,7 @@ static void as_many_runs_as_promised_may_be_pending(void **state) {
         tandem_status status = model_run(&p.m, p.decode, &token, 1, position, 0, &ticket);
         if (status == TANDEM_E_BUSY) {
             n_busy++;
-            assert_true(position >= fx.inside->n_pending);
+            assert_true(position >= n_pending);
             OK(fx.api->wait(fx.context, last, UINT64_MAX, &fx.error), &fx);
             continue;
         }
@@ -236,7 +237,7 @@ static void moved_weights_give_the_same_bits(void **state) {
     (void)state;
     /* The layer lists the valid addresses when a command buffer is recorded, and takes moved records for
      * stray ones. */
-    if (fx.inside->is_gpu_assisted())
+    if (fx.inside && fx.inside->is_gpu_assisted())
         skip();
     open_pair(&p, &fx, &model_small, TANDEM_PRECISION_EXACT);
     generate(&p.m, p.prefill, p.decode, 20, 24, 12, 1, home);
@@ -469,13 +470,15 @@ static void a_ring_goes_back_by_a_chunk_and_no_further(void **state) {
 
 static void no_validation_message_came(void **state) {
     (void)state;
+    if (!fx.inside)
+        skip();
     assert_int_equal(fx.inside->n_messages(), 0);
     assert_int_equal(fx.n_log_error, 0);
 }
 
 static void validation_would_have_spoken(void **state) {
     (void)state;
-    if (!fx.inside->validates())
+    if (!fx.inside || !fx.inside->validates())
         skip();
     fx.inside->provoke(fx.context);
     assert_int_equal(fx.inside->n_messages(), 1);

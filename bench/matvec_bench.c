@@ -266,7 +266,7 @@ static int check_bytes(uint32_t type, double *worst) {
     static const uint32_t widths[] = {640, 704, 768, 1024, 2112, 2816, 5376};
     int failed = 0;
     for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
-        vk_pack pack;
+        tandem_kit_pack pack;
         if (tandem_kit_row_bytes(type, widths[i]) == 0)
             continue;
         if (!tandem_kit_pack_init(&pack, type, 64, widths[i], UINT64_C(1) << 31))

@@ -32,7 +32,7 @@ static bench_buffer upload_new(const bench_device *device, const void *from, uin
 
 /* GGUF rows of random weights. Few distinct rows are quantised; the others repeat them, since only the bits
  * matter. */
-static uint8_t *random_matrix(const vk_pack *pack, uint64_t *state) {
+static uint8_t *random_matrix(const tandem_kit_pack *pack, uint64_t *state) {
     enum { DISTINCT = 48 };
     uint8_t *gguf = allocate(pack->n_row * pack->row_bytes);
     float *row = allocate((uint64_t)pack->n_col * sizeof *row);
@@ -53,7 +53,7 @@ static uint8_t *random_matrix(const vk_pack *pack, uint64_t *state) {
 
 /* Packs in odd ranges, so that groups are filled from both ends. */
 static void upload_matrix(const bench_device *device, product *p, uint32_t which, const uint8_t *gguf) {
-    const vk_pack *pack = &p->pack;
+    const tandem_kit_pack *pack = &p->pack;
     if (pack->n_segment > PRODUCT_MAX_SEGMENTS)
         bench_die("too many segments", (int)pack->n_segment);
     uint64_t addresses[PRODUCT_MAX_SEGMENTS];

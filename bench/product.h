@@ -28,7 +28,7 @@ enum { PRODUCT_MAX_SEGMENTS = 64 };
 
 typedef struct product {
     product_desc desc;
-    vk_pack pack;
+    tandem_kit_pack pack;
     bench_buffer segments[2][PRODUCT_MAX_SEGMENTS];
     bench_buffer tables[2];
     bench_buffer x, q8, y, rows, n_tok;

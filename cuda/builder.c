@@ -6,22 +6,22 @@
 
 #define SCRATCH_ALIGNMENT 256u
 
-void *cu_list_add(cu_list *list, size_t item_bytes) {
+void *gpu_list_add(gpu_list *list, size_t item_bytes) {
     if (list->n == list->capacity) {
         uint32_t capacity = list->capacity ? list->capacity * 2 : 32;
-        void *items = cu_alloc((uint64_t)capacity * item_bytes);
+        void *items = gpu_alloc((uint64_t)capacity * item_bytes);
         if (!items)
             return NULL;
         if (list->n)
             memcpy(items, list->items, list->n * item_bytes);
-        cu_free(list->items);
+        gpu_free(list->items);
         list->items = items;
         list->capacity = capacity;
     }
     return (char *)list->items + (size_t)list->n++ * item_bytes;
 }
 
-static tandem_status no_memory(cu_builder *builder) {
+static tandem_status no_memory(gpu_builder *builder) {
     return tandem_kit_fail_op(builder->error, TANDEM_E_OUT_OF_MEMORY, builder->op_index,
                               "No host memory to compile the program");
 }
@@ -32,35 +32,35 @@ uint32_t cu_n_units(const tandem_context *context) {
     return context->device.info.n_units;
 }
 
-uint64_t cu_builder_run(const cu_builder *builder) {
+uint64_t gpu_builder_run(const gpu_builder *builder) {
     return builder->base + builder->layout.run;
 }
 
-cu_rows cu_builder_rows(const cu_builder *builder, uint32_t rows) {
+gpu_rows gpu_builder_rows(const gpu_builder *builder, uint32_t rows) {
     const tandem_program *program = builder->program;
-    uint64_t run = cu_builder_run(builder);
+    uint64_t run = gpu_builder_run(builder);
     if (rows == TANDEM_ROWS_ALL)
-        return (cu_rows){rows, program->limits.max_tokens, run + offsetof(run_header, n_rows), 0};
-    return (cu_rows){rows, program->limits.max_out, run + offsetof(run_header, n_out),
-                     run + RUN_OUT_ROW_OFFSET((uint64_t)program->limits.max_tokens)};
+        return (gpu_rows){rows, program->limits.max_tokens, run + offsetof(run_header, n_rows), 0};
+    return (gpu_rows){rows, program->limits.max_out, run + offsetof(run_header, n_out),
+                      run + RUN_OUT_ROW_OFFSET((uint64_t)program->limits.max_tokens)};
 }
 
-uint64_t cu_view_address(const tandem_view *view) {
+uint64_t gpu_view_address(const tandem_view *view) {
     return view->buffer ? view->buffer->memory.address + view->offset : 0;
 }
 
-uint32_t cu_view_gathered(uint32_t op_rows, const tandem_view *view) {
+uint32_t gpu_view_gathered(uint32_t op_rows, const tandem_view *view) {
     return op_rows == TANDEM_ROWS_OUT && view->buffer && view->rows == TANDEM_ROWS_ALL;
 }
 
 /* ---- steps and launches ---- */
 
-tandem_status cu_step_begin(cu_builder *builder, const char *kernel) {
+tandem_status gpu_step_begin(gpu_builder *builder, const char *kernel) {
     tandem_program *program = builder->program;
-    cu_step *step = cu_list_add(&program->steps, sizeof *step);
+    gpu_step *step = gpu_list_add(&program->steps, sizeof *step);
     if (!step)
         return no_memory(builder);
-    step->first_dispatch = program->launches.n;
+    step->first_launch = program->launches.n;
     snprintf(step->kernel, sizeof step->kernel, "%s", kernel);
     snprintf(step->label, sizeof step->label, "%s", builder->op_label ? builder->op_label : "");
     step->n_op = 1;
@@ -68,31 +68,31 @@ tandem_status cu_step_begin(cu_builder *builder, const char *kernel) {
     return TANDEM_OK;
 }
 
-tandem_status cu_launch_add(cu_builder *builder, const char *kernel, const uint32_t grid[3], uint32_t block,
+tandem_status cu_launch_add(gpu_builder *builder, const char *kernel, const uint32_t grid[3], uint32_t block,
                             uint32_t shared_bytes, const void *params, uint32_t params_bytes,
-                            cu_launch **result) {
+                            gpu_launch **result) {
     tandem_program *program = builder->program;
     const cu_kernel *found;
-    CU_DO(cu_kernel_find(builder->context, kernel, shared_bytes, &found, builder->error));
-    cu_launch *launch = cu_list_add(&program->launches, sizeof *launch);
-    void *copy = cu_alloc(params_bytes);
+    GPU_DO(cu_kernel_find(builder->context, kernel, shared_bytes, &found, builder->error));
+    gpu_launch *launch = gpu_list_add(&program->launches, sizeof *launch);
+    void *copy = gpu_alloc(params_bytes);
     if (!launch || !copy) {
-        cu_free(copy);
+        gpu_free(copy);
         if (launch)
             program->launches.n--;
         return no_memory(builder);
     }
     memcpy(copy, params, params_bytes);
-    *launch = (cu_launch){.kernel = found,
-                          .grid = {grid[0], grid[1], grid[2]},
-                          .block = block,
-                          .shared_bytes = shared_bytes,
-                          .first_range = program->ranges.n,
-                          .params = copy};
+    *launch = (gpu_launch){.kernel = found,
+                           .grid = {grid[0], grid[1], grid[2]},
+                           .block = block,
+                           .shared_bytes = shared_bytes,
+                           .first_range = program->ranges.n,
+                           .params = copy};
     if (program->steps.n) {
-        cu_step *step = CU_AT(program->steps, cu_step, program->steps.n - 1);
+        gpu_step *step = GPU_AT(program->steps, gpu_step, program->steps.n - 1);
         launch->step = program->steps.n - 1;
-        step->n_dispatch++;
+        step->n_launch++;
     }
     if (result)
         *result = launch;
@@ -101,19 +101,19 @@ tandem_status cu_launch_add(cu_builder *builder, const char *kernel, const uint3
 
 /* ---- declared ranges ---- */
 
-static cu_range *add_range(cu_builder *builder) {
+static gpu_range *add_range(gpu_builder *builder) {
     tandem_program *program = builder->program;
-    cu_range *range = cu_list_add(&program->ranges, sizeof *range);
+    gpu_range *range = gpu_list_add(&program->ranges, sizeof *range);
     if (range)
-        CU_AT(program->launches, cu_launch, program->launches.n - 1)->n_range++;
+        GPU_AT(program->launches, gpu_launch, program->launches.n - 1)->n_range++;
     return range;
 }
 
-tandem_status cu_touches(cu_builder *builder, uint64_t address, uint64_t row_bytes, uint64_t stride,
-                         uint64_t n_row, uint32_t write) {
+tandem_status gpu_touches(gpu_builder *builder, uint64_t address, uint64_t row_bytes, uint64_t stride,
+                          uint64_t n_row, uint32_t write) {
     if (n_row == 0 || row_bytes == 0)
         return TANDEM_OK;
-    cu_range *range = add_range(builder);
+    gpu_range *range = add_range(builder);
     if (!range)
         return no_memory(builder);
     /* Rows without a gap are one piece. */
@@ -129,20 +129,20 @@ tandem_status cu_touches(cu_builder *builder, uint64_t address, uint64_t row_byt
     return TANDEM_OK;
 }
 
-void cu_written_apart(cu_builder *builder) {
+void gpu_written_apart(gpu_builder *builder) {
     tandem_program *program = builder->program;
-    CU_AT(program->ranges, cu_range, program->ranges.n - 1)->apart = program->steps.n;
+    GPU_AT(program->ranges, gpu_range, program->ranges.n - 1)->apart = program->steps.n;
 }
 
-tandem_status cu_reads(cu_builder *builder, uint64_t address, uint64_t bytes) {
-    return address ? cu_touches(builder, address, bytes, bytes, 1, 0) : TANDEM_OK;
+tandem_status gpu_reads(gpu_builder *builder, uint64_t address, uint64_t bytes) {
+    return address ? gpu_touches(builder, address, bytes, bytes, 1, 0) : TANDEM_OK;
 }
 
-tandem_status cu_writes(cu_builder *builder, uint64_t address, uint64_t bytes) {
-    return address ? cu_touches(builder, address, bytes, bytes, 1, 1) : TANDEM_OK;
+tandem_status gpu_writes(gpu_builder *builder, uint64_t address, uint64_t bytes) {
+    return address ? gpu_touches(builder, address, bytes, bytes, 1, 1) : TANDEM_OK;
 }
 
-static tandem_status touches_view(cu_builder *builder, const tandem_view *view, uint64_t row_bytes,
+static tandem_status touches_view(gpu_builder *builder, const tandem_view *view, uint64_t row_bytes,
                                   uint32_t write) {
     const tandem_program *program = builder->program;
     if (!view->buffer)
@@ -150,23 +150,23 @@ static tandem_status touches_view(cu_builder *builder, const tandem_view *view, 
     uint64_t n = view->rows == TANDEM_ROWS_ALL   ? program->limits.max_tokens
                  : view->rows == TANDEM_ROWS_OUT ? program->limits.max_out
                                                  : 1;
-    return cu_touches(builder, cu_view_address(view), row_bytes, view->stride, n, write);
+    return gpu_touches(builder, gpu_view_address(view), row_bytes, view->stride, n, write);
 }
 
-tandem_status cu_reads_view(cu_builder *builder, const tandem_view *view, uint64_t row_bytes) {
+tandem_status gpu_reads_view(gpu_builder *builder, const tandem_view *view, uint64_t row_bytes) {
     return touches_view(builder, view, row_bytes, 0);
 }
 
-tandem_status cu_writes_view(cu_builder *builder, const tandem_view *view, uint64_t row_bytes) {
+tandem_status gpu_writes_view(gpu_builder *builder, const tandem_view *view, uint64_t row_bytes) {
     return touches_view(builder, view, row_bytes, 1);
 }
 
-tandem_status cu_reads_matrix(cu_builder *builder, const tandem_weights *weights, uint32_t record,
-                              uint32_t matrix) {
+tandem_status gpu_reads_matrix(gpu_builder *builder, const tandem_weights *weights, uint32_t record,
+                               uint32_t matrix) {
     const tandem_kit_pack *pack = &weights->packs[matrix];
-    CU_DO(cu_reads(builder, cu_weights_table(weights, record, matrix), (uint64_t)pack->n_segment * 8));
+    GPU_DO(gpu_reads(builder, gpu_weights_table(weights, record, matrix), (uint64_t)pack->n_segment * 8));
     for (uint32_t i = 0; i < pack->n_segment; i++) {
-        cu_range *range = add_range(builder);
+        gpu_range *range = add_range(builder);
         if (!range)
             return no_memory(builder);
         range->weights = weights;
@@ -176,17 +176,17 @@ tandem_status cu_reads_matrix(cu_builder *builder, const tandem_weights *weights
     return TANDEM_OK;
 }
 
-tandem_status cu_uses_record(cu_builder *builder, const tandem_weights *weights, uint32_t record) {
-    cu_list *uses = &builder->program->uses;
+tandem_status gpu_uses_record(gpu_builder *builder, const tandem_weights *weights, uint32_t record) {
+    gpu_list *uses = &builder->program->uses;
     for (uint32_t i = 0; i < uses->n; i++) {
-        const cu_weight_use *use = CU_AT(*uses, cu_weight_use, i);
+        const gpu_weight_use *use = GPU_AT(*uses, gpu_weight_use, i);
         if (use->weights == weights && use->record == record)
             return TANDEM_OK;
     }
-    cu_weight_use *use = cu_list_add(uses, sizeof *use);
+    gpu_weight_use *use = gpu_list_add(uses, sizeof *use);
     if (!use)
         return no_memory(builder);
-    *use = (cu_weight_use){weights, record};
+    *use = (gpu_weight_use){weights, record};
     return TANDEM_OK;
 }
 
@@ -195,18 +195,18 @@ tandem_status cu_uses_record(cu_builder *builder, const tandem_weights *weights,
 /* 1: the region may be overwritten by the present step. Some steps pass after the last reader, so that a step
  * need not wait for another only because both were given the same memory: about as many as lie between two
  * that could stand side by side. Where rows are many that costs more memory than it saves time. */
-static int is_free(const cu_builder *builder, const cu_scratch_region *region) {
+static int is_free(const gpu_builder *builder, const gpu_scratch_region *region) {
     uint32_t rest = builder->program->limits.max_tokens <= 8 ? 8 : 2;
     return !region->busy && builder->program->steps.n >= region->free_step + rest;
 }
 
 /* The lowest offset where `bytes` fit between the regions that are not free. */
-static uint64_t find_gap(const cu_builder *builder, uint64_t bytes) {
+static uint64_t find_gap(const gpu_builder *builder, uint64_t bytes) {
     uint64_t offset = 0;
     for (int moved = 1; moved;) {
         moved = 0;
-        for (uint32_t i = 0; i < CU_MAX_SCRATCH; i++) {
-            const cu_scratch_region *region = &builder->scratch[i];
+        for (uint32_t i = 0; i < GPU_MAX_SCRATCH; i++) {
+            const gpu_scratch_region *region = &builder->scratch[i];
             if (!region->used || is_free(builder, region))
                 continue;
             if (offset < region->offset + region->bytes && region->offset < offset + bytes) {
@@ -218,30 +218,30 @@ static uint64_t find_gap(const cu_builder *builder, uint64_t bytes) {
     return offset;
 }
 
-tandem_status cu_scratch_take(cu_builder *builder, uint64_t bytes, cu_scratch *scratch) {
-    *scratch = (cu_scratch){.index = TANDEM_NONE};
+tandem_status gpu_scratch_take(gpu_builder *builder, uint64_t bytes, gpu_scratch *scratch) {
+    *scratch = (gpu_scratch){.index = TANDEM_NONE};
     if (bytes == 0)
         return TANDEM_OK;
     bytes = (bytes + SCRATCH_ALIGNMENT - 1) / SCRATCH_ALIGNMENT * SCRATCH_ALIGNMENT;
-    for (uint32_t i = 0; i < CU_MAX_SCRATCH; i++)
+    for (uint32_t i = 0; i < GPU_MAX_SCRATCH; i++)
         if (builder->scratch[i].used && is_free(builder, &builder->scratch[i]))
             builder->scratch[i].used = 0;
-    for (uint32_t i = 0; i < CU_MAX_SCRATCH; i++) {
-        cu_scratch_region *region = &builder->scratch[i];
+    for (uint32_t i = 0; i < GPU_MAX_SCRATCH; i++) {
+        gpu_scratch_region *region = &builder->scratch[i];
         if (region->used)
             continue;
         uint64_t offset = find_gap(builder, bytes);
-        *region = (cu_scratch_region){.offset = offset, .bytes = bytes, .busy = 1, .used = 1};
+        *region = (gpu_scratch_region){.offset = offset, .bytes = bytes, .busy = 1, .used = 1};
         if (offset + bytes > builder->scratch_end)
             builder->scratch_end = offset + bytes;
-        *scratch = (cu_scratch){builder->base + builder->layout.scratch + offset, bytes, i};
+        *scratch = (gpu_scratch){builder->base + builder->layout.scratch + offset, bytes, i};
         return TANDEM_OK;
     }
     return tandem_kit_fail_op(builder->error, TANDEM_E_INTERNAL, builder->op_index,
-                              "More than %u pieces of scratch memory are in use", CU_MAX_SCRATCH);
+                              "More than %u pieces of scratch memory are in use", GPU_MAX_SCRATCH);
 }
 
-void cu_scratch_give(cu_builder *builder, cu_scratch *scratch) {
+void gpu_scratch_give(gpu_builder *builder, gpu_scratch *scratch) {
     if (scratch->index == TANDEM_NONE)
         return;
     builder->scratch[scratch->index].busy = 0;
@@ -249,7 +249,7 @@ void cu_scratch_give(cu_builder *builder, cu_scratch *scratch) {
     scratch->index = TANDEM_NONE;
 }
 
-tandem_status cu_constant(cu_builder *builder, uint64_t bytes, uint64_t *address, void **place) {
+tandem_status gpu_constant(gpu_builder *builder, uint64_t bytes, uint64_t *address, void **place) {
     *address = builder->base + builder->layout.constants + builder->n_constant;
     *place = builder->constants ? builder->constants + builder->n_constant : NULL;
     builder->n_constant += (bytes + 15) / 16 * 16;

@@ -11,7 +11,7 @@
 static tandem_status choose_device(tandem_context *context, const tandem_context_desc *desc,
                                    tandem_error *error) {
     uint32_t n = 0;
-    tandem_status status = cu_device_count(&n, error);
+    tandem_status status = gpu_device_count(&n, error);
     if (status == TANDEM_OK)
         status = tandem_kit_validate_context(desc, n, error);
     if (status == TANDEM_OK)
@@ -41,7 +41,7 @@ static tandem_status create_stream(tandem_context *context, tandem_error *error)
     CU_TRY(context, StreamCreate, &context->stream, CU_STREAM_NON_BLOCKING);
     for (uint32_t i = 0; i < CU_N_EVENT; i++)
         CU_TRY(context, EventCreate, &context->ends[i], CU_EVENT_DISABLE_TIMING);
-    for (uint32_t i = 0; i < CU_N_PENDING; i++) {
+    for (uint32_t i = 0; i < GPU_N_PENDING; i++) {
         CU_TRY(context, EventCreate, &context->begin[i], CU_EVENT_DEFAULT);
         CU_TRY(context, EventCreate, &context->end[i], CU_EVENT_DEFAULT);
     }
@@ -59,15 +59,15 @@ static uint64_t measure_overhead(const tandem_context *context) {
     return before - free_bytes;
 }
 
-tandem_status cu_context_create(const tandem_context_desc *desc, tandem_context **result,
-                                tandem_error *error) {
+tandem_status gpu_context_create(const tandem_context_desc *desc, tandem_context **result,
+                                 tandem_error *error) {
     tandem_context_desc taken;
     tandem_status status = TANDEM_KIT_TAKE(tandem_context_desc, &taken, desc, error);
     if (status != TANDEM_OK)
         return status;
     if (!result)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "context_create: context is NULL");
-    tandem_context *context = cu_alloc(sizeof *context);
+    tandem_context *context = gpu_alloc(sizeof *context);
     if (!context)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a context");
     context->memory.cap = taken.memory_cap;
@@ -82,12 +82,12 @@ tandem_status cu_context_create(const tandem_context_desc *desc, tandem_context 
         status = create_stream(context, error);
     }
     if (status == TANDEM_OK)
-        status = cu_memory_allocate(context, CU_CLASS_WORKSPACE, TANDEM_PLACE_DEVICE, sizeof(next_block),
-                                    &context->next, error);
+        status = gpu_memory_allocate(context, GPU_CLASS_WORKSPACE, TANDEM_PLACE_DEVICE, sizeof(next_block),
+                                     &context->next, error);
     if (status == TANDEM_OK)
-        status = cu_zero(context, &context->next, 0, sizeof(next_block), error);
+        status = gpu_zero(context, &context->next, 0, sizeof(next_block), error);
     if (status != TANDEM_OK) {
-        cu_context_destroy(context);
+        gpu_context_destroy(context);
         return status;
     }
     *result = context;
@@ -98,7 +98,7 @@ static void destroy_events(tandem_context *context) {
     for (uint32_t i = 0; i < CU_N_EVENT; i++)
         if (context->ends[i])
             context->cu->EventDestroy(context->ends[i]);
-    for (uint32_t i = 0; i < CU_N_PENDING; i++) {
+    for (uint32_t i = 0; i < GPU_N_PENDING; i++) {
         if (context->begin[i])
             context->cu->EventDestroy(context->begin[i]);
         if (context->end[i])
@@ -108,41 +108,41 @@ static void destroy_events(tandem_context *context) {
         context->cu->EventDestroy(context->last_end);
 }
 
-void cu_context_destroy(tandem_context *context) {
+void gpu_context_destroy(tandem_context *context) {
     if (!context)
         return;
     if (context->handle) {
-        cu_drain(context);
-        cu_memory_free(context, &context->next);
-        cu_memory_collect(context, 1);
-        for (uint32_t i = 0; i < CU_N_TRANSFER; i++)
-            cu_memory_free(context, &context->transfers[i].staging);
-        for (uint32_t i = 0; i < CU_N_TICKET; i++)
-            cu_free(context->tickets[i].step_ns);
+        gpu_drain(context);
+        gpu_memory_free(context, &context->next);
+        gpu_memory_collect(context, 1);
+        for (uint32_t i = 0; i < GPU_N_TRANSFER; i++)
+            gpu_memory_free(context, &context->transfers[i].staging);
+        for (uint32_t i = 0; i < GPU_N_TICKET; i++)
+            gpu_free(context->tickets[i].step_ns);
         cu_kernels_free(context);
         destroy_events(context);
         if (context->stream)
             context->cu->StreamDestroy(context->stream);
         context->cu->CtxDestroy(context->handle);
     }
-    cu_free(context);
+    gpu_free(context);
 }
 
-tandem_status cu_context_memory(tandem_context *context, tandem_memory_info *info, tandem_error *error) {
-    tandem_status status = cu_context_check(context, error);
+tandem_status gpu_context_memory(tandem_context *context, tandem_memory_info *info, tandem_error *error) {
+    tandem_status status = gpu_context_check(context, error);
     if (status != TANDEM_OK)
         return status;
-    const cu_memory_count *count = &context->memory;
-    cu_memory_collect(context, 0);
+    const gpu_memory_count *count = &context->memory;
+    gpu_memory_collect(context, 0);
     tandem_memory_info filled = {.cap = count->cap,
                                  .total = count->total,
                                  .peak = count->peak,
-                                 .weights_device = count->by_class[CU_CLASS_WEIGHTS_DEVICE],
-                                 .weights_host = count->by_class[CU_CLASS_WEIGHTS_HOST],
-                                 .kv = count->by_class[CU_CLASS_KV],
-                                 .buffers = count->by_class[CU_CLASS_BUFFERS],
-                                 .workspace = count->by_class[CU_CLASS_WORKSPACE],
-                                 .staging = count->by_class[CU_CLASS_STAGING],
+                                 .weights_device = count->by_class[GPU_CLASS_WEIGHTS_DEVICE],
+                                 .weights_host = count->by_class[GPU_CLASS_WEIGHTS_HOST],
+                                 .kv = count->by_class[GPU_CLASS_KV],
+                                 .buffers = count->by_class[GPU_CLASS_BUFFERS],
+                                 .workspace = count->by_class[GPU_CLASS_WORKSPACE],
+                                 .staging = count->by_class[GPU_CLASS_STAGING],
                                  .driver_overhead = context->driver_overhead};
     return TANDEM_KIT_GIVE(tandem_memory_info, info, &filled, error);
 }

@@ -11,7 +11,7 @@
 #define NVIDIA 0x10deu
 #define MIN_COMPUTE 86u /* the PTX is for compute capability 8.6 */
 
-tandem_status cu_device_count(uint32_t *n, tandem_error *error) {
+tandem_status gpu_device_count(uint32_t *n, tandem_error *error) {
     const cu_driver *cu = NULL;
     int count = 0;
     if (!n)
@@ -97,10 +97,10 @@ static uint64_t measure_free(CUdevice device) {
     return free_bytes;
 }
 
-tandem_status cu_device_info(uint32_t index, tandem_device_info *info, tandem_error *error) {
+tandem_status gpu_device_info(uint32_t index, tandem_device_info *info, tandem_error *error) {
     cu_device device;
     uint32_t n = 0;
-    tandem_status status = cu_device_count(&n, error);
+    tandem_status status = gpu_device_count(&n, error);
     if (status == TANDEM_OK && index >= n)
         status = tandem_kit_fail(error, TANDEM_E_INVALID, "Device %u of %u", index, n);
     if (status == TANDEM_OK)

@@ -11,8 +11,8 @@ typedef struct cu_device {
 } cu_device;
 
 /* The ABI's functions of the same names. [any-thread] */
-tandem_status cu_device_count(uint32_t *n, tandem_error *error);
-tandem_status cu_device_info(uint32_t index, tandem_device_info *info, tandem_error *error);
+tandem_status gpu_device_count(uint32_t *n, tandem_error *error);
+tandem_status gpu_device_info(uint32_t index, tandem_device_info *info, tandem_error *error);
 
 /* What the driver says of a device; its free memory is left at 0, which only a CUDA context can tell. */
 tandem_status cu_device_get(uint32_t index, cu_device *device, tandem_error *error);

@@ -20,7 +20,7 @@ static uint32_t find_waits(graph_job *job, uint32_t d) {
     uint32_t n = 0;
     for (uint32_t a = d; a-- > 0;) {
         const uint64_t *theirs = job->before + (size_t)a * job->n_word;
-        if ((mine[a / 64] >> (a % 64) & 1) || !cu_launches_conflict(job->program, a, d))
+        if ((mine[a / 64] >> (a % 64) & 1) || !gpu_launches_conflict(job->program, a, d))
             continue;
         for (uint32_t w = 0; w < job->n_word; w++)
             mine[w] |= theirs[w];
@@ -33,7 +33,7 @@ static uint32_t find_waits(graph_job *job, uint32_t d) {
 static tandem_status add_node(graph_job *job, uint32_t d, tandem_error *error) {
     tandem_status status = TANDEM_OK;
     tandem_program *program = job->program;
-    const cu_launch *launch = CU_AT(program->launches, cu_launch, d);
+    const gpu_launch *launch = GPU_AT(program->launches, gpu_launch, d);
     void *params[1] = {launch->params};
     const CUDA_KERNEL_NODE_PARAMS node = {.func = launch->kernel->function,
                                           .gridDimX = launch->grid[0],
@@ -63,21 +63,21 @@ fail:
     return status;
 }
 
-tandem_status cu_program_record(tandem_program *program, tandem_error *error) {
+tandem_status gpu_program_record(tandem_program *program, tandem_error *error) {
     uint32_t n = program->launches.n;
     graph_job job = {.program = program, .n_word = (n + 63) / 64};
     tandem_status status;
-    job.nodes = cu_alloc(n * sizeof *job.nodes);
-    job.waits = cu_alloc(n * sizeof *job.waits);
-    job.before = cu_alloc((uint64_t)n * job.n_word * sizeof *job.before);
+    job.nodes = gpu_alloc(n * sizeof *job.nodes);
+    job.waits = gpu_alloc(n * sizeof *job.waits);
+    job.before = gpu_alloc((uint64_t)n * job.n_word * sizeof *job.before);
     if (job.nodes && job.waits && job.before)
         status = add_nodes(&job, error);
     else
         status =
             tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a graph of %u launches", n);
-    cu_free(job.nodes);
-    cu_free(job.waits);
-    cu_free(job.before);
+    gpu_free(job.nodes);
+    gpu_free(job.waits);
+    gpu_free(job.before);
     return status;
 }
 
@@ -87,7 +87,7 @@ static tandem_status create_events(tandem_program *program, tandem_error *error)
     tandem_status status = TANDEM_OK;
     uint32_t n = program->steps.n + 1;
     if (!program->profile_events)
-        program->profile_events = cu_alloc(n * sizeof *program->profile_events);
+        program->profile_events = gpu_alloc(n * sizeof *program->profile_events);
     if (!program->profile_events)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the events of %u steps",
                                program->steps.n);
@@ -100,7 +100,7 @@ fail:
 
 static tandem_status launch_one(tandem_program *program, uint32_t d, tandem_error *error) {
     tandem_status status = TANDEM_OK;
-    const cu_launch *launch = CU_AT(program->launches, cu_launch, d);
+    const gpu_launch *launch = GPU_AT(program->launches, gpu_launch, d);
     void *params[1] = {launch->params};
     CU_TRY(program->context, LaunchKernel, launch->kernel->function, launch->grid[0], launch->grid[1],
            launch->grid[2], launch->block, 1, 1, launch->shared_bytes, program->context->stream, params,
@@ -119,9 +119,9 @@ tandem_status cu_program_launch_profiled(tandem_program *program, tandem_error *
     program->n_run++; /* prepare has counted it, whatever becomes of the rest */
     CU_TRY(context, EventRecord, program->profile_events[0], context->stream);
     for (uint32_t s = 0; s < program->steps.n; s++) {
-        const cu_step *step = CU_AT(program->steps, cu_step, s);
-        for (uint32_t i = 0; i < step->n_dispatch && status == TANDEM_OK; i++)
-            status = launch_one(program, step->first_dispatch + i, error);
+        const gpu_step *step = GPU_AT(program->steps, gpu_step, s);
+        for (uint32_t i = 0; i < step->n_launch && status == TANDEM_OK; i++)
+            status = launch_one(program, step->first_launch + i, error);
         if (status != TANDEM_OK)
             return status;
         CU_TRY(context, EventRecord, program->profile_events[s + 1], context->stream);
@@ -139,5 +139,5 @@ void cu_program_release(tandem_program *program) {
     for (uint32_t i = 0; program->profile_events && i <= program->steps.n; i++)
         if (program->profile_events[i])
             cu->EventDestroy(program->profile_events[i]);
-    cu_free(program->profile_events);
+    gpu_free(program->profile_events);
 }

@@ -27,7 +27,7 @@ int cu_kernel_exists(const char *name) {
 static tandem_status load_module(tandem_context *context, uint32_t image, tandem_error *error) {
     tandem_status status = TANDEM_OK;
     if (!context->modules)
-        context->modules = cu_alloc(cu_n_image * sizeof *context->modules);
+        context->modules = gpu_alloc(cu_n_image * sizeof *context->modules);
     if (!context->modules)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the kernels' modules");
     if (!context->modules[image])
@@ -68,12 +68,12 @@ tandem_status cu_kernel_find(tandem_context *context, const char *name, uint32_t
     while (kernel && strcmp(kernel->name, name) != 0)
         kernel = kernel->next;
     if (!kernel) {
-        kernel = cu_alloc(sizeof *kernel);
+        kernel = gpu_alloc(sizeof *kernel);
         if (!kernel)
             return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a kernel");
         tandem_status status = load_kernel(context, name, kernel, error);
         if (status != TANDEM_OK) {
-            cu_free(kernel);
+            gpu_free(kernel);
             return status;
         }
         kernel->next = context->kernels;
@@ -86,12 +86,12 @@ tandem_status cu_kernel_find(tandem_context *context, const char *name, uint32_t
 void cu_kernels_free(tandem_context *context) {
     while (context->kernels) {
         cu_kernel *next = context->kernels->next;
-        cu_free(context->kernels);
+        gpu_free(context->kernels);
         context->kernels = next;
     }
     for (uint32_t i = 0; context->modules && i < cu_n_image; i++)
         if (context->modules[i])
             context->cu->ModuleUnload(context->modules[i]);
-    cu_free(context->modules);
+    gpu_free(context->modules);
     context->modules = NULL;
 }

@@ -17,17 +17,17 @@
 /* ---- create and destroy ---- */
 
 static tandem_status take_layer(tandem_kv *kv, const tandem_kv_desc *desc, uint32_t i, tandem_error *error) {
-    cu_kv_layer *layer = &kv->layers[i];
+    gpu_kv_layer *layer = &kv->layers[i];
     tandem_status status = TANDEM_KIT_TAKE(tandem_kv_layer, &layer->info, desc->layers[i], error);
     if (status != TANDEM_OK)
         return status;
     layer->owner = layer->info.share_of == TANDEM_NONE ? i : layer->info.share_of;
-    if (layer->info.head_dim % 8 != 0 || layer->info.head_dim > CU_MAX_HEAD_DIM)
+    if (layer->info.head_dim % 8 != 0 || layer->info.head_dim > GPU_MAX_HEAD_DIM)
         return tandem_kit_fail(
             error, TANDEM_E_UNSUPPORTED,
             "Cache layer %u: the CUDA plugin has kernels for head sizes that are multiples of 8 "
             "up to %u, not %u",
-            i, CU_MAX_HEAD_DIM, layer->info.head_dim);
+            i, GPU_MAX_HEAD_DIM, layer->info.head_dim);
     return TANDEM_OK;
 }
 
@@ -45,7 +45,7 @@ static uint32_t find_max_position(const tandem_kv *kv) {
 }
 
 static tandem_status create_layer(tandem_kv *kv, uint32_t i, tandem_error *error) {
-    cu_kv_layer *layer = &kv->layers[i];
+    gpu_kv_layer *layer = &kv->layers[i];
     const tandem_kv_layer *info = &layer->info;
     uint64_t ring = info->window ? (uint64_t)info->window + kv->max_chunk : info->capacity;
     if (info->window && ring > kv->max_position)
@@ -63,17 +63,17 @@ static tandem_status create_layer(tandem_kv *kv, uint32_t i, tandem_error *error
         return TANDEM_OK;
     uint64_t bytes = (uint64_t)kv->n_slot * info->n_kv_head * layer->region_bytes;
     tandem_status status =
-        cu_memory_allocate(kv->context, CU_CLASS_KV, TANDEM_PLACE_DEVICE, bytes, &layer->k, error);
+        gpu_memory_allocate(kv->context, GPU_CLASS_KV, TANDEM_PLACE_DEVICE, bytes, &layer->k, error);
     if (status == TANDEM_OK)
-        status = cu_memory_allocate(kv->context, CU_CLASS_KV, TANDEM_PLACE_DEVICE, bytes, &layer->v, error);
+        status = gpu_memory_allocate(kv->context, GPU_CLASS_KV, TANDEM_PLACE_DEVICE, bytes, &layer->v, error);
     kv->bytes += 2 * bytes;
     return status;
 }
 
-tandem_status cu_kv_create(tandem_context *context, const tandem_kv_desc *desc, tandem_kv **result,
-                           tandem_error *error) {
+tandem_status gpu_kv_create(tandem_context *context, const tandem_kv_desc *desc, tandem_kv **result,
+                            tandem_error *error) {
     tandem_kv_desc taken;
-    tandem_status status = cu_context_check(context, error);
+    tandem_status status = gpu_context_check(context, error);
     if (status == TANDEM_OK)
         status = tandem_kit_validate_kv(desc, error);
     if (status == TANDEM_OK)
@@ -85,7 +85,7 @@ tandem_status cu_kv_create(tandem_context *context, const tandem_kv_desc *desc, 
     if (taken.layout == TANDEM_KV_LAYOUT_V_ONLY)
         return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
                                "The CUDA plugin has no kernels for V-only caches yet");
-    tandem_kv *kv = cu_alloc(sizeof *kv);
+    tandem_kv *kv = gpu_alloc(sizeof *kv);
     if (!kv)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a cache");
     context->n_object++;
@@ -93,14 +93,14 @@ tandem_status cu_kv_create(tandem_context *context, const tandem_kv_desc *desc, 
     kv->n_layer = taken.n_layer;
     kv->max_chunk = taken.max_chunk;
     kv->n_slot = taken.n_slot;
-    kv->layers = cu_alloc(kv->n_layer * sizeof *kv->layers);
-    kv->length = cu_alloc(kv->n_slot * sizeof *kv->length);
-    kv->highest = cu_alloc(kv->n_slot * sizeof *kv->highest);
+    kv->layers = gpu_alloc(kv->n_layer * sizeof *kv->layers);
+    kv->length = gpu_alloc(kv->n_slot * sizeof *kv->length);
+    kv->highest = gpu_alloc(kv->n_slot * sizeof *kv->highest);
     if (!kv->layers || !kv->length || !kv->highest)
         status =
             tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY,
                             "No host memory for a cache of %u layers and %u slots", kv->n_layer, kv->n_slot);
-    cu_memory_collect(context, 0);
+    gpu_memory_collect(context, 0);
     for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++)
         status = take_layer(kv, &taken, i, error);
     if (status == TANDEM_OK)
@@ -108,43 +108,43 @@ tandem_status cu_kv_create(tandem_context *context, const tandem_kv_desc *desc, 
     for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++)
         status = create_layer(kv, i, error);
     if (status != TANDEM_OK) {
-        cu_kv_destroy(kv);
+        gpu_kv_destroy(kv);
         return status;
     }
     *result = kv;
     return TANDEM_OK;
 }
 
-void cu_kv_destroy(tandem_kv *kv) {
+void gpu_kv_destroy(tandem_kv *kv) {
     if (!kv)
         return;
     tandem_context *context = kv->context;
-    if (!cu_is_done(context, context->serial))
-        cu_drain(context);
+    if (!gpu_is_done(context, context->serial))
+        gpu_drain(context);
     for (uint32_t i = 0; kv->layers && i < kv->n_layer; i++) {
-        cu_memory_free(context, &kv->layers[i].k);
-        cu_memory_free(context, &kv->layers[i].v);
+        gpu_memory_free(context, &kv->layers[i].k);
+        gpu_memory_free(context, &kv->layers[i].v);
     }
-    cu_free(kv->layers);
-    cu_free(kv->length);
-    cu_free(kv->highest);
-    cu_free(kv);
+    gpu_free(kv->layers);
+    gpu_free(kv->length);
+    gpu_free(kv->highest);
+    gpu_free(kv);
     context->n_object--;
 }
 
 /* ---- queries ---- */
 
-tandem_status cu_kv_check(const tandem_kv *kv, uint32_t slot, tandem_error *error) {
+tandem_status gpu_kv_check(const tandem_kv *kv, uint32_t slot, tandem_error *error) {
     if (!kv)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The cache is NULL");
-    tandem_status status = cu_context_check(kv->context, error);
+    tandem_status status = gpu_context_check(kv->context, error);
     if (status == TANDEM_OK && slot >= kv->n_slot)
         status = tandem_kit_fail(error, TANDEM_E_INVALID, "Slot %u of a cache with %u", slot, kv->n_slot);
     return status;
 }
 
-tandem_status cu_kv_info(const tandem_kv *kv, tandem_kv_info *info, tandem_error *error) {
-    tandem_status status = cu_kv_check(kv, 0, error);
+tandem_status gpu_kv_info(const tandem_kv *kv, tandem_kv_info *info, tandem_error *error) {
+    tandem_status status = gpu_kv_check(kv, 0, error);
     if (status != TANDEM_OK)
         return status;
     tandem_kv_info filled = {.n_layer = kv->n_layer,
@@ -155,9 +155,9 @@ tandem_status cu_kv_info(const tandem_kv *kv, tandem_kv_info *info, tandem_error
     return TANDEM_KIT_GIVE(tandem_kv_info, info, &filled, error);
 }
 
-tandem_status cu_kv_layer_info(const tandem_kv *kv, uint32_t layer, tandem_kv_layer *info,
-                               tandem_error *error) {
-    tandem_status status = cu_kv_check(kv, 0, error);
+tandem_status gpu_kv_layer_info(const tandem_kv *kv, uint32_t layer, tandem_kv_layer *info,
+                                tandem_error *error) {
+    tandem_status status = gpu_kv_check(kv, 0, error);
     if (status == TANDEM_OK && layer >= kv->n_layer)
         status = tandem_kit_fail(error, TANDEM_E_INVALID, "Layer %u of a cache with %u", layer, kv->n_layer);
     if (status != TANDEM_OK)
@@ -165,8 +165,8 @@ tandem_status cu_kv_layer_info(const tandem_kv *kv, uint32_t layer, tandem_kv_la
     return TANDEM_KIT_GIVE(tandem_kv_layer, info, &kv->layers[layer].info, error);
 }
 
-tandem_status cu_kv_length(const tandem_kv *kv, uint32_t slot, uint32_t *length, tandem_error *error) {
-    tandem_status status = cu_kv_check(kv, slot, error);
+tandem_status gpu_kv_length(const tandem_kv *kv, uint32_t slot, uint32_t *length, tandem_error *error) {
+    tandem_status status = gpu_kv_check(kv, slot, error);
     if (status == TANDEM_OK && !length)
         status = tandem_kit_fail(error, TANDEM_E_INVALID, "kv_length: the place for the length is NULL");
     if (status == TANDEM_OK)
@@ -176,8 +176,8 @@ tandem_status cu_kv_length(const tandem_kv *kv, uint32_t slot, uint32_t *length,
 
 /* ---- edits ---- */
 
-tandem_status cu_kv_truncate(tandem_kv *kv, uint32_t slot, uint32_t length, tandem_error *error) {
-    tandem_status status = cu_kv_check(kv, slot, error);
+tandem_status gpu_kv_truncate(tandem_kv *kv, uint32_t slot, uint32_t length, tandem_error *error) {
+    tandem_status status = gpu_kv_check(kv, slot, error);
     if (status != TANDEM_OK)
         return status;
     if (length > kv->length[slot])
@@ -199,20 +199,20 @@ tandem_status cu_kv_truncate(tandem_kv *kv, uint32_t slot, uint32_t length, tand
     return TANDEM_OK;
 }
 
-tandem_status cu_kv_copy_slot(tandem_kv *kv, uint32_t from, uint32_t to, tandem_error *error) {
-    tandem_status status = cu_kv_check(kv, from, error);
+tandem_status gpu_kv_copy_slot(tandem_kv *kv, uint32_t from, uint32_t to, tandem_error *error) {
+    tandem_status status = gpu_kv_check(kv, from, error);
     if (status == TANDEM_OK)
-        status = cu_kv_check(kv, to, error);
+        status = gpu_kv_check(kv, to, error);
     if (status != TANDEM_OK || from == to)
         return status;
     for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++) {
-        const cu_kv_layer *layer = &kv->layers[i];
+        const gpu_kv_layer *layer = &kv->layers[i];
         if (layer->owner != i)
             continue;
         uint64_t bytes = (uint64_t)layer->info.n_kv_head * layer->region_bytes;
-        status = cu_copy(kv->context, &layer->k, from * bytes, &layer->k, to * bytes, bytes, error);
+        status = gpu_copy(kv->context, &layer->k, from * bytes, &layer->k, to * bytes, bytes, error);
         if (status == TANDEM_OK)
-            status = cu_copy(kv->context, &layer->v, from * bytes, &layer->v, to * bytes, bytes, error);
+            status = gpu_copy(kv->context, &layer->v, from * bytes, &layer->v, to * bytes, bytes, error);
     }
     if (status == TANDEM_OK)
         status = cu_submit(kv->context, NULL, error);
@@ -224,7 +224,7 @@ tandem_status cu_kv_copy_slot(tandem_kv *kv, uint32_t from, uint32_t to, tandem_
 }
 
 /* kv_fill or kv_read for the type of a layer. */
-static tandem_status find_kernel(tandem_kv *kv, const cu_kv_layer *layer, const char *what,
+static tandem_status find_kernel(tandem_kv *kv, const gpu_kv_layer *layer, const char *what,
                                  const cu_kernel **kernel, tandem_error *error) {
     char name[48];
     const char *type = layer->info.type == TANDEM_TYPE_F32   ? "f32"
@@ -245,7 +245,8 @@ fail:
 }
 
 /* What both kernels take of a layer's K or V. */
-static kv_params params_of(const cu_kv_layer *layer, uint32_t which, uint32_t first_position, uint32_t slot) {
+static kv_params params_of(const gpu_kv_layer *layer, uint32_t which, uint32_t first_position,
+                           uint32_t slot) {
     return (kv_params){.cache = which == TANDEM_KV_K ? layer->k.address : layer->v.address,
                        .first_position = first_position,
                        .slot = slot,
@@ -259,7 +260,7 @@ static kv_params params_of(const cu_kv_layer *layer, uint32_t which, uint32_t fi
 /* Fills one layer's K and V. */
 static tandem_status fill_layer(tandem_kv *kv, uint32_t i, uint32_t slot, uint32_t seed, uint32_t length,
                                 tandem_error *error) {
-    const cu_kv_layer *layer = &kv->layers[i];
+    const gpu_kv_layer *layer = &kv->layers[i];
     const cu_kernel *kernel;
     tandem_status status = find_kernel(kv, layer, "kv_fill", &kernel, error);
     for (uint32_t which = TANDEM_KV_K; which <= TANDEM_KV_V; which++) {
@@ -276,8 +277,8 @@ static tandem_status fill_layer(tandem_kv *kv, uint32_t i, uint32_t slot, uint32
     return status;
 }
 
-tandem_status cu_kv_fill(tandem_kv *kv, uint32_t slot, uint32_t seed, uint32_t length, tandem_error *error) {
-    tandem_status status = cu_kv_check(kv, slot, error);
+tandem_status gpu_kv_fill(tandem_kv *kv, uint32_t slot, uint32_t seed, uint32_t length, tandem_error *error) {
+    tandem_status status = gpu_kv_check(kv, slot, error);
     if (status != TANDEM_OK)
         return status;
     if (length > kv->max_position)
@@ -296,8 +297,8 @@ tandem_status cu_kv_fill(tandem_kv *kv, uint32_t slot, uint32_t seed, uint32_t l
 /* Reads up to a staging buffer full of rows. */
 static tandem_status read_rows(tandem_kv *kv, const cu_kernel *kernel, kv_params *params, uint32_t n,
                                uint64_t row_bytes, uint32_t n_kv_head, float *target, tandem_error *error) {
-    const cu_memory *staging;
-    tandem_status status = cu_stage_begin(kv->context, &staging, error);
+    const gpu_memory *staging;
+    tandem_status status = gpu_stage_begin(kv->context, &staging, error);
     if (status != TANDEM_OK)
         return status;
     params->rows = staging->address;
@@ -305,7 +306,7 @@ static tandem_status read_rows(tandem_kv *kv, const cu_kernel *kernel, kv_params
     if (status == TANDEM_OK)
         status = cu_submit(kv->context, NULL, error);
     if (status == TANDEM_OK)
-        status = cu_wait_all(kv->context, error);
+        status = gpu_wait_all(kv->context, error);
     if (status == TANDEM_OK)
         memcpy(target, staging->mapped, (size_t)(n * row_bytes));
     return status;
@@ -313,7 +314,7 @@ static tandem_status read_rows(tandem_kv *kv, const cu_kernel *kernel, kv_params
 
 static tandem_status check_read(const tandem_kv *kv, uint32_t layer, uint32_t slot, uint32_t which,
                                 uint32_t first, uint32_t n_row, const float *target, tandem_error *error) {
-    tandem_status status = cu_kv_check(kv, slot, error);
+    tandem_status status = gpu_kv_check(kv, slot, error);
     if (status != TANDEM_OK)
         return status;
     if (layer >= kv->n_layer || which > TANDEM_KV_V || (!target && n_row > 0))
@@ -332,15 +333,15 @@ static tandem_status check_read(const tandem_kv *kv, uint32_t layer, uint32_t sl
     return TANDEM_OK;
 }
 
-tandem_status cu_kv_read(tandem_kv *kv, uint32_t layer, uint32_t slot, uint32_t which,
-                         uint32_t first_position, uint32_t n_row, float *target, tandem_error *error) {
+tandem_status gpu_kv_read(tandem_kv *kv, uint32_t layer, uint32_t slot, uint32_t which,
+                          uint32_t first_position, uint32_t n_row, float *target, tandem_error *error) {
     const cu_kernel *kernel;
     tandem_status status = check_read(kv, layer, slot, which, first_position, n_row, target, error);
     if (status != TANDEM_OK)
         return status;
-    const cu_kv_layer *owner = &kv->layers[kv->layers[layer].owner];
+    const gpu_kv_layer *owner = &kv->layers[kv->layers[layer].owner];
     uint64_t row_floats = (uint64_t)owner->info.n_kv_head * owner->info.head_dim;
-    uint64_t room = CU_STAGING_BYTES / (row_floats * 4);
+    uint64_t room = GPU_STAGING_BYTES / (row_floats * 4);
     if (room == 0)
         return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
                                "A row of layer %u is longer than the staging buffer", layer);

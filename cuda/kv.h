@@ -6,8 +6,8 @@
 
 #include "kernels/params_ops.h"
 
-#define CU_MAX_HEAD_DIM 512u
+#define GPU_MAX_HEAD_DIM 512u
 
-tandem_status cu_kv_check(const tandem_kv *kv, uint32_t slot, tandem_error *error);
+tandem_status gpu_kv_check(const tandem_kv *kv, uint32_t slot, tandem_error *error);
 
 #endif

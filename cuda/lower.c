@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-tandem_status cu_lower(cu_builder *builder, const tandem_op *op) {
+tandem_status gpu_lower(gpu_builder *builder, const tandem_op *op) {
     if (op->rows == TANDEM_ROWS_OUT && builder->program->limits.max_out == 0)
         return TANDEM_OK; /* no run of this program has a row for it */
     switch (op->kind) {
@@ -35,66 +35,66 @@ tandem_status cu_lower(cu_builder *builder, const tandem_op *op) {
     }
 }
 
-static uint64_t run_block_bytes(const cu_builder *builder) {
+static uint64_t run_block_bytes(const gpu_builder *builder) {
     const tandem_kit_limits *limits = &builder->program->limits;
     return RUN_BLOCK_BYTES((uint64_t)limits->max_tokens, limits->max_out);
 }
 
 /* Words that are 0 when the program is made and that its kernels leave at 0, or count up. */
-static tandem_status get_counters(cu_builder *builder, uint64_t n, uint64_t *address) {
+static tandem_status get_counters(gpu_builder *builder, uint64_t n, uint64_t *address) {
     void *place;
-    CU_DO(cu_constant(builder, n * 4, address, &place));
+    GPU_DO(gpu_constant(builder, n * 4, address, &place));
     if (place)
         memset(place, 0, n * 4);
     return TANDEM_OK;
 }
 
-tandem_status cu_lower_prepare(cu_builder *builder) {
+tandem_status gpu_lower_prepare(gpu_builder *builder) {
     const tandem_program *program = builder->program;
     const uint32_t grid[3] = {1, 1, 1};
     prepare_params params = {.tables = program->tables.address,
-                             .run = cu_builder_run(builder),
+                             .run = gpu_builder_run(builder),
                              .next = builder->context->next.address,
                              .table_bytes = program->table_bytes,
-                             .n_slot = CU_N_PENDING,
+                             .n_slot = GPU_N_PENDING,
                              .max_tokens = program->limits.max_tokens,
                              .max_out = program->limits.max_out};
-    cu_launch *launch;
-    CU_DO(get_counters(builder, 1, &params.counter));
-    CU_DO(cu_launch_add(builder, "prepare", grid, PREPARE_THREADS, 0, &params, sizeof params, &launch));
-    CU_DO(cu_reads(builder, params.next, sizeof(next_block)));
-    CU_DO(cu_writes(builder, params.counter, 4));
-    return cu_writes(builder, params.run, run_block_bytes(builder));
+    gpu_launch *launch;
+    GPU_DO(get_counters(builder, 1, &params.counter));
+    GPU_DO(cu_launch_add(builder, "prepare", grid, PREPARE_THREADS, 0, &params, sizeof params, &launch));
+    GPU_DO(gpu_reads(builder, params.next, sizeof(next_block)));
+    GPU_DO(gpu_writes(builder, params.counter, 4));
+    return gpu_writes(builder, params.run, run_block_bytes(builder));
 }
 
-tandem_status cu_lower_finish(cu_builder *builder, const tandem_op_topk *op) {
-    uint32_t row_words = 2 * op->k + 2, max = cu_builder_rows(builder, op->head.rows).max;
+tandem_status cu_lower_finish(gpu_builder *builder, const tandem_op_topk *op) {
+    uint32_t row_words = 2 * op->k + 2, max = gpu_builder_rows(builder, op->head.rows).max;
     const uint32_t grid[3] = {(max + FINISH_ROWS - 1) / FINISH_ROWS, 1, 1};
-    finish_params params = {.run = cu_builder_run(builder),
-                            .topk = cu_view_address(&op->out),
+    finish_params params = {.run = gpu_builder_run(builder),
+                            .topk = gpu_view_address(&op->out),
                             .next = builder->context->next.address,
                             .rows = op->head.rows,
                             .stride = (uint32_t)op->out.stride,
                             .row_words = row_words};
-    cu_launch *launch;
-    CU_DO(cu_step_begin(builder, "finish"));
-    CU_DO(cu_launch_add(builder, "finish", grid, FINISH_THREADS, 0, &params, sizeof params, &launch));
-    launch->traffic = (cu_traffic){.rows = op->head.rows, .row_bytes = row_words * 8u};
-    CU_DO(cu_reads(builder, params.run, sizeof(run_header)));
-    CU_DO(cu_reads_view(builder, &op->out, row_words * 4u));
-    return cu_writes(builder, params.next, sizeof(uint32_t));
+    gpu_launch *launch;
+    GPU_DO(gpu_step_begin(builder, "finish"));
+    GPU_DO(cu_launch_add(builder, "finish", grid, FINISH_THREADS, 0, &params, sizeof params, &launch));
+    launch->traffic = (gpu_traffic){.rows = op->head.rows, .row_bytes = row_words * 8u};
+    GPU_DO(gpu_reads(builder, params.run, sizeof(run_header)));
+    GPU_DO(gpu_reads_view(builder, &op->out, row_words * 4u));
+    return gpu_writes(builder, params.next, sizeof(uint32_t));
 }
 
 /* ---- STREAM ---- */
 
 /* Outputs, and what of them is another op's scratch. */
-static void fill_outputs(stream_params *params, const tandem_op_stream *op, const cu_stream_extra *extra) {
+static void fill_outputs(stream_params *params, const tandem_op_stream *op, const gpu_stream_extra *extra) {
     for (uint32_t i = 0; i < 3; i++) {
-        params->w[i] = cu_view_address(&op->w[i]);
+        params->w[i] = gpu_view_address(&op->w[i]);
         if (i >= op->n_out)
             continue;
-        params->y_w[i] = cu_view_address(&op->out_w[i]);
-        params->y[i] = cu_view_address(&op->out[i]);
+        params->y_w[i] = gpu_view_address(&op->out_w[i]);
+        params->y[i] = gpu_view_address(&op->out[i]);
         params->y_stride[i] = (uint32_t)op->out[i].stride;
         params->y_scale[i] = op->out_scale[i];
         if (extra && !params->y[i]) {
@@ -107,41 +107,42 @@ static void fill_outputs(stream_params *params, const tandem_op_stream *op, cons
 }
 
 /* What a STREAM reads and writes, and its traffic. */
-static tandem_status declare_stream(cu_builder *builder, const tandem_op_stream *op,
-                                    const cu_stream_extra *extra, uint64_t row_bytes, cu_traffic *traffic) {
-    cu_rows rows = cu_builder_rows(builder, op->head.rows);
+static tandem_status declare_stream(gpu_builder *builder, const tandem_op_stream *op,
+                                    const gpu_stream_extra *extra, uint64_t row_bytes, gpu_traffic *traffic) {
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint64_t vector_bytes = op->d * 4ull;
     traffic->row_bytes += row_bytes;
-    CU_DO(cu_reads_view(builder, &op->h, row_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->h, row_bytes));
     for (uint32_t i = 0; i < 2; i++) {
-        CU_DO(cu_reads_view(builder, &op->a[i], row_bytes));
+        GPU_DO(gpu_reads_view(builder, &op->a[i], row_bytes));
         traffic->row_bytes += op->a[i].buffer ? row_bytes : 0;
     }
     for (uint32_t i = 0; i < 3; i++)
-        CU_DO(cu_reads_view(builder, &op->w[i], vector_bytes));
-    CU_DO(cu_writes_view(builder, &op->out_h, row_bytes));
+        GPU_DO(gpu_reads_view(builder, &op->w[i], vector_bytes));
+    GPU_DO(gpu_writes_view(builder, &op->out_h, row_bytes));
     traffic->row_bytes += op->out_h.buffer ? row_bytes : 0;
     for (uint32_t i = 0; i < op->n_out; i++) {
-        CU_DO(cu_reads_view(builder, &op->out_w[i], vector_bytes));
-        CU_DO(cu_writes_view(builder, &op->out[i], row_bytes));
+        GPU_DO(gpu_reads_view(builder, &op->out_w[i], vector_bytes));
+        GPU_DO(gpu_writes_view(builder, &op->out[i], row_bytes));
         traffic->row_bytes += op->out[i].buffer ? row_bytes : 0;
         if (!extra)
             continue;
         if (!op->out[i].buffer && extra->out[i]) {
-            CU_DO(cu_touches(builder, extra->out[i], row_bytes, extra->out_stride[i], rows.max, 1));
+            GPU_DO(gpu_touches(builder, extra->out[i], row_bytes, extra->out_stride[i], rows.max, 1));
             traffic->row_bytes += row_bytes;
         }
         if (extra->q8[i]) {
             uint64_t q8_bytes = Q8_ROW_BYTES((uint64_t)op->d);
-            CU_DO(cu_touches(builder, extra->q8[i], q8_bytes, q8_bytes, rows.max, 1));
+            GPU_DO(gpu_touches(builder, extra->q8[i], q8_bytes, q8_bytes, rows.max, 1));
             traffic->row_bytes += q8_bytes;
         }
     }
     return TANDEM_OK;
 }
 
-tandem_status cu_lower_stream(cu_builder *builder, const tandem_op_stream *op, const cu_stream_extra *extra) {
-    cu_rows rows = cu_builder_rows(builder, op->head.rows);
+tandem_status cu_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
+                              const gpu_stream_extra *extra) {
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint32_t n_slice = op->n_slice ? op->n_slice : 1;
     uint64_t row_bytes = (uint64_t)n_slice * op->d * 4;
     uint32_t n_a = !op->a[0].buffer ? 0 : !op->a[1].buffer ? 1 : 2;
@@ -149,9 +150,9 @@ tandem_status cu_lower_stream(cu_builder *builder, const tandem_op_stream *op, c
     const char *kernel = op->d <= STREAM_NARROW_D ? "stream" : "stream_wide";
     stream_params params = {.index = rows.index,
                             .n_tok = rows.n_tok,
-                            .h = cu_view_address(&op->h),
-                            .a = {cu_view_address(&op->a[0]), cu_view_address(&op->a[1])},
-                            .y_h = cu_view_address(&op->out_h),
+                            .h = gpu_view_address(&op->h),
+                            .a = {gpu_view_address(&op->a[0]), gpu_view_address(&op->a[1])},
+                            .y_h = gpu_view_address(&op->out_h),
                             .h_stride = (uint32_t)op->h.stride,
                             .a_stride = {(uint32_t)op->a[0].stride, (uint32_t)op->a[1].stride},
                             .y_h_stride = (uint32_t)op->out_h.stride,
@@ -160,96 +161,96 @@ tandem_status cu_lower_stream(cu_builder *builder, const tandem_op_stream *op, c
                             .n_out = op->n_out,
                             .eps = op->eps,
                             .scale = op->scale,
-                            .gather = (cu_view_gathered(op->head.rows, &op->h) ? STREAM_GATHER_H : 0) |
-                                      (cu_view_gathered(op->head.rows, &op->a[0]) ? STREAM_GATHER_A0 : 0) |
-                                      (cu_view_gathered(op->head.rows, &op->a[1]) ? STREAM_GATHER_A1 : 0)};
-    cu_launch *launch;
+                            .gather = (gpu_view_gathered(op->head.rows, &op->h) ? STREAM_GATHER_H : 0) |
+                                      (gpu_view_gathered(op->head.rows, &op->a[0]) ? STREAM_GATHER_A0 : 0) |
+                                      (gpu_view_gathered(op->head.rows, &op->a[1]) ? STREAM_GATHER_A1 : 0)};
+    gpu_launch *launch;
     fill_outputs(&params, op, extra);
     uint64_t any_q8 = params.y_q8[0] | params.y_q8[1] | params.y_q8[2];
-    CU_DO(cu_step_begin(builder, any_q8 ? "stream_q8" : "stream"));
-    CU_DO(cu_launch_add(builder, kernel, grid, stream_threads(op->d), 0, &params, sizeof params, &launch));
+    GPU_DO(gpu_step_begin(builder, any_q8 ? "stream_q8" : "stream"));
+    GPU_DO(cu_launch_add(builder, kernel, grid, stream_threads(op->d), 0, &params, sizeof params, &launch));
     /* note: the list of launches does not grow while its ranges are declared, so the pointer stays good. */
-    launch->traffic = (cu_traffic){.rows = op->head.rows, .row_flops = row_bytes * (1 + op->n_out)};
-    CU_DO(cu_reads(builder, rows.n_tok, 4));
+    launch->traffic = (gpu_traffic){.rows = op->head.rows, .row_flops = row_bytes * (1 + op->n_out)};
+    GPU_DO(gpu_reads(builder, rows.n_tok, 4));
     if (rows.index)
-        CU_DO(cu_reads(builder, rows.index, rows.max * 4ull));
+        GPU_DO(gpu_reads(builder, rows.index, rows.max * 4ull));
     return declare_stream(builder, op, extra, row_bytes, &launch->traffic);
 }
 
 /* ---- GLU, ADD, SCALE, COPY ---- */
 
-tandem_status cu_lower_elementwise(cu_builder *builder, const tandem_op_elementwise *op) {
+tandem_status cu_lower_elementwise(gpu_builder *builder, const tandem_op_elementwise *op) {
     const char *name = op->head.kind == TANDEM_OP_GLU     ? "glu"
                        : op->head.kind == TANDEM_OP_ADD   ? "add"
                        : op->head.kind == TANDEM_OP_SCALE ? "scale"
                                                           : "copy";
-    cu_rows rows = cu_builder_rows(builder, op->head.rows);
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint64_t row_bytes = op->n * 4ull;
     const uint32_t grid[3] = {rows.max, elementwise_blocks(op->n), 1};
     elementwise_params params = {.index = rows.index,
                                  .n_tok = rows.n_tok,
-                                 .a = cu_view_address(&op->a),
-                                 .b = cu_view_address(&op->b),
-                                 .y = cu_view_address(&op->out),
+                                 .a = gpu_view_address(&op->a),
+                                 .b = gpu_view_address(&op->b),
+                                 .y = gpu_view_address(&op->out),
                                  .a_stride = (uint32_t)op->a.stride,
                                  .b_stride = (uint32_t)op->b.stride,
                                  .y_stride = (uint32_t)op->out.stride,
                                  .n = op->n,
                                  .rows_per_tok = 1,
                                  .gather =
-                                     (cu_view_gathered(op->head.rows, &op->a) ? ELEMENTWISE_GATHER_A : 0) |
-                                     (cu_view_gathered(op->head.rows, &op->b) ? ELEMENTWISE_GATHER_B : 0),
+                                     (gpu_view_gathered(op->head.rows, &op->a) ? ELEMENTWISE_GATHER_A : 0) |
+                                     (gpu_view_gathered(op->head.rows, &op->b) ? ELEMENTWISE_GATHER_B : 0),
                                  .scale = op->scale};
     char kernel[32];
-    cu_launch *launch;
+    gpu_launch *launch;
     snprintf(kernel, sizeof kernel, "elementwise_%s", name);
-    CU_DO(cu_step_begin(builder, name));
-    CU_DO(cu_launch_add(builder, kernel, grid, ELEMENTWISE_THREADS, 0, &params, sizeof params, &launch));
-    launch->traffic = (cu_traffic){
+    GPU_DO(gpu_step_begin(builder, name));
+    GPU_DO(cu_launch_add(builder, kernel, grid, ELEMENTWISE_THREADS, 0, &params, sizeof params, &launch));
+    launch->traffic = (gpu_traffic){
         .rows = op->head.rows, .row_bytes = row_bytes * (op->b.buffer ? 3 : 2), .row_flops = op->n};
-    CU_DO(cu_reads(builder, rows.n_tok, 4));
+    GPU_DO(gpu_reads(builder, rows.n_tok, 4));
     if (rows.index)
-        CU_DO(cu_reads(builder, rows.index, rows.max * 4ull));
-    CU_DO(cu_reads_view(builder, &op->a, row_bytes));
-    CU_DO(cu_reads_view(builder, &op->b, row_bytes));
-    return cu_writes_view(builder, &op->out, row_bytes);
+        GPU_DO(gpu_reads(builder, rows.index, rows.max * 4ull));
+    GPU_DO(gpu_reads_view(builder, &op->a, row_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->b, row_bytes));
+    return gpu_writes_view(builder, &op->out, row_bytes);
 }
 
 /* ---- TOPK ---- */
 
-tandem_status cu_lower_topk(cu_builder *builder, const tandem_op_topk *op) {
+tandem_status cu_lower_topk(gpu_builder *builder, const tandem_op_topk *op) {
     const tandem_kit_limits *limits = &builder->program->limits;
-    cu_rows rows = cu_builder_rows(builder, op->head.rows);
-    uint64_t run = cu_builder_run(builder);
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
+    uint64_t run = gpu_builder_run(builder);
     uint64_t part_bytes = (uint64_t)topk_parts_of(op->n) * topk_part_bytes(op->k);
     uint64_t row_bytes = op->n * 4ull, out_bytes = op->k * 8ull + 8;
     const uint32_t grid[3] = {topk_parts_of(op->n), rows.max, 1};
-    cu_scratch partial;
-    cu_launch *launch;
-    CU_DO(cu_scratch_take(builder, rows.max * part_bytes, &partial));
+    gpu_scratch partial;
+    gpu_launch *launch;
+    GPU_DO(gpu_scratch_take(builder, rows.max * part_bytes, &partial));
     topk_params params = {.index = rows.index,
                           .n_tok = rows.n_tok,
                           .target =
                               run + RUN_OUT_TARGET_OFFSET((uint64_t)limits->max_tokens, limits->max_out),
-                          .x = cu_view_address(&op->x),
+                          .x = gpu_view_address(&op->x),
                           .partial = partial.address,
-                          .y = cu_view_address(&op->out),
+                          .y = gpu_view_address(&op->out),
                           .x_stride = (uint32_t)op->x.stride,
                           .y_stride = (uint32_t)op->out.stride,
                           .n = op->n,
                           .k = op->k,
-                          .gather = cu_view_gathered(op->head.rows, &op->x) ? TOPK_GATHER_X : 0};
-    CU_DO(get_counters(builder, rows.max, &params.counters));
-    CU_DO(cu_step_begin(builder, "topk"));
-    CU_DO(cu_launch_add(builder, "topk", grid, TOPK_THREADS, 0, &params, sizeof params, &launch));
-    launch->traffic = (cu_traffic){.rows = op->head.rows,
-                                   .row_bytes = row_bytes + 2 * part_bytes + out_bytes,
-                                   .row_flops = op->n * 4ull};
-    CU_DO(cu_reads_view(builder, &op->x, row_bytes));
-    CU_DO(cu_reads(builder, run, run_block_bytes(builder)));
-    CU_DO(cu_writes(builder, partial.address, rows.max * part_bytes));
-    CU_DO(cu_writes(builder, params.counters, rows.max * 4ull));
-    CU_DO(cu_writes_view(builder, &op->out, out_bytes));
-    cu_scratch_give(builder, &partial);
+                          .gather = gpu_view_gathered(op->head.rows, &op->x) ? TOPK_GATHER_X : 0};
+    GPU_DO(get_counters(builder, rows.max, &params.counters));
+    GPU_DO(gpu_step_begin(builder, "topk"));
+    GPU_DO(cu_launch_add(builder, "topk", grid, TOPK_THREADS, 0, &params, sizeof params, &launch));
+    launch->traffic = (gpu_traffic){.rows = op->head.rows,
+                                    .row_bytes = row_bytes + 2 * part_bytes + out_bytes,
+                                    .row_flops = op->n * 4ull};
+    GPU_DO(gpu_reads_view(builder, &op->x, row_bytes));
+    GPU_DO(gpu_reads(builder, run, run_block_bytes(builder)));
+    GPU_DO(gpu_writes(builder, partial.address, rows.max * part_bytes));
+    GPU_DO(gpu_writes(builder, params.counters, rows.max * 4ull));
+    GPU_DO(gpu_writes_view(builder, &op->out, out_bytes));
+    gpu_scratch_give(builder, &partial);
     return TANDEM_OK;
 }

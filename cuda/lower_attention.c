@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* The two rotation tables, shared by ops that rotate alike. */
-static tandem_status get_rope(cu_builder *builder, const tandem_op_attention *op, uint64_t *address) {
+static tandem_status get_rope(gpu_builder *builder, const tandem_op_attention *op, uint64_t *address) {
     uint64_t n_ctx = op->kv->max_position;
     uint32_t n_high = tandem_kit_rope_n_high(n_ctx);
     uint64_t low_bytes = (uint64_t)TANDEM_KIT_ROPE_LOW * op->n_rope_pair * 8;
@@ -17,20 +17,20 @@ static tandem_status get_rope(cu_builder *builder, const tandem_op_attention *op
     if (op->n_rope_pair == 0)
         return TANDEM_OK;
     for (uint32_t i = 0; i < builder->n_rope; i++) {
-        const cu_rope *rope = &builder->ropes[i];
+        const gpu_rope *rope = &builder->ropes[i];
         if (rope->n_pair == op->n_rope_pair && rope->n_high == n_high &&
             memcmp(rope->omega, op->rope_omega, op->n_rope_pair * sizeof(double)) == 0) {
             *address = rope->address;
             return TANDEM_OK;
         }
     }
-    CU_DO(cu_constant(builder, low_bytes + high_bytes, address, &place));
+    GPU_DO(gpu_constant(builder, low_bytes + high_bytes, address, &place));
     if (place) {
         tandem_kit_rope_low(op->rope_omega, op->n_rope_pair, place);
         tandem_kit_rope_high(op->rope_omega, op->n_rope_pair, n_high, (float *)((char *)place + low_bytes));
     }
-    if (builder->n_rope < CU_MAX_ROPE)
-        builder->ropes[builder->n_rope++] = (cu_rope){op->rope_omega, op->n_rope_pair, n_high, *address};
+    if (builder->n_rope < GPU_MAX_ROPE)
+        builder->ropes[builder->n_rope++] = (gpu_rope){op->rope_omega, op->n_rope_pair, n_high, *address};
     return TANDEM_OK;
 }
 
@@ -46,14 +46,14 @@ typedef struct attention_plan {
 
 /* Shapes and addresses that the two launches share. */
 typedef struct attention_lowering {
-    const cu_kv_layer *layer; /* the owner of the storage */
-    cu_rows rows;
+    const gpu_kv_layer *layer; /* the owner of the storage */
+    gpu_rows rows;
     uint32_t head_dim, n_kv_head, window;
     uint32_t kv_type;
     uint64_t cache_bytes; /* of K, of V */
     uint64_t q_bytes;     /* a row of queries */
     uint64_t rope;
-    cu_scratch q, partial;
+    gpu_scratch q, partial;
     attention_plan plan;
 } attention_lowering;
 
@@ -63,7 +63,7 @@ static const char *type_name(uint32_t kv_type) {
 
 /* A tile has the queries of a KV head, or of several rows. Splits: what fills the device three blocks a
  * multiprocessor deep, which the registers of the kernel allow. */
-static attention_plan choose_plan(const cu_builder *builder, const tandem_op_attention *op,
+static attention_plan choose_plan(const gpu_builder *builder, const tandem_op_attention *op,
                                   const attention_lowering *a) {
     uint32_t group = op->n_head / a->n_kv_head, ring = a->layer->ring;
     uint32_t n_unit = cu_n_units(builder->context), target = 3 * (n_unit ? n_unit : 28);
@@ -100,25 +100,26 @@ static uint64_t partial_bytes(const attention_lowering *a) {
     return a->plan.max_split == 1 ? 0 : a->plan.n_tile * a->n_kv_head * n_record * record_bytes(a);
 }
 
-static uint64_t run_block_bytes(const cu_builder *builder) {
+static uint64_t run_block_bytes(const gpu_builder *builder) {
     const tandem_kit_limits *limits = &builder->program->limits;
     return RUN_BLOCK_BYTES((uint64_t)limits->max_tokens, limits->max_out);
 }
 
-static tandem_status lower_append(cu_builder *builder, const tandem_op_attention *op, attention_lowering *a) {
+static tandem_status lower_append(gpu_builder *builder, const tandem_op_attention *op,
+                                  attention_lowering *a) {
     int append = op->k.buffer != NULL;
     uint64_t kv_row = (uint64_t)a->n_kv_head * a->head_dim * 4;
     uint32_t flags = (op->flags & TANDEM_ATTENTION_V_NORM ? APPEND_V_NORM : 0) |
                      (op->flags & TANDEM_ATTENTION_K_IS_V ? APPEND_K_IS_V : 0) |
-                     (cu_view_gathered(op->head.rows, &op->q) ? APPEND_GATHER_Q : 0);
-    attention_append_params params = {.run = cu_builder_run(builder),
+                     (gpu_view_gathered(op->head.rows, &op->q) ? APPEND_GATHER_Q : 0);
+    attention_append_params params = {.run = gpu_builder_run(builder),
                                       .index = a->rows.index,
                                       .n_tok = a->rows.n_tok,
-                                      .q = cu_view_address(&op->q),
-                                      .k = cu_view_address(&op->k),
-                                      .v = cu_view_address(&op->v),
-                                      .q_norm = cu_view_address(&op->q_norm),
-                                      .k_norm = cu_view_address(&op->k_norm),
+                                      .q = gpu_view_address(&op->q),
+                                      .k = gpu_view_address(&op->k),
+                                      .v = gpu_view_address(&op->v),
+                                      .q_norm = gpu_view_address(&op->q_norm),
+                                      .k_norm = gpu_view_address(&op->k_norm),
                                       .rope = a->rope,
                                       .q_out = a->q.address,
                                       .k_cache = a->layer->k.address,
@@ -137,33 +138,33 @@ static tandem_status lower_append(cu_builder *builder, const tandem_op_attention
                                       .eps = op->eps};
     const uint32_t grid[3] = {op->n_head + (append ? 2 * a->n_kv_head : 0), a->rows.max, 1};
     char kernel[64];
-    cu_launch *launch;
+    gpu_launch *launch;
     snprintf(kernel, sizeof kernel, "attention_append_%s", type_name(a->kv_type));
-    CU_DO(cu_step_begin(builder, append ? "attention_append" : "attention_query"));
-    CU_DO(cu_launch_add(builder, kernel, grid, APPEND_THREADS, 0, &params, sizeof params, &launch));
-    launch->traffic = (cu_traffic){.rows = op->head.rows,
-                                   .row_bytes = 2 * a->q_bytes + (append ? 2 * kv_row : 0),
-                                   .row_flops = a->q_bytes + (append ? kv_row : 0),
-                                   .append = append ? a->layer : NULL};
-    CU_DO(cu_reads(builder, params.run, run_block_bytes(builder)));
-    CU_DO(cu_reads_view(builder, &op->q, a->q_bytes));
-    CU_DO(cu_reads_view(builder, &op->q_norm, a->head_dim * 4ull));
+    GPU_DO(gpu_step_begin(builder, append ? "attention_append" : "attention_query"));
+    GPU_DO(cu_launch_add(builder, kernel, grid, APPEND_THREADS, 0, &params, sizeof params, &launch));
+    launch->traffic = (gpu_traffic){.rows = op->head.rows,
+                                    .row_bytes = 2 * a->q_bytes + (append ? 2 * kv_row : 0),
+                                    .row_flops = a->q_bytes + (append ? kv_row : 0),
+                                    .append = append ? a->layer : NULL};
+    GPU_DO(gpu_reads(builder, params.run, run_block_bytes(builder)));
+    GPU_DO(gpu_reads_view(builder, &op->q, a->q_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->q_norm, a->head_dim * 4ull));
     if (op->n_rope_pair)
-        CU_DO(cu_reads(builder, a->rope,
-                       (uint64_t)(TANDEM_KIT_ROPE_LOW + tandem_kit_rope_n_high(op->kv->max_position)) *
-                           op->n_rope_pair * 8));
-    CU_DO(cu_writes(builder, a->q.address, a->rows.max * a->q_bytes));
+        GPU_DO(gpu_reads(builder, a->rope,
+                         (uint64_t)(TANDEM_KIT_ROPE_LOW + tandem_kit_rope_n_high(op->kv->max_position)) *
+                             op->n_rope_pair * 8));
+    GPU_DO(gpu_writes(builder, a->q.address, a->rows.max * a->q_bytes));
     if (!append)
         return TANDEM_OK;
-    CU_DO(cu_reads_view(builder, &op->k, kv_row));
-    CU_DO(cu_reads_view(builder, &op->v, kv_row));
-    CU_DO(cu_reads_view(builder, &op->k_norm, a->head_dim * 4ull));
-    CU_DO(cu_writes(builder, params.k_cache, a->cache_bytes));
-    return cu_writes(builder, params.v_cache, a->cache_bytes);
+    GPU_DO(gpu_reads_view(builder, &op->k, kv_row));
+    GPU_DO(gpu_reads_view(builder, &op->v, kv_row));
+    GPU_DO(gpu_reads_view(builder, &op->k_norm, a->head_dim * 4ull));
+    GPU_DO(gpu_writes(builder, params.k_cache, a->cache_bytes));
+    return gpu_writes(builder, params.v_cache, a->cache_bytes);
 }
 
 /* Counters of the blocks that arrive; the kernel leaves them at 0. */
-static tandem_status get_counters(cu_builder *builder, const attention_lowering *a, uint64_t *address,
+static tandem_status get_counters(gpu_builder *builder, const attention_lowering *a, uint64_t *address,
                                   uint64_t *bytes) {
     void *place;
     *address = 0;
@@ -171,30 +172,30 @@ static tandem_status get_counters(cu_builder *builder, const attention_lowering 
     if (a->plan.max_split == 1)
         return TANDEM_OK;
     *bytes = (uint64_t)a->plan.n_tile * a->n_kv_head * ATTENTION_COUNTERS(a->plan.max_split) * 4;
-    CU_DO(cu_constant(builder, *bytes, address, &place));
+    GPU_DO(gpu_constant(builder, *bytes, address, &place));
     if (place)
         memset(place, 0, *bytes);
     return TANDEM_OK;
 }
 
-static tandem_status lower_attention(cu_builder *builder, const tandem_op_attention *op,
+static tandem_status lower_attention(gpu_builder *builder, const tandem_op_attention *op,
                                      attention_lowering *a) {
     attention_params params = {
-        .run = cu_builder_run(builder),
+        .run = gpu_builder_run(builder),
         .index = a->rows.index,
         .n_tok = a->rows.n_tok,
         .q = a->q.address,
         .k_cache = a->layer->k.address,
         .v_cache = a->layer->v.address,
-        .visible_until = cu_view_address(&op->visible_until),
+        .visible_until = gpu_view_address(&op->visible_until),
         .partial = a->partial.address,
-        .y = cu_view_address(&op->out),
+        .y = gpu_view_address(&op->out),
         .y_stride = (uint32_t)op->out.stride,
         .visible_stride = (uint32_t)op->visible_until.stride,
         .ring = a->layer->ring,
         .region_bytes = a->layer->region_bytes,
         .window = a->window,
-        .gather = cu_view_gathered(op->head.rows, &op->visible_until) ? ATTENTION_GATHER_VISIBLE : 0,
+        .gather = gpu_view_gathered(op->head.rows, &op->visible_until) ? ATTENTION_GATHER_VISIBLE : 0,
         .head_dim = a->head_dim,
         .n_head = op->n_head,
         .n_kv_head = a->n_kv_head,
@@ -203,39 +204,39 @@ static tandem_status lower_attention(cu_builder *builder, const tandem_op_attent
     const uint32_t grid[3] = {a->plan.n_tile, a->n_kv_head, a->plan.max_split};
     uint64_t counter_bytes;
     char kernel[64];
-    cu_launch *launch;
-    CU_DO(get_counters(builder, a, &params.counters, &counter_bytes));
+    gpu_launch *launch;
+    GPU_DO(get_counters(builder, a, &params.counters, &counter_bytes));
     snprintf(kernel, sizeof kernel, "attention_%s_%u_%u", type_name(a->kv_type),
              a->head_dim <= 256 ? 256u : 512u, a->plan.n_query);
-    CU_DO(cu_step_begin(builder, kernel));
-    CU_DO(cu_launch_add(builder, kernel, grid, ATTENTION_THREADS, 0, &params, sizeof params, &launch));
-    launch->traffic = (cu_traffic){.rows = op->head.rows,
-                                   .row_bytes = 2 * a->q_bytes,
-                                   .attention = a->layer,
-                                   .n_head = op->n_head,
-                                   .window = a->window,
-                                   .rows_per_tile = a->plan.rows_per_tile,
-                                   .tiles_per_row = a->plan.tiles_per_row,
-                                   .keys_per_split = a->plan.keys_per_split,
-                                   .max_split = a->plan.max_split,
-                                   .split_row_bytes = 2 * op->n_head * record_bytes(a)};
-    CU_DO(cu_reads(builder, params.run, run_block_bytes(builder)));
-    CU_DO(cu_reads(builder, params.q, a->rows.max * a->q_bytes));
-    CU_DO(cu_reads(builder, params.k_cache, a->cache_bytes));
-    CU_DO(cu_reads(builder, params.v_cache, a->cache_bytes));
-    CU_DO(cu_reads_view(builder, &op->visible_until, 4));
+    GPU_DO(gpu_step_begin(builder, kernel));
+    GPU_DO(cu_launch_add(builder, kernel, grid, ATTENTION_THREADS, 0, &params, sizeof params, &launch));
+    launch->traffic = (gpu_traffic){.rows = op->head.rows,
+                                    .row_bytes = 2 * a->q_bytes,
+                                    .attention = a->layer,
+                                    .n_head = op->n_head,
+                                    .window = a->window,
+                                    .rows_per_tile = a->plan.rows_per_tile,
+                                    .tiles_per_row = a->plan.tiles_per_row,
+                                    .keys_per_split = a->plan.keys_per_split,
+                                    .max_split = a->plan.max_split,
+                                    .split_row_bytes = 2 * op->n_head * record_bytes(a)};
+    GPU_DO(gpu_reads(builder, params.run, run_block_bytes(builder)));
+    GPU_DO(gpu_reads(builder, params.q, a->rows.max * a->q_bytes));
+    GPU_DO(gpu_reads(builder, params.k_cache, a->cache_bytes));
+    GPU_DO(gpu_reads(builder, params.v_cache, a->cache_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->visible_until, 4));
     if (a->partial.bytes) {
-        CU_DO(cu_writes(builder, params.partial, a->partial.bytes));
-        CU_DO(cu_writes(builder, params.counters, counter_bytes));
+        GPU_DO(gpu_writes(builder, params.partial, a->partial.bytes));
+        GPU_DO(gpu_writes(builder, params.counters, counter_bytes));
     }
-    return cu_writes_view(builder, &op->out, a->q_bytes);
+    return gpu_writes_view(builder, &op->out, a->q_bytes);
 }
 
-tandem_status cu_lower_attention(cu_builder *builder, const tandem_op_attention *op) {
+tandem_status cu_lower_attention(gpu_builder *builder, const tandem_op_attention *op) {
     const tandem_kv *kv = op->kv;
-    const cu_kv_layer *layer = &kv->layers[op->layer];
+    const gpu_kv_layer *layer = &kv->layers[op->layer];
     attention_lowering a = {.layer = &kv->layers[layer->owner],
-                            .rows = cu_builder_rows(builder, op->head.rows),
+                            .rows = gpu_builder_rows(builder, op->head.rows),
                             .head_dim = layer->info.head_dim,
                             .n_kv_head = layer->info.n_kv_head,
                             .window = layer->info.window,
@@ -243,12 +244,12 @@ tandem_status cu_lower_attention(cu_builder *builder, const tandem_op_attention 
     a.q_bytes = (uint64_t)op->n_head * a.head_dim * 4;
     a.cache_bytes = (uint64_t)kv->n_slot * a.n_kv_head * a.layer->region_bytes;
     a.plan = choose_plan(builder, op, &a);
-    CU_DO(get_rope(builder, op, &a.rope));
-    CU_DO(cu_scratch_take(builder, a.rows.max * a.q_bytes, &a.q));
-    CU_DO(lower_append(builder, op, &a));
-    CU_DO(cu_scratch_take(builder, partial_bytes(&a), &a.partial));
-    CU_DO(lower_attention(builder, op, &a));
-    cu_scratch_give(builder, &a.q);
-    cu_scratch_give(builder, &a.partial);
+    GPU_DO(get_rope(builder, op, &a.rope));
+    GPU_DO(gpu_scratch_take(builder, a.rows.max * a.q_bytes, &a.q));
+    GPU_DO(lower_append(builder, op, &a));
+    GPU_DO(gpu_scratch_take(builder, partial_bytes(&a), &a.partial));
+    GPU_DO(lower_attention(builder, op, &a));
+    gpu_scratch_give(builder, &a.q);
+    gpu_scratch_give(builder, &a.partial);
     return TANDEM_OK;
 }

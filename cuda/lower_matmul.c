@@ -11,18 +11,18 @@ static const tandem_kit_pack *get_pack(const tandem_op_matmul *op, uint32_t i) {
     return &op->weights->packs[op->first_matrix + i];
 }
 
-static uint32_t kind_of(const cu_builder *builder, const tandem_op_matmul *op) {
-    return cu_product_kind(cu_builder_rows(builder, op->head.rows).max);
+static uint32_t kind_of(const gpu_builder *builder, const tandem_op_matmul *op) {
+    return cu_product_kind(gpu_builder_rows(builder, op->head.rows).max);
 }
 
 /* The prologue as a step: rows in scratch, rounded already at q8. One input per output. */
-static tandem_status lower_prologue(cu_builder *builder, const tandem_op_matmul *op, cu_input inputs[3]) {
+static tandem_status lower_prologue(gpu_builder *builder, const tandem_op_matmul *op, cu_input inputs[3]) {
     const tandem_op_stream *prologue = op->prologue;
-    cu_rows rows = cu_builder_rows(builder, op->head.rows);
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint32_t n_slice = prologue->n_slice ? prologue->n_slice : 1;
     uint32_t n_col = prologue->d * n_slice;
     int fused_q8 = builder->program->precision == TANDEM_PRECISION_Q8 && n_slice == 1;
-    cu_stream_extra extra = {{0}, {0}, {0}};
+    gpu_stream_extra extra = {{0}, {0}, {0}};
     for (uint32_t m = 0; m < op->n_matrix; m++) {
         uint32_t i = op->x_output[m];
         cu_input *input = &inputs[i];
@@ -33,11 +33,11 @@ static tandem_status lower_prologue(cu_builder *builder, const tandem_op_matmul 
             input->row_bytes = Q8_ROW_BYTES((uint64_t)n_col);
         input->stride = (input->row_bytes + 15) / 16 * 16;
         if (!fused_q8 && prologue->out[i].buffer) {
-            input->address = cu_view_address(&prologue->out[i]);
+            input->address = gpu_view_address(&prologue->out[i]);
             input->stride = prologue->out[i].stride;
             continue;
         }
-        CU_DO(cu_scratch_take(builder, rows.max * input->stride, &input->scratch));
+        GPU_DO(gpu_scratch_take(builder, rows.max * input->stride, &input->scratch));
         input->address = input->scratch.address;
         extra.out_stride[i] = input->stride;
         *(fused_q8 ? &extra.q8[i] : &extra.out[i]) = input->address;
@@ -52,10 +52,10 @@ static int same_input(const cu_input *a, const cu_input *b) {
 
 /* Rounds every input where the precision asks for it: in the mat-vec where its shared memory holds the rows,
  * else in a step before. */
-static tandem_status round_inputs(cu_builder *builder, const tandem_op_matmul *op, cu_input inputs[3],
+static tandem_status round_inputs(gpu_builder *builder, const tandem_op_matmul *op, cu_input inputs[3],
                                   uint32_t n) {
     uint32_t precision = builder->program->precision, kind = kind_of(builder, op), begun = 0;
-    uint32_t n_x = cu_vec_columns(cu_builder_rows(builder, op->head.rows).max);
+    uint32_t n_x = cu_vec_columns(gpu_builder_rows(builder, op->head.rows).max);
     if (precision == TANDEM_PRECISION_EXACT)
         return TANDEM_OK;
     for (uint32_t i = 0; i < n; i++) {
@@ -67,21 +67,21 @@ static tandem_status round_inputs(cu_builder *builder, const tandem_op_matmul *o
         if (inputs[i].stage != STAGE_NONE)
             continue;
         if (!begun++)
-            CU_DO(cu_step_begin(builder, precision == TANDEM_PRECISION_Q8 ? "quantise_q8" : "round_f16"));
-        CU_DO(cu_round(builder, precision, kind, op->head.rows, 1, n_col, &from, &inputs[i]));
-        cu_scratch_give(builder, &from.scratch);
+            GPU_DO(gpu_step_begin(builder, precision == TANDEM_PRECISION_Q8 ? "quantise_q8" : "round_f16"));
+        GPU_DO(cu_round(builder, precision, kind, op->head.rows, 1, n_col, &from, &inputs[i]));
+        gpu_scratch_give(builder, &from.scratch);
     }
     return TANDEM_OK;
 }
 
 /* The inputs of the products, inputs[which[m]] for matrix m. */
-static tandem_status lower_inputs(cu_builder *builder, const tandem_op_matmul *op, cu_input inputs[3],
+static tandem_status lower_inputs(gpu_builder *builder, const tandem_op_matmul *op, cu_input inputs[3],
                                   uint32_t which[3]) {
     uint32_t n_view = 0;
     if (op->prologue) {
         for (uint32_t m = 0; m < op->n_matrix; m++)
             which[m] = op->x_output[m];
-        CU_DO(lower_prologue(builder, op, inputs));
+        GPU_DO(lower_prologue(builder, op, inputs));
         if (builder->program->precision == TANDEM_PRECISION_Q8 && op->prologue->n_slice <= 1)
             return TANDEM_OK;
         return round_inputs(builder, op, inputs, 3);
@@ -99,8 +99,8 @@ static tandem_status lower_inputs(cu_builder *builder, const tandem_op_matmul *o
 }
 
 /* A product of the op; what it writes where is still to be said. */
-static cu_product product_of(const cu_builder *builder, const tandem_op_matmul *op, uint32_t m) {
-    uint32_t max = cu_builder_rows(builder, op->head.rows).max;
+static cu_product product_of(const gpu_builder *builder, const tandem_op_matmul *op, uint32_t m) {
+    uint32_t max = gpu_builder_rows(builder, op->head.rows).max;
     return (cu_product){.weights = op->weights,
                         .record = op->record,
                         .matrix = op->first_matrix + m,
@@ -119,7 +119,7 @@ static int glu_is_one_kernel(const tandem_op_matmul *op) {
 }
 
 /* Products as few launches as their formats allow, in one step. */
-static tandem_status add_products(cu_builder *builder, const cu_product *products,
+static tandem_status add_products(gpu_builder *builder, const cu_product *products,
                                   const cu_input *const *inputs, uint32_t n, const char *step) {
     uint32_t done = 0;
     while (done < n) {
@@ -133,41 +133,42 @@ static tandem_status add_products(cu_builder *builder, const cu_product *product
                 break;
             n_group++;
         }
-        CU_DO(cu_products_add(builder, group, from, n_group, done == 0 ? step : NULL));
+        GPU_DO(cu_products_add(builder, group, from, n_group, done == 0 ? step : NULL));
         done = rest;
     }
     return TANDEM_OK;
 }
 
 /* Gate and up of different formats, or in several segments: plain products into scratch, then GLU. */
-static tandem_status lower_apart_glu(cu_builder *builder, const tandem_op_matmul *op, const cu_input *input) {
-    cu_rows rows = cu_builder_rows(builder, op->head.rows);
+static tandem_status lower_apart_glu(gpu_builder *builder, const tandem_op_matmul *op,
+                                     const cu_input *input) {
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint32_t n_row = (uint32_t)get_pack(op, 0)->n_row / (op->n_matrix == 1 ? 2 : 1);
     uint64_t half_bytes = (n_row * 4ull + 15) / 16 * 16, stride = 2 * half_bytes;
-    cu_scratch scratch;
+    gpu_scratch scratch;
     cu_product products[2];
     const cu_input *inputs[2] = {input, input};
     if (op->n_matrix == 1 && n_row % 4 != 0)
         return tandem_kit_fail_op(
             builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
             "MATMUL: a GATE_UP matrix in several segments needs gate rows by fours, not %u", n_row);
-    CU_DO(cu_scratch_take(builder, rows.max * stride, &scratch));
+    GPU_DO(gpu_scratch_take(builder, rows.max * stride, &scratch));
     for (uint32_t i = 0; i < op->n_matrix; i++) {
         products[i] = product_of(builder, op, i);
         products[i].y = scratch.address + i * half_bytes;
         products[i].y_stride = stride;
         products[i].y_rows = rows.max;
     }
-    CU_DO(add_products(builder, products, inputs, op->n_matrix, ""));
+    GPU_DO(add_products(builder, products, inputs, op->n_matrix, ""));
     const uint64_t half[2] = {scratch.address, scratch.address + half_bytes};
-    CU_DO(cu_lower_halves(builder, op->head.rows, 1, n_row, half, stride, cu_view_address(&op->y[0]),
-                          op->y[0].stride, rows.max));
-    cu_scratch_give(builder, &scratch);
+    GPU_DO(cu_lower_halves(builder, op->head.rows, 1, n_row, half, stride, gpu_view_address(&op->y[0]),
+                           op->y[0].stride, rows.max));
+    gpu_scratch_give(builder, &scratch);
     return TANDEM_OK;
 }
 
-static tandem_status lower_products(cu_builder *builder, const tandem_op_matmul *op, const cu_input inputs[3],
-                                    const uint32_t which[3]) {
+static tandem_status lower_products(gpu_builder *builder, const tandem_op_matmul *op,
+                                    const cu_input inputs[3], const uint32_t which[3]) {
     const tandem_kit_limits *limits = &builder->program->limits;
     int glu = op->activation == TANDEM_ACT_GELU_GLU;
     uint32_t n = glu ? 1 : op->n_matrix;
@@ -177,7 +178,7 @@ static tandem_status lower_products(cu_builder *builder, const tandem_op_matmul 
         cu_product *product = &products[m];
         *product = product_of(builder, op, m);
         product->n_row /= glu && op->n_matrix == 1 ? 2 : 1;
-        product->y = cu_view_address(&op->y[m]);
+        product->y = gpu_view_address(&op->y[m]);
         product->y_stride = op->y[m].stride;
         product->softcap = op->softcap;
         product->y_rows = op->y[m].rows == TANDEM_ROWS_ALL ? limits->max_tokens : limits->max_out;
@@ -190,18 +191,18 @@ static tandem_status lower_products(cu_builder *builder, const tandem_op_matmul 
     return add_products(builder, products, from, n, glu ? "glu_" : "");
 }
 
-tandem_status cu_lower_matmul(cu_builder *builder, const tandem_op_matmul *op) {
+tandem_status cu_lower_matmul(gpu_builder *builder, const tandem_op_matmul *op) {
     cu_input inputs[3];
     uint32_t which[3] = {0, 0, 0};
     for (uint32_t i = 0; i < 3; i++)
         inputs[i] = (cu_input){.scratch = {.index = TANDEM_NONE}};
-    CU_DO(cu_uses_record(builder, op->weights, op->record));
-    CU_DO(lower_inputs(builder, op, inputs, which));
+    GPU_DO(gpu_uses_record(builder, op->weights, op->record));
+    GPU_DO(lower_inputs(builder, op, inputs, which));
     if (op->activation == TANDEM_ACT_GELU_GLU && !glu_is_one_kernel(op))
-        CU_DO(lower_apart_glu(builder, op, &inputs[which[0]]));
+        GPU_DO(lower_apart_glu(builder, op, &inputs[which[0]]));
     else
-        CU_DO(lower_products(builder, op, inputs, which));
+        GPU_DO(lower_products(builder, op, inputs, which));
     for (uint32_t i = 0; i < 3; i++)
-        cu_scratch_give(builder, &inputs[i].scratch);
+        gpu_scratch_give(builder, &inputs[i].scratch);
     return TANDEM_OK;
 }

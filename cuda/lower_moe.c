@@ -13,9 +13,9 @@
 
 /* ---- MOE_ROUTE ---- */
 
-static tandem_status lower_logits(cu_builder *builder, const tandem_op_moe_route *op, uint64_t logits) {
+static tandem_status lower_logits(gpu_builder *builder, const tandem_op_moe_route *op, uint64_t logits) {
     const tandem_kit_pack *pack = &op->weights->packs[op->matrix];
-    cu_rows rows = cu_builder_rows(builder, op->head.rows);
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     cu_input x = cu_input_of_view(builder, op->head.rows, &op->x, pack->n_col);
     const cu_input *inputs[1] = {&x};
     cu_product product = {.weights = op->weights,
@@ -29,53 +29,53 @@ static tandem_status lower_logits(cu_builder *builder, const tandem_op_moe_route
                           .y = logits,
                           .y_stride = pack->n_row * 4,
                           .y_rows = rows.max};
-    CU_DO(cu_uses_record(builder, op->weights, 0));
+    GPU_DO(gpu_uses_record(builder, op->weights, 0));
     return cu_products_add(builder, &product, inputs, 1, "");
 }
 
-static tandem_status lower_choice(cu_builder *builder, const tandem_op_moe_route *op, uint64_t logits) {
-    cu_rows rows = cu_builder_rows(builder, op->head.rows);
+static tandem_status lower_choice(gpu_builder *builder, const tandem_op_moe_route *op, uint64_t logits) {
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint32_t n_expert = (uint32_t)op->weights->packs[op->matrix].n_row;
     uint64_t expert_bytes = n_expert * 4ull, imposed_bytes = op->n_used * 4ull;
     const uint32_t grid[3] = {rows.max, 1, 1};
     moe_route_params params = {.index = rows.index,
                                .n_tok = rows.n_tok,
                                .logits = logits,
-                               .expert_scale = cu_view_address(&op->expert_scale),
-                               .imposed = cu_view_address(&op->imposed),
-                               .route = cu_view_address(&op->route),
-                               .probabilities = cu_view_address(&op->probabilities),
+                               .expert_scale = gpu_view_address(&op->expert_scale),
+                               .imposed = gpu_view_address(&op->imposed),
+                               .route = gpu_view_address(&op->route),
+                               .probabilities = gpu_view_address(&op->probabilities),
                                .imposed_stride = (uint32_t)op->imposed.stride,
                                .route_stride = (uint32_t)op->route.stride,
                                .probabilities_stride = (uint32_t)op->probabilities.stride,
                                .n_expert = n_expert,
                                .n_used = op->n_used,
                                .gather =
-                                   cu_view_gathered(op->head.rows, &op->imposed) ? MOE_GATHER_IMPOSED : 0};
-    cu_launch *launch;
-    CU_DO(cu_step_begin(builder, "moe_route"));
-    CU_DO(cu_launch_add(builder, "moe_route", grid, MOE_ROUTE_THREADS, 0, &params, sizeof params, &launch));
-    launch->traffic = (cu_traffic){.rows = op->head.rows,
-                                   .row_bytes = expert_bytes * (op->probabilities.buffer ? 2 : 1) +
-                                                (op->imposed.buffer ? imposed_bytes : 0) + op->n_used * 8ull,
-                                   .row_flops = n_expert * 4ull};
-    CU_DO(cu_reads(builder, rows.n_tok, 4));
+                                   gpu_view_gathered(op->head.rows, &op->imposed) ? MOE_GATHER_IMPOSED : 0};
+    gpu_launch *launch;
+    GPU_DO(gpu_step_begin(builder, "moe_route"));
+    GPU_DO(cu_launch_add(builder, "moe_route", grid, MOE_ROUTE_THREADS, 0, &params, sizeof params, &launch));
+    launch->traffic = (gpu_traffic){.rows = op->head.rows,
+                                    .row_bytes = expert_bytes * (op->probabilities.buffer ? 2 : 1) +
+                                                 (op->imposed.buffer ? imposed_bytes : 0) + op->n_used * 8ull,
+                                    .row_flops = n_expert * 4ull};
+    GPU_DO(gpu_reads(builder, rows.n_tok, 4));
     if (params.gather)
-        CU_DO(cu_reads(builder, rows.index, rows.max * 4ull));
-    CU_DO(cu_reads(builder, logits, rows.max * expert_bytes));
-    CU_DO(cu_reads_view(builder, &op->expert_scale, expert_bytes));
-    CU_DO(cu_reads_view(builder, &op->imposed, imposed_bytes));
-    CU_DO(cu_writes_view(builder, &op->probabilities, expert_bytes));
-    return cu_writes_view(builder, &op->route, op->n_used * 8ull);
+        GPU_DO(gpu_reads(builder, rows.index, rows.max * 4ull));
+    GPU_DO(gpu_reads(builder, logits, rows.max * expert_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->expert_scale, expert_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->imposed, imposed_bytes));
+    GPU_DO(gpu_writes_view(builder, &op->probabilities, expert_bytes));
+    return gpu_writes_view(builder, &op->route, op->n_used * 8ull);
 }
 
-tandem_status cu_lower_moe_route(cu_builder *builder, const tandem_op_moe_route *op) {
-    cu_scratch logits;
-    cu_rows rows = cu_builder_rows(builder, op->head.rows);
-    CU_DO(cu_scratch_take(builder, rows.max * op->weights->packs[op->matrix].n_row * 4, &logits));
-    CU_DO(lower_logits(builder, op, logits.address));
-    CU_DO(lower_choice(builder, op, logits.address));
-    cu_scratch_give(builder, &logits);
+tandem_status cu_lower_moe_route(gpu_builder *builder, const tandem_op_moe_route *op) {
+    gpu_scratch logits;
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
+    GPU_DO(gpu_scratch_take(builder, rows.max * op->weights->packs[op->matrix].n_row * 4, &logits));
+    GPU_DO(lower_logits(builder, op, logits.address));
+    GPU_DO(lower_choice(builder, op, logits.address));
+    gpu_scratch_give(builder, &logits);
     return TANDEM_OK;
 }
 
@@ -90,32 +90,33 @@ typedef struct ffn {
     uint32_t width;
     uint32_t is_one_kernel; /* gate, up and GLU */
     uint32_t precision;
-    cu_rows rows;
+    gpu_rows rows;
     uint64_t n_entry; /* most of them */
     uint64_t route_rows, route_count;
     uint32_t grouped;
     cu_experts tiles[2]; /* grouped: TALL and SHORT */
-    cu_scratch lists;
+    gpu_scratch lists;
 } ffn;
 
 static const tandem_kit_pack *pack_of(const ffn *f, uint32_t matrix) {
     return &f->op->weights->packs[matrix];
 }
 
-static ffn ffn_of(const cu_builder *builder, const tandem_op_moe_ffn *op) {
+static ffn ffn_of(const gpu_builder *builder, const tandem_op_moe_ffn *op) {
     uint32_t joined = op->weights->n_matrix == 2;
     ffn f = {.op = op, .up = joined ? 0 : 1, .down = joined ? 1 : 2, .lists = {.index = TANDEM_NONE}};
     const tandem_kit_pack *gate = pack_of(&f, f.gate), *up = pack_of(&f, f.up);
-    uint32_t gathered = cu_view_gathered(op->head.rows, &op->route);
+    uint32_t gathered = gpu_view_gathered(op->head.rows, &op->route);
     f.width = pack_of(&f, f.down)->n_col;
     f.is_one_kernel = gate->type == up->type && gate->n_segment == 1 && up->n_segment == 1;
     f.precision = builder->program->precision;
-    f.rows = cu_builder_rows(builder, op->head.rows);
+    f.rows = gpu_builder_rows(builder, op->head.rows);
     f.n_entry = (uint64_t)f.rows.max * op->n_used;
     f.route_rows = gathered ? f.rows.index : 0;
     f.route_count = gathered ? builder->program->limits.max_tokens : f.rows.max;
     /* Rows that hardly ever share an expert gain nothing from being sorted. */
-    f.grouped = f.rows.max > CU_MAX_VEC_ROWS || (f.rows.max > 1 && f.n_entry >= 2ull * op->weights->n_record);
+    f.grouped =
+        f.rows.max > GPU_MAX_VEC_ROWS || (f.rows.max > 1 && f.n_entry >= 2ull * op->weights->n_record);
     return f;
 }
 
@@ -148,7 +149,7 @@ static void take_from_route(const ffn *f, cu_product *product, uint32_t which) {
     product->experts = (cu_experts){.kind = which == DOWN ? EXPERTS_SUM : EXPERTS_ENTRY,
                                     .n_used = f->op->n_used,
                                     .entries_per_x = which == DOWN ? 1 : f->op->n_used,
-                                    .route = cu_view_address(&f->op->route),
+                                    .route = gpu_view_address(&f->op->route),
                                     .route_stride = f->op->route.stride,
                                     .route_rows = f->route_rows,
                                     .route_count = f->route_count};
@@ -165,14 +166,14 @@ static void take_tiles(const ffn *f, cu_product *product, uint32_t which, uint32
 
 /* Adds a product, as one launch or one for each height of tiles. `step`: begins a step of this name, or NULL.
  */
-static tandem_status add_product(cu_builder *builder, const ffn *f, cu_product *product, uint32_t which,
+static tandem_status add_product(gpu_builder *builder, const ffn *f, cu_product *product, uint32_t which,
                                  const cu_input *x, const char *step) {
     for (uint32_t height = TALL; height <= (f->grouped ? SHORT : TALL); height++) {
         if (f->grouped)
             take_tiles(f, product, which, height);
         else
             take_from_route(f, product, which);
-        CU_DO(cu_products_add(builder, product, &x, 1, height == TALL ? step : NULL));
+        GPU_DO(cu_products_add(builder, product, &x, 1, height == TALL ? step : NULL));
     }
     return TANDEM_OK;
 }
@@ -180,12 +181,12 @@ static tandem_status add_product(cu_builder *builder, const ffn *f, cu_product *
 /* ---- sorting ---- */
 
 /* Makes the lists in scratch memory and says where they are. Part of the step that was begun last. */
-static tandem_status lower_group(cu_builder *builder, ffn *f) {
+static tandem_status lower_group(gpu_builder *builder, ffn *f) {
     const tandem_op_moe_ffn *op = f->op;
     const uint32_t grid[3] = {1, 1, 1};
     moe_group_params params = {.index = f->route_rows,
                                .n_tok = f->rows.n_tok,
-                               .route = cu_view_address(&op->route),
+                               .route = gpu_view_address(&op->route),
                                .route_stride = (uint32_t)op->route.stride,
                                .n_used = op->n_used,
                                .n_expert = op->weights->n_record,
@@ -193,14 +194,14 @@ static tandem_status lower_group(cu_builder *builder, ffn *f) {
                                .short_rows = TILE_SHORT};
     uint64_t n_tall = MOE_TALL_TILES(f->n_entry, params.n_expert, TILE_TALL);
     uint64_t n_short = MOE_SHORT_TILES(f->n_entry, params.n_expert);
-    cu_launch *launch;
+    gpu_launch *launch;
     uint64_t count_bytes = sizeof(moe_counts), tile_bytes = (n_tall + n_short) * sizeof(moe_tile);
     uint64_t bytes = count_bytes + tile_bytes + (f->n_entry * 4 + 15) / 16 * 16;
     if (f->n_entry > INT32_MAX)
         return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
                                   "MOE_FFN: %u experts each of %u rows are more than kernels sort",
                                   op->n_used, f->rows.max);
-    CU_DO(cu_scratch_take(builder, bytes, &f->lists));
+    GPU_DO(gpu_scratch_take(builder, bytes, &f->lists));
     params.counts = f->lists.address;
     params.tall_tiles = params.counts + count_bytes;
     params.short_tiles = params.tall_tiles + n_tall * sizeof(moe_tile);
@@ -213,45 +214,45 @@ static tandem_status lower_group(cu_builder *builder, ffn *f) {
                                    .route_count = n_short,
                                    .route_rows = params.entries,
                                    .n_tile = params.counts + offsetof(moe_counts, n_short)};
-    CU_DO(cu_launch_add(builder, "moe_group", grid, MOE_GROUP_THREADS, 0, &params, sizeof params, &launch));
-    launch->traffic = (cu_traffic){.rows = op->head.rows, .row_bytes = op->n_used * 12ull};
-    CU_DO(cu_reads(builder, params.n_tok, 4));
+    GPU_DO(cu_launch_add(builder, "moe_group", grid, MOE_GROUP_THREADS, 0, &params, sizeof params, &launch));
+    launch->traffic = (gpu_traffic){.rows = op->head.rows, .row_bytes = op->n_used * 12ull};
+    GPU_DO(gpu_reads(builder, params.n_tok, 4));
     if (params.index)
-        CU_DO(cu_reads(builder, params.index, f->rows.max * 4ull));
-    CU_DO(cu_touches(builder, params.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
-    return cu_writes(builder, f->lists.address, count_bytes + tile_bytes + f->n_entry * 4);
+        GPU_DO(gpu_reads(builder, params.index, f->rows.max * 4ull));
+    GPU_DO(gpu_touches(builder, params.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
+    return gpu_writes(builder, f->lists.address, count_bytes + tile_bytes + f->n_entry * 4);
 }
 
 /* ---- gate and up ---- */
 
 /* Gate and up of different formats, or in several segments: plain products into scratch, then GLU. */
-static tandem_status lower_apart(cu_builder *builder, const ffn *f, const cu_input *x, const cu_input *y) {
+static tandem_status lower_apart(gpu_builder *builder, const ffn *f, const cu_input *x, const cu_input *y) {
     uint64_t half_bytes = (f->width * 4ull + 15) / 16 * 16, stride = 2 * half_bytes;
-    cu_scratch scratch;
+    gpu_scratch scratch;
     if (f->gate == f->up && f->width % 4 != 0)
         return tandem_kit_fail_op(
             builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
             "MOE_FFN: a GATE_UP matrix in several segments needs gate rows by fours, not %u", f->width);
-    CU_DO(cu_scratch_take(builder, f->n_entry * stride, &scratch));
+    GPU_DO(gpu_scratch_take(builder, f->n_entry * stride, &scratch));
     const uint64_t half[2] = {scratch.address, scratch.address + half_bytes};
     for (uint32_t which = GATE; which <= (f->gate == f->up ? GATE : UP); which++) {
         cu_product product = product_of(f, which);
         product.y = half[which];
         product.y_stride = stride;
         product.y_rows = f->n_entry;
-        CU_DO(add_product(builder, f, &product, which, x, which == GATE ? "moe_gate_" : NULL));
+        GPU_DO(add_product(builder, f, &product, which, x, which == GATE ? "moe_gate_" : NULL));
     }
-    CU_DO(cu_lower_halves(builder, f->op->head.rows, f->op->n_used, f->width, half, stride, y->address,
-                          y->stride, f->n_entry));
-    cu_scratch_give(builder, &scratch);
+    GPU_DO(cu_lower_halves(builder, f->op->head.rows, f->op->n_used, f->width, half, stride, y->address,
+                           y->stride, f->n_entry));
+    gpu_scratch_give(builder, &scratch);
     return TANDEM_OK;
 }
 
 /* gelu(gate x) * (up x) of every entry into scratch. */
-static tandem_status lower_up(cu_builder *builder, const ffn *f, const cu_input *x, cu_input *y) {
+static tandem_status lower_up(gpu_builder *builder, const ffn *f, const cu_input *x, cu_input *y) {
     *y = (cu_input){
         .row_bytes = f->width * 4ull, .stride = (f->width * 4ull + 15) / 16 * 16, .n_row = f->n_entry};
-    CU_DO(cu_scratch_take(builder, f->n_entry * y->stride, &y->scratch));
+    GPU_DO(gpu_scratch_take(builder, f->n_entry * y->stride, &y->scratch));
     y->address = y->scratch.address;
     if (!f->is_one_kernel)
         return lower_apart(builder, f, x, y);
@@ -264,58 +265,58 @@ static tandem_status lower_up(cu_builder *builder, const ffn *f, const cu_input 
 
 /* ---- down ---- */
 
-static tandem_status lower_sum(cu_builder *builder, const ffn *f, const cu_product *down) {
+static tandem_status lower_sum(gpu_builder *builder, const ffn *f, const cu_product *down) {
     const tandem_op_moe_ffn *op = f->op;
     uint64_t row_bytes = down->n_row * 4ull;
     const uint32_t grid[3] = {MOE_SUM_BLOCKS(down->n_row), f->rows.max, 1};
     moe_sum_params params = {.index = f->route_rows,
                              .n_tok = f->rows.n_tok,
-                             .route = cu_view_address(&op->route),
+                             .route = gpu_view_address(&op->route),
                              .x = down->y,
-                             .y = cu_view_address(&op->y),
+                             .y = gpu_view_address(&op->y),
                              .route_stride = (uint32_t)op->route.stride,
                              .x_stride = (uint32_t)down->y_stride,
                              .y_stride = (uint32_t)op->y.stride,
                              .n = down->n_row,
                              .n_used = op->n_used,
                              .n_expert = op->weights->n_record};
-    cu_launch *launch;
-    CU_DO(cu_step_begin(builder, "moe_sum"));
-    CU_DO(cu_launch_add(builder, "moe_sum", grid, MOE_SUM_THREADS, 0, &params, sizeof params, &launch));
-    launch->traffic = (cu_traffic){.rows = op->head.rows,
-                                   .row_bytes = (op->n_used + 1) * row_bytes + op->n_used * 8ull,
-                                   .row_flops = 2ull * op->n_used * down->n_row};
-    CU_DO(cu_reads(builder, f->rows.n_tok, 4));
+    gpu_launch *launch;
+    GPU_DO(gpu_step_begin(builder, "moe_sum"));
+    GPU_DO(cu_launch_add(builder, "moe_sum", grid, MOE_SUM_THREADS, 0, &params, sizeof params, &launch));
+    launch->traffic = (gpu_traffic){.rows = op->head.rows,
+                                    .row_bytes = (op->n_used + 1) * row_bytes + op->n_used * 8ull,
+                                    .row_flops = 2ull * op->n_used * down->n_row};
+    GPU_DO(gpu_reads(builder, f->rows.n_tok, 4));
     if (params.index)
-        CU_DO(cu_reads(builder, params.index, f->rows.max * 4ull));
-    CU_DO(cu_touches(builder, params.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
-    CU_DO(cu_touches(builder, params.x, down->y_stride, down->y_stride, f->n_entry, 0));
-    return cu_writes_view(builder, &op->y, row_bytes);
+        GPU_DO(gpu_reads(builder, params.index, f->rows.max * 4ull));
+    GPU_DO(gpu_touches(builder, params.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
+    GPU_DO(gpu_touches(builder, params.x, down->y_stride, down->y_stride, f->n_entry, 0));
+    return gpu_writes_view(builder, &op->y, row_bytes);
 }
 
-static tandem_status lower_down(cu_builder *builder, const ffn *f, const cu_input *x) {
+static tandem_status lower_down(gpu_builder *builder, const ffn *f, const cu_input *x) {
     const tandem_op_moe_ffn *op = f->op;
     cu_product product = product_of(f, DOWN);
-    cu_scratch scratch;
+    gpu_scratch scratch;
     if (!f->grouped) {
-        product.y = cu_view_address(&op->y);
+        product.y = gpu_view_address(&op->y);
         product.y_stride = op->y.stride;
         product.y_rows = f->rows.max;
         return add_product(builder, f, &product, DOWN, x, "moe_down_");
     }
     product.y_stride = (product.n_row * 4ull + 15) / 16 * 16;
     product.y_rows = f->n_entry;
-    CU_DO(cu_scratch_take(builder, f->n_entry * product.y_stride, &scratch));
+    GPU_DO(gpu_scratch_take(builder, f->n_entry * product.y_stride, &scratch));
     product.y = scratch.address;
-    CU_DO(add_product(builder, f, &product, DOWN, x, "moe_down_"));
-    CU_DO(lower_sum(builder, f, &product));
-    cu_scratch_give(builder, &scratch);
+    GPU_DO(add_product(builder, f, &product, DOWN, x, "moe_down_"));
+    GPU_DO(lower_sum(builder, f, &product));
+    gpu_scratch_give(builder, &scratch);
     return TANDEM_OK;
 }
 
 /* Rounds the rows of *input, n_x of them to a block of a mat-vec: there, where its shared memory holds them,
  * else now; `step`: begins a step of this name then, or NULL. */
-static tandem_status round_input(cu_builder *builder, const ffn *f, uint32_t rows_per_tok, uint32_t n_col,
+static tandem_status round_input(gpu_builder *builder, const ffn *f, uint32_t rows_per_tok, uint32_t n_col,
                                  uint32_t n_x, cu_input *input, const char *step) {
     cu_input from = *input;
     if (f->precision == TANDEM_PRECISION_EXACT)
@@ -324,28 +325,28 @@ static tandem_status round_input(cu_builder *builder, const ffn *f, uint32_t row
     if (input->stage != STAGE_NONE)
         return TANDEM_OK;
     if (step)
-        CU_DO(cu_step_begin(builder, step));
-    CU_DO(cu_round(builder, f->precision, kind_of(f), f->op->head.rows, rows_per_tok, n_col, &from, input));
-    cu_scratch_give(builder, &from.scratch);
+        GPU_DO(gpu_step_begin(builder, step));
+    GPU_DO(cu_round(builder, f->precision, kind_of(f), f->op->head.rows, rows_per_tok, n_col, &from, input));
+    gpu_scratch_give(builder, &from.scratch);
     return TANDEM_OK;
 }
 
-tandem_status cu_lower_moe_ffn(cu_builder *builder, const tandem_op_moe_ffn *op) {
+tandem_status cu_lower_moe_ffn(gpu_builder *builder, const tandem_op_moe_ffn *op) {
     ffn f = ffn_of(builder, op);
     uint32_t n_col = pack_of(&f, f.gate)->n_col;
     cu_input x = cu_input_of_view(builder, op->head.rows, &op->x, n_col), y;
     for (uint32_t r = 0; r < op->weights->n_record; r++)
-        CU_DO(cu_uses_record(builder, op->weights, r));
+        GPU_DO(gpu_uses_record(builder, op->weights, r));
     if (f.grouped) {
-        CU_DO(cu_step_begin(builder, "moe_group"));
-        CU_DO(lower_group(builder, &f));
+        GPU_DO(gpu_step_begin(builder, "moe_group"));
+        GPU_DO(lower_group(builder, &f));
     }
-    CU_DO(round_input(builder, &f, 1, n_col, 1, &x, f.grouped ? NULL : "moe_round"));
-    CU_DO(lower_up(builder, &f, &x, &y));
-    cu_scratch_give(builder, &x.scratch);
-    CU_DO(round_input(builder, &f, op->n_used, f.width, op->n_used, &y, "moe_round"));
-    CU_DO(lower_down(builder, &f, &y));
-    cu_scratch_give(builder, &y.scratch);
-    cu_scratch_give(builder, &f.lists);
+    GPU_DO(round_input(builder, &f, 1, n_col, 1, &x, f.grouped ? NULL : "moe_round"));
+    GPU_DO(lower_up(builder, &f, &x, &y));
+    gpu_scratch_give(builder, &x.scratch);
+    GPU_DO(round_input(builder, &f, op->n_used, f.width, op->n_used, &y, "moe_round"));
+    GPU_DO(lower_down(builder, &f, &y));
+    gpu_scratch_give(builder, &y.scratch);
+    gpu_scratch_give(builder, &f.lists);
     return TANDEM_OK;
 }

@@ -1,8 +1,9 @@
 /* matmul.h: products of matrices with rows of activations, for the ops that have them (lower_matmul.c,
  * lower_moe.c).
  *
- * A product of up to CU_MAX_VEC_ROWS rows is bound by the weights and runs as a mat-vec (kernels/matvec.cuh),
- * several matrices to a launch; one of more rows runs on matrix units by tiles (kernels/tile.cuh).
+ * A product of up to GPU_MAX_VEC_ROWS rows is bound by the weights and runs as a mat-vec
+ * (kernels/matvec.cuh), several matrices to a launch; one of more rows runs on matrix units by tiles
+ * (kernels/tile.cuh).
  */
 #ifndef CU_MATMUL_H
 #define CU_MATMUL_H
@@ -13,7 +14,7 @@
 #include "kernels/params_moe.h"
 #include "kernels/params_tile.h"
 
-#define CU_MAX_VEC_ROWS 8u
+#define GPU_MAX_VEC_ROWS 8u
 
 /* How a product reads its rows. */
 #define CU_PRODUCT_VEC 0u
@@ -24,11 +25,11 @@
 typedef struct cu_input {
     uint64_t address;
     uint64_t stride;
-    uint64_t rows;      /* address of the gather list, 0: dense */
-    uint64_t row_bytes; /* read of a row */
-    uint64_t n_row;     /* rows that exist */
-    cu_scratch scratch; /* given back after the products; index TANDEM_NONE: a view */
-    uint32_t stage;     /* STAGE_*: rows are f32, and mat-vecs round them */
+    uint64_t rows;       /* address of the gather list, 0: dense */
+    uint64_t row_bytes;  /* read of a row */
+    uint64_t n_row;      /* rows that exist */
+    gpu_scratch scratch; /* given back after the products; index TANDEM_NONE: a view */
+    uint32_t stage;      /* STAGE_*: rows are f32, and mat-vecs round them */
 } cu_input;
 
 /* Which experts a product takes. */
@@ -82,7 +83,7 @@ int cu_plan_make(cu_plan *plan, const cu_product *products, uint32_t n, uint32_t
 /* CU_PRODUCT_VEC or _TALL or _SHORT for so many rows. */
 uint32_t cu_product_kind(uint32_t n_tok);
 
-cu_input cu_input_of_view(const cu_builder *builder, uint32_t op_rows, const tandem_view *view,
+cu_input cu_input_of_view(const gpu_builder *builder, uint32_t op_rows, const tandem_view *view,
                           uint32_t n_col);
 /* Bytes of a row of n_col activations as products of this kind and precision read it; 0: plain f32. */
 uint64_t cu_rounded_bytes(uint32_t precision, uint32_t kind, uint32_t n_col);
@@ -90,15 +91,15 @@ uint64_t cu_rounded_bytes(uint32_t precision, uint32_t kind, uint32_t n_col);
 uint32_t cu_stage_of(uint32_t precision, uint32_t kind, uint32_t n_col, uint32_t n_row);
 /* Rounds rows of a view (or of scratch) into scratch: rows_per_tok for each live row. Part of the step that
  * was begun last. */
-tandem_status cu_round(cu_builder *builder, uint32_t precision, uint32_t kind, uint32_t op_rows,
+tandem_status cu_round(gpu_builder *builder, uint32_t precision, uint32_t kind, uint32_t op_rows,
                        uint32_t rows_per_tok, uint32_t n_col, const cu_input *from, cu_input *to);
 
 /* One launch of all products. `step`: begins a step of this name (may be NULL; "": of the kernel's name). */
-tandem_status cu_products_add(cu_builder *builder, const cu_product *products, const cu_input *const *inputs,
+tandem_status cu_products_add(gpu_builder *builder, const cu_product *products, const cu_input *const *inputs,
                               uint32_t n, const char *step);
 
 /* gelu(half[0]) * half[1], rows of n, to y. A step. Of rows_per_tok rows for each live row. */
-tandem_status cu_lower_halves(cu_builder *builder, uint32_t op_rows, uint32_t rows_per_tok, uint32_t n,
+tandem_status cu_lower_halves(gpu_builder *builder, uint32_t op_rows, uint32_t rows_per_tok, uint32_t n,
                               const uint64_t half[2], uint64_t stride, uint64_t y, uint64_t y_stride,
                               uint64_t y_rows);
 

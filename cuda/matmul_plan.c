@@ -28,14 +28,14 @@ static uint32_t min_u32(uint32_t a, uint32_t b) {
 }
 
 uint32_t cu_product_kind(uint32_t n_tok) {
-    return n_tok <= CU_MAX_VEC_ROWS ? CU_PRODUCT_VEC
-           : n_tok <= TILE_SHORT    ? CU_PRODUCT_SHORT
-                                    : CU_PRODUCT_TALL;
+    return n_tok <= GPU_MAX_VEC_ROWS ? CU_PRODUCT_VEC
+           : n_tok <= TILE_SHORT     ? CU_PRODUCT_SHORT
+                                     : CU_PRODUCT_TALL;
 }
 
 uint32_t cu_vec_columns(uint32_t n_tok) {
     uint32_t n_col = 1;
-    while (n_col < min_u32(n_tok, CU_MAX_VEC_ROWS))
+    while (n_col < min_u32(n_tok, GPU_MAX_VEC_ROWS))
         n_col *= 2;
     return n_col;
 }

@@ -5,12 +5,12 @@
 
 #define SHARED_BLOCK_BYTES (1u << 20)
 #define SHARED_LIMIT (64u << 10) /* ranges up to this share blocks */
-#define UNIT CU_MEMORY_ALIGNMENT
+#define UNIT GPU_MEMORY_ALIGNMENT
 #define N_UNIT (SHARED_BLOCK_BYTES / UNIT)
 
-struct cu_block {
-    cu_block *next; /* of the context's list */
-    cu_block *previous;
+struct gpu_block {
+    gpu_block *next; /* of the context's list */
+    gpu_block *previous;
     uint64_t bytes;
     uint64_t address;
     uint8_t *mapped;
@@ -21,16 +21,16 @@ struct cu_block {
     uint8_t used[N_UNIT]; /* 1: the unit is taken */
 };
 
-typedef struct cu_retired {
-    struct cu_retired *next;
-    cu_memory memory;
+typedef struct gpu_retired {
+    struct gpu_retired *next;
+    gpu_memory memory;
     uint64_t serial;
-} cu_retired;
+} gpu_retired;
 
-static const char *const class_names[CU_N_CLASS] = {
+static const char *const class_names[GPU_N_CLASS] = {
     "weights", "host-placed weights", "the KV cache", "buffers", "programs", "staging"};
 
-static void destroy_block(tandem_context *context, cu_block *block) {
+static void destroy_block(tandem_context *context, gpu_block *block) {
     /* note: cuMemFree does not wait for the stream; callers free what no pending work uses. */
     if (block->mapped)
         context->cu->MemFreeHost(block->mapped);
@@ -46,7 +46,7 @@ static void destroy_block(tandem_context *context, cu_block *block) {
         context->memory.by_class[block->class] -= block->bytes;
         context->memory.total -= block->bytes;
     }
-    cu_free(block);
+    gpu_free(block);
 }
 
 static tandem_status check_size(const tandem_context *context, uint32_t class, uint64_t bytes,
@@ -61,7 +61,7 @@ static tandem_status check_size(const tandem_context *context, uint32_t class, u
 
 static tandem_status check_cap(const tandem_context *context, uint32_t class, uint64_t bytes,
                                tandem_error *error) {
-    const cu_memory_count *count = &context->memory;
+    const gpu_memory_count *count = &context->memory;
     if (count->cap == 0 || (bytes <= count->cap && count->total <= count->cap - bytes))
         return TANDEM_OK;
     return tandem_kit_fail(
@@ -71,7 +71,7 @@ static tandem_status check_cap(const tandem_context *context, uint32_t class, ui
         class_names[class]);
 }
 
-static tandem_status allocate_block(tandem_context *context, cu_block *block, tandem_error *error) {
+static tandem_status allocate_block(tandem_context *context, gpu_block *block, tandem_error *error) {
     tandem_status status = TANDEM_OK;
     CUdeviceptr address = 0;
     if (block->placement == TANDEM_PLACE_HOST) {
@@ -88,19 +88,19 @@ static tandem_status allocate_block(tandem_context *context, cu_block *block, ta
     context->memory.total += block->bytes;
     if (context->memory.total > context->memory.peak)
         context->memory.peak = context->memory.total;
-    cu_log(TANDEM_LOG_DEBUG, "%llu bytes for %s at 0x%llx", (unsigned long long)block->bytes,
-           class_names[block->class], (unsigned long long)block->address);
+    gpu_log(TANDEM_LOG_DEBUG, "%llu bytes for %s at 0x%llx", (unsigned long long)block->bytes,
+            class_names[block->class], (unsigned long long)block->address);
 fail:
     return status;
 }
 
 static tandem_status create_block(tandem_context *context, uint32_t class, uint32_t placement, uint64_t bytes,
-                                  cu_block **result, tandem_error *error) {
+                                  gpu_block **result, tandem_error *error) {
     tandem_status status = TANDEM_OK;
     status = check_cap(context, class, bytes, error);
     if (status != TANDEM_OK)
         return status;
-    cu_block *block = cu_alloc(sizeof *block);
+    gpu_block *block = gpu_alloc(sizeof *block);
     if (!block)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY,
                                "No host memory for the record of an allocation");
@@ -121,7 +121,7 @@ fail:
     return status;
 }
 
-static void set_range(cu_memory *memory, cu_block *block, uint64_t offset, uint64_t bytes) {
+static void set_range(gpu_memory *memory, gpu_block *block, uint64_t offset, uint64_t bytes) {
     memory->block = block;
     memory->offset = offset;
     memory->bytes = bytes;
@@ -130,7 +130,7 @@ static void set_range(cu_memory *memory, cu_block *block, uint64_t offset, uint6
 }
 
 /* First fit in the units of one shared block. */
-static int take_units(cu_block *block, uint64_t bytes, cu_memory *memory) {
+static int take_units(gpu_block *block, uint64_t bytes, gpu_memory *memory) {
     uint32_t need = (uint32_t)((bytes + UNIT - 1) / UNIT);
     uint32_t run = 0;
     if (N_UNIT - block->n_used < need)
@@ -148,9 +148,9 @@ static int take_units(cu_block *block, uint64_t bytes, cu_memory *memory) {
     return 0;
 }
 
-tandem_status cu_memory_allocate(tandem_context *context, uint32_t class, uint32_t placement, uint64_t bytes,
-                                 cu_memory *memory, tandem_error *error) {
-    cu_block *block = NULL;
+tandem_status gpu_memory_allocate(tandem_context *context, uint32_t class, uint32_t placement, uint64_t bytes,
+                                  gpu_memory *memory, tandem_error *error) {
+    gpu_block *block = NULL;
     tandem_status status = check_size(context, class, bytes, error);
     if (status != TANDEM_OK)
         return status;
@@ -173,8 +173,8 @@ tandem_status cu_memory_allocate(tandem_context *context, uint32_t class, uint32
     return TANDEM_OK;
 }
 
-void cu_memory_free(tandem_context *context, cu_memory *memory) {
-    cu_block *block = memory->block;
+void gpu_memory_free(tandem_context *context, gpu_memory *memory) {
+    gpu_block *block = memory->block;
     if (!block)
         return;
     if (block->shared) {
@@ -189,13 +189,13 @@ void cu_memory_free(tandem_context *context, cu_memory *memory) {
     memset(memory, 0, sizeof *memory);
 }
 
-void cu_memory_retire(tandem_context *context, cu_memory *memory) {
+void gpu_memory_retire(tandem_context *context, gpu_memory *memory) {
     if (!memory->block)
         return;
-    cu_retired *node = cu_is_done(context, context->serial) ? NULL : cu_alloc(sizeof *node);
+    gpu_retired *node = gpu_is_done(context, context->serial) ? NULL : gpu_alloc(sizeof *node);
     if (!node) {
-        cu_drain(context);
-        cu_memory_free(context, memory);
+        gpu_drain(context);
+        gpu_memory_free(context, memory);
         return;
     }
     node->memory = *memory;
@@ -205,16 +205,16 @@ void cu_memory_retire(tandem_context *context, cu_memory *memory) {
     memset(memory, 0, sizeof *memory);
 }
 
-void cu_memory_collect(tandem_context *context, int all) {
-    cu_retired **link = &context->retired;
+void gpu_memory_collect(tandem_context *context, int all) {
+    gpu_retired **link = &context->retired;
     while (*link) {
-        cu_retired *node = *link;
-        if (!all && !cu_is_done(context, node->serial)) {
+        gpu_retired *node = *link;
+        if (!all && !gpu_is_done(context, node->serial)) {
             link = &node->next;
             continue;
         }
         *link = node->next;
-        cu_memory_free(context, &node->memory);
-        cu_free(node);
+        gpu_memory_free(context, &node->memory);
+        gpu_free(node);
     }
 }

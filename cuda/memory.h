@@ -1,6 +1,6 @@
 /* memory.h: device and host memory of a context, counted by class and held under the cap.
  *
- * A cu_memory is a range of a driver allocation. Large ranges have an allocation of their own; small ones
+ * A gpu_memory is a range of a driver allocation. Large ranges have an allocation of their own; small ones
  * share blocks, since drivers round every allocation up and may limit their number. Counted is what the
  * driver was asked for.
  */
@@ -11,48 +11,48 @@
 
 #include <tandem/memory.h>
 
-#define CU_CLASS_WEIGHTS_DEVICE 0u
-#define CU_CLASS_WEIGHTS_HOST 1u
-#define CU_CLASS_KV 2u
-#define CU_CLASS_BUFFERS 3u
-#define CU_CLASS_WORKSPACE 4u
-#define CU_CLASS_STAGING 5u
-#define CU_N_CLASS 6u
+#define GPU_CLASS_WEIGHTS_DEVICE 0u
+#define GPU_CLASS_WEIGHTS_HOST 1u
+#define GPU_CLASS_KV 2u
+#define GPU_CLASS_BUFFERS 3u
+#define GPU_CLASS_WORKSPACE 4u
+#define GPU_CLASS_STAGING 5u
+#define GPU_N_CLASS 6u
 
 /* Every range starts at a multiple of this: a cache line of any GPU, and any storage alignment. */
-#define CU_MEMORY_ALIGNMENT 256u
+#define GPU_MEMORY_ALIGNMENT 256u
 
-typedef struct cu_block cu_block;
+typedef struct gpu_block gpu_block;
 
-typedef struct cu_memory {
-    cu_block *block; /* NULL: nothing allocated */
-    uint64_t offset; /* in the block */
+typedef struct gpu_memory {
+    gpu_block *block; /* NULL: nothing allocated */
+    uint64_t offset;  /* in the block */
     uint64_t bytes;
     uint64_t address; /* of the first byte, for kernels */
     uint8_t *mapped;  /* the same byte for the host; NULL: the host cannot reach it */
-} cu_memory;
+} gpu_memory;
 
 /* Bytes in use. */
-typedef struct cu_memory_count {
+typedef struct gpu_memory_count {
     uint64_t cap; /* 0: none */
-    uint64_t by_class[CU_N_CLASS];
+    uint64_t by_class[GPU_N_CLASS];
     uint64_t total;
     uint64_t peak;
-} cu_memory_count;
+} gpu_memory_count;
 
 /* placement: TANDEM_PLACE_DEVICE or _HOST (pinned, mapped). Contents
  * are undefined. OUT_OF_MEMORY: the cap, the driver, or more than the device's allocation limit; nothing has
  * changed. [context] */
-tandem_status cu_memory_allocate(tandem_context *context, uint32_t class, uint32_t placement, uint64_t bytes,
-                                 cu_memory *memory, tandem_error *error);
+tandem_status gpu_memory_allocate(tandem_context *context, uint32_t class, uint32_t placement, uint64_t bytes,
+                                  gpu_memory *memory, tandem_error *error);
 
 /* Frees at once: the caller knows that no pending work uses it. NULL block: nothing. */
-void cu_memory_free(tandem_context *context, cu_memory *memory);
+void gpu_memory_free(tandem_context *context, gpu_memory *memory);
 
 /* Frees once the work submitted so far has ended. */
-void cu_memory_retire(tandem_context *context, cu_memory *memory);
+void gpu_memory_retire(tandem_context *context, gpu_memory *memory);
 
 /* Frees the retired ranges whose work has ended (all of them, if `all`). */
-void cu_memory_collect(tandem_context *context, int all);
+void gpu_memory_collect(tandem_context *context, int all);
 
 #endif

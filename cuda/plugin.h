@@ -13,12 +13,12 @@ typedef struct cu_plugin {
 extern cu_plugin cu_the_plugin;
 
 /* The plugin's own table: the shared validator reads handles through it. */
-extern const tandem_backend cu_backend;
+extern const tandem_backend gpu_backend;
 
 /* Host services, with the plugin's own where the host has none. */
-void cu_log(uint32_t level, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void *cu_alloc(uint64_t bytes); /* zeroed */
-void cu_free(void *pointer);
-uint64_t cu_clock_ns(void);
+void gpu_log(uint32_t level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void *gpu_alloc(uint64_t bytes); /* zeroed */
+void gpu_free(void *pointer);
+uint64_t gpu_clock_ns(void);
 
 #endif

@@ -9,15 +9,15 @@ static const tandem_kit_pack *pack_of(const cu_product *product) {
     return &product->weights->packs[product->matrix];
 }
 
-cu_input cu_input_of_view(const cu_builder *builder, uint32_t op_rows, const tandem_view *view,
+cu_input cu_input_of_view(const gpu_builder *builder, uint32_t op_rows, const tandem_view *view,
                           uint32_t n_col) {
     const tandem_kit_limits *limits = &builder->program->limits;
-    cu_rows rows = cu_builder_rows(builder, op_rows);
-    cu_input input = {.address = cu_view_address(view),
+    gpu_rows rows = gpu_builder_rows(builder, op_rows);
+    cu_input input = {.address = gpu_view_address(view),
                       .stride = view->stride,
                       .row_bytes = n_col * 4ull,
                       .scratch = {.index = TANDEM_NONE}};
-    input.rows = cu_view_gathered(op_rows, view) ? rows.index : 0;
+    input.rows = gpu_view_gathered(op_rows, view) ? rows.index : 0;
     input.n_row = view->rows == TANDEM_ROWS_ALL ? limits->max_tokens : limits->max_out;
     return input;
 }
@@ -42,8 +42,8 @@ uint64_t cu_rounded_bytes(uint32_t precision, uint32_t kind, uint32_t n_col) {
     return kind == CU_PRODUCT_VEC ? (n_col * 4ull + 15) / 16 * 16 : TILE_F16_BYTES((uint64_t)n_col);
 }
 
-static tandem_status launch_rounding(cu_builder *builder, uint32_t precision, uint32_t kind,
-                                     const quantise_params *params, uint32_t n_row, cu_launch **launch) {
+static tandem_status launch_rounding(gpu_builder *builder, uint32_t precision, uint32_t kind,
+                                     const quantise_params *params, uint32_t n_row, gpu_launch **launch) {
     const uint32_t n_block = (params->n_col + 31) / 32;
     if (precision == TANDEM_PRECISION_Q8) {
         const uint32_t grid[3] = {n_row, (n_block + QUANTISE_GROUPS - 1) / QUANTISE_GROUPS, 1};
@@ -64,13 +64,13 @@ static tandem_status launch_rounding(cu_builder *builder, uint32_t precision, ui
     return cu_launch_add(builder, "tile_round_f16", grid, TILE_ROUND_THREADS, 0, &tile, sizeof tile, launch);
 }
 
-tandem_status cu_round(cu_builder *builder, uint32_t precision, uint32_t kind, uint32_t op_rows,
+tandem_status cu_round(gpu_builder *builder, uint32_t precision, uint32_t kind, uint32_t op_rows,
                        uint32_t rows_per_tok, uint32_t n_col, const cu_input *from, cu_input *to) {
-    cu_rows rows = cu_builder_rows(builder, op_rows);
+    gpu_rows rows = gpu_builder_rows(builder, op_rows);
     uint64_t bytes = cu_rounded_bytes(precision, kind, n_col), n_row = (uint64_t)rows.max * rows_per_tok;
-    cu_launch *launch;
+    gpu_launch *launch;
     *to = (cu_input){.stride = bytes, .row_bytes = bytes, .n_row = n_row};
-    CU_DO(cu_scratch_take(builder, n_row * bytes, &to->scratch));
+    GPU_DO(gpu_scratch_take(builder, n_row * bytes, &to->scratch));
     to->address = to->scratch.address;
     quantise_params params = {.x = from->address,
                               .y = to->address,
@@ -80,80 +80,80 @@ tandem_status cu_round(cu_builder *builder, uint32_t precision, uint32_t kind, u
                               .x_stride = (uint32_t)from->stride,
                               .y_stride = (uint32_t)bytes,
                               .rows_per_tok = rows_per_tok};
-    CU_DO(launch_rounding(builder, precision, kind, &params, (uint32_t)n_row, &launch));
-    launch->traffic = (cu_traffic){.rows = op_rows,
-                                   .row_bytes = rows_per_tok * (n_col * 4ull + bytes),
-                                   .row_flops = rows_per_tok * n_col * 2ull};
-    CU_DO(cu_reads(builder, rows.n_tok, 4));
+    GPU_DO(launch_rounding(builder, precision, kind, &params, (uint32_t)n_row, &launch));
+    launch->traffic = (gpu_traffic){.rows = op_rows,
+                                    .row_bytes = rows_per_tok * (n_col * 4ull + bytes),
+                                    .row_flops = rows_per_tok * n_col * 2ull};
+    GPU_DO(gpu_reads(builder, rows.n_tok, 4));
     if (from->rows)
-        CU_DO(cu_reads(builder, from->rows, rows.max * 4ull));
-    CU_DO(cu_touches(builder, from->address, from->row_bytes, from->stride, from->n_row, 0));
-    return cu_touches(builder, to->address, bytes, bytes, n_row, 1);
+        GPU_DO(gpu_reads(builder, from->rows, rows.max * 4ull));
+    GPU_DO(gpu_touches(builder, from->address, from->row_bytes, from->stride, from->n_row, 0));
+    return gpu_touches(builder, to->address, bytes, bytes, n_row, 1);
 }
 
 /* ---- products ---- */
 
-static cu_traffic traffic_of(const cu_product *product, const cu_plan *plan, const cu_input *input) {
+static gpu_traffic traffic_of(const cu_product *product, const cu_plan *plan, const cu_input *input) {
     const cu_experts *experts = &product->experts;
     const tandem_kit_pack *pack = pack_of(product);
     uint64_t n_weight_row = product->n_row * (product->up != TANDEM_NONE ? 2ull : 1ull);
     uint64_t per_row = experts->n_used ? experts->n_used : 1;
     uint64_t n_y = experts->kind == EXPERTS_SUM ? 1 : per_row;
     if (experts->uncounted)
-        return (cu_traffic){.rows = product->op_rows};
-    return (cu_traffic){.rows = product->op_rows,
-                        .rows_per_pass = plan->rows_per_pass,
-                        .weight_bytes = (n_weight_row * pack->group_bytes + GROUP_ROWS - 1) / GROUP_ROWS,
-                        .weight_bytes_min = n_weight_row * pack->row_bytes,
-                        .row_bytes = per_row * input->row_bytes /
-                                         (experts->entries_per_x ? experts->entries_per_x : 1) +
-                                     n_y * product->n_row * 4ull,
-                        .row_flops = 2 * per_row * n_weight_row * pack->n_col,
-                        .weights = product->weights,
-                        .record = product->record,
-                        .n_used = experts->n_used};
+        return (gpu_traffic){.rows = product->op_rows};
+    return (gpu_traffic){.rows = product->op_rows,
+                         .rows_per_pass = plan->rows_per_pass,
+                         .weight_bytes = (n_weight_row * pack->group_bytes + GROUP_ROWS - 1) / GROUP_ROWS,
+                         .weight_bytes_min = n_weight_row * pack->row_bytes,
+                         .row_bytes = per_row * input->row_bytes /
+                                          (experts->entries_per_x ? experts->entries_per_x : 1) +
+                                      n_y * product->n_row * 4ull,
+                         .row_flops = 2 * per_row * n_weight_row * pack->n_col,
+                         .weights = product->weights,
+                         .record = product->record,
+                         .n_used = experts->n_used};
 }
 
 /* The route or the lists that say which experts and rows a block takes. */
-static tandem_status declare_experts(cu_builder *builder, const cu_product *product) {
+static tandem_status declare_experts(gpu_builder *builder, const cu_product *product) {
     const cu_experts *experts = &product->experts;
-    cu_rows rows = cu_builder_rows(builder, product->op_rows);
+    gpu_rows rows = gpu_builder_rows(builder, product->op_rows);
     if (product->kind != CU_PRODUCT_VEC) {
-        CU_DO(cu_reads(builder, experts->n_tile, 4));
-        CU_DO(cu_reads(builder, experts->route, experts->route_count * sizeof(moe_tile)));
-        return cu_reads(builder, experts->route_rows, (uint64_t)rows.max * experts->n_used * 4);
+        GPU_DO(gpu_reads(builder, experts->n_tile, 4));
+        GPU_DO(gpu_reads(builder, experts->route, experts->route_count * sizeof(moe_tile)));
+        return gpu_reads(builder, experts->route_rows, (uint64_t)rows.max * experts->n_used * 4);
     }
     if (experts->route_rows)
-        CU_DO(cu_reads(builder, experts->route_rows, rows.max * 4ull));
-    return cu_touches(builder, experts->route, experts->n_used * 8ull, experts->route_stride,
-                      experts->route_count, 0);
+        GPU_DO(gpu_reads(builder, experts->route_rows, rows.max * 4ull));
+    return gpu_touches(builder, experts->route, experts->n_used * 8ull, experts->route_stride,
+                       experts->route_count, 0);
 }
 
-static tandem_status declare_product(cu_builder *builder, const cu_product *product, const cu_input *input) {
+static tandem_status declare_product(gpu_builder *builder, const cu_product *product, const cu_input *input) {
     const tandem_weights *weights = product->weights;
-    cu_rows rows = cu_builder_rows(builder, product->op_rows);
+    gpu_rows rows = gpu_builder_rows(builder, product->op_rows);
     uint32_t first = product->experts.n_used ? 0 : product->record;
     uint32_t end = product->experts.n_used ? weights->n_record : first + 1;
     for (uint32_t record = first; record < end; record++) {
-        CU_DO(cu_reads_matrix(builder, weights, record, product->matrix));
+        GPU_DO(gpu_reads_matrix(builder, weights, record, product->matrix));
         if (product->up != TANDEM_NONE && product->up != product->matrix)
-            CU_DO(cu_reads_matrix(builder, weights, record, product->up));
+            GPU_DO(gpu_reads_matrix(builder, weights, record, product->up));
     }
-    CU_DO(cu_reads(builder, rows.n_tok, 4));
+    GPU_DO(gpu_reads(builder, rows.n_tok, 4));
     if (product->experts.n_used)
-        CU_DO(declare_experts(builder, product));
+        GPU_DO(declare_experts(builder, product));
     if (input->rows)
-        CU_DO(cu_reads(builder, input->rows, rows.max * 4ull));
-    CU_DO(cu_touches(builder, input->address, input->row_bytes, input->stride, input->n_row, 0));
-    CU_DO(cu_touches(builder, product->y, product->n_row * 4ull, product->y_stride, product->y_rows, 1));
+        GPU_DO(gpu_reads(builder, input->rows, rows.max * 4ull));
+    GPU_DO(gpu_touches(builder, input->address, input->row_bytes, input->stride, input->n_row, 0));
+    GPU_DO(gpu_touches(builder, product->y, product->n_row * 4ull, product->y_stride, product->y_rows, 1));
     if (product->kind != CU_PRODUCT_VEC && product->experts.n_used)
-        cu_written_apart(builder);
+        gpu_written_apart(builder);
     return TANDEM_OK;
 }
 
 static matvec_job job_of(const cu_product *product, const cu_input *input, uint32_t first_block) {
     const tandem_kit_pack *pack = pack_of(product);
-    matvec_job job = {.table = {cu_weights_table(product->weights, product->record, product->matrix), 0},
+    matvec_job job = {.table = {gpu_weights_table(product->weights, product->record, product->matrix), 0},
                       .x = input->address,
                       .y = product->y,
                       .rows = input->rows,
@@ -167,16 +167,16 @@ static matvec_job job_of(const cu_product *product, const cu_input *input, uint3
                       .softcap = product->softcap,
                       .stage = input->stage};
     if (product->up != TANDEM_NONE)
-        job.table[1] = cu_weights_table(product->weights, product->record, product->up);
+        job.table[1] = gpu_weights_table(product->weights, product->record, product->up);
     return job;
 }
 
-static tandem_status launch_vec(cu_builder *builder, const cu_product *products,
+static tandem_status launch_vec(gpu_builder *builder, const cu_product *products,
                                 const cu_input *const *inputs, uint32_t n, const cu_plan *plan,
-                                cu_launch **launch) {
+                                gpu_launch **launch) {
     const cu_product *first = &products[0];
     const cu_experts *experts = &first->experts;
-    matvec_params params = {.n_tok = cu_builder_rows(builder, first->op_rows).n_tok,
+    matvec_params params = {.n_tok = gpu_builder_rows(builder, first->op_rows).n_tok,
                             .route = experts->route,
                             .route_rows = experts->route_rows,
                             .route_stride = (uint32_t)experts->route_stride,
@@ -201,15 +201,15 @@ static tandem_status launch_vec(cu_builder *builder, const cu_product *products,
                          &params, sizeof params, launch);
 }
 
-static tandem_status launch_tiles(cu_builder *builder, const cu_product *product, const cu_input *input,
-                                  const cu_plan *plan, cu_launch **launch) {
+static tandem_status launch_tiles(gpu_builder *builder, const cu_product *product, const cu_input *input,
+                                  const cu_plan *plan, gpu_launch **launch) {
     const tandem_kit_pack *pack = pack_of(product);
     const cu_experts *experts = &product->experts;
-    tile_params params = {.table = cu_weights_table(product->weights, product->record, product->matrix),
+    tile_params params = {.table = gpu_weights_table(product->weights, product->record, product->matrix),
                           .x = input->address,
                           .y = product->y,
                           .rows = input->rows,
-                          .n_tok = cu_builder_rows(builder, product->op_rows).n_tok,
+                          .n_tok = gpu_builder_rows(builder, product->op_rows).n_tok,
                           .n_row = product->n_row,
                           .n_col = pack->n_col,
                           .x_stride = (uint32_t)input->stride,
@@ -223,7 +223,7 @@ static tandem_status launch_tiles(cu_builder *builder, const cu_product *product
                           .n_expert = product->weights->n_record,
                           .expert_stride = product->weights->n_segment};
     if (product->up != TANDEM_NONE)
-        params.table_up = cu_weights_table(product->weights, product->record, product->up);
+        params.table_up = gpu_weights_table(product->weights, product->record, product->up);
     if (experts->n_used) {
         params.tiles = experts->route;
         params.entries = experts->route_rows;
@@ -233,17 +233,17 @@ static tandem_status launch_tiles(cu_builder *builder, const cu_product *product
                          sizeof params, launch);
 }
 
-static void add_traffic(cu_traffic *sum, const cu_traffic *more) {
+static void add_traffic(gpu_traffic *sum, const gpu_traffic *more) {
     sum->weight_bytes += more->weight_bytes;
     sum->weight_bytes_min += more->weight_bytes_min;
     sum->row_bytes += more->row_bytes;
     sum->row_flops += more->row_flops;
 }
 
-tandem_status cu_products_add(cu_builder *builder, const cu_product *products, const cu_input *const *inputs,
+tandem_status cu_products_add(gpu_builder *builder, const cu_product *products, const cu_input *const *inputs,
                               uint32_t n, const char *step) {
     cu_plan plan;
-    cu_launch *launch;
+    gpu_launch *launch;
     if (!cu_plan_make(&plan, products, n, builder->context->device.info.n_units))
         return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
                                   "No kernel multiplies a matrix of type %u at precision %u",
@@ -251,28 +251,28 @@ tandem_status cu_products_add(cu_builder *builder, const cu_product *products, c
     if (step) {
         char name[80];
         snprintf(name, sizeof name, "%s%s", step, plan.kernel);
-        CU_DO(cu_step_begin(builder, name));
+        GPU_DO(gpu_step_begin(builder, name));
     }
     if (products[0].kind == CU_PRODUCT_VEC)
-        CU_DO(launch_vec(builder, products, inputs, n, &plan, &launch));
+        GPU_DO(launch_vec(builder, products, inputs, n, &plan, &launch));
     else
-        CU_DO(launch_tiles(builder, products, inputs[0], &plan, &launch));
+        GPU_DO(launch_tiles(builder, products, inputs[0], &plan, &launch));
     launch->traffic = traffic_of(&products[0], &plan, inputs[0]);
     for (uint32_t i = 1; i < n; i++) {
-        cu_traffic more = traffic_of(&products[i], &plan, inputs[i]);
+        gpu_traffic more = traffic_of(&products[i], &plan, inputs[i]);
         add_traffic(&launch->traffic, &more);
     }
     for (uint32_t i = 0; i < n; i++)
-        CU_DO(declare_product(builder, &products[i], inputs[i]));
+        GPU_DO(declare_product(builder, &products[i], inputs[i]));
     return TANDEM_OK;
 }
 
 /* ---- GLU of products that are no single kernel ---- */
 
-tandem_status cu_lower_halves(cu_builder *builder, uint32_t op_rows, uint32_t rows_per_tok, uint32_t n,
+tandem_status cu_lower_halves(gpu_builder *builder, uint32_t op_rows, uint32_t rows_per_tok, uint32_t n,
                               const uint64_t half[2], uint64_t stride, uint64_t y, uint64_t y_stride,
                               uint64_t y_rows) {
-    cu_rows rows = cu_builder_rows(builder, op_rows);
+    gpu_rows rows = gpu_builder_rows(builder, op_rows);
     const uint32_t grid[3] = {rows.max * rows_per_tok, elementwise_blocks(n), 1};
     elementwise_params params = {.n_tok = rows.n_tok,
                                  .a = half[0],
@@ -283,14 +283,14 @@ tandem_status cu_lower_halves(cu_builder *builder, uint32_t op_rows, uint32_t ro
                                  .y_stride = (uint32_t)y_stride,
                                  .n = n,
                                  .rows_per_tok = rows_per_tok};
-    cu_launch *launch;
-    CU_DO(cu_step_begin(builder, "glu"));
-    CU_DO(cu_launch_add(builder, "elementwise_glu", grid, ELEMENTWISE_THREADS, 0, &params, sizeof params,
-                        &launch));
-    launch->traffic = (cu_traffic){
+    gpu_launch *launch;
+    GPU_DO(gpu_step_begin(builder, "glu"));
+    GPU_DO(cu_launch_add(builder, "elementwise_glu", grid, ELEMENTWISE_THREADS, 0, &params, sizeof params,
+                         &launch));
+    launch->traffic = (gpu_traffic){
         .rows = op_rows, .row_bytes = rows_per_tok * n * 12ull, .row_flops = (uint64_t)rows_per_tok * n};
-    CU_DO(cu_reads(builder, rows.n_tok, 4));
+    GPU_DO(gpu_reads(builder, rows.n_tok, 4));
     for (uint32_t i = 0; i < 2; i++)
-        CU_DO(cu_touches(builder, half[i], n * 4ull, stride, (uint64_t)rows.max * rows_per_tok, 0));
-    return cu_touches(builder, y, n * 4ull, y_stride, y_rows, 1);
+        GPU_DO(gpu_touches(builder, half[i], n * 4ull, stride, (uint64_t)rows.max * rows_per_tok, 0));
+    return gpu_touches(builder, y, n * 4ull, y_stride, y_rows, 1);
 }

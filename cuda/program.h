@@ -19,10 +19,10 @@
 #include <tandem/tandem.h>
 #include <tandem/validate.h>
 
-#define CU_MAX_ROWS 65535u /* of a program: rows are a grid axis, and CUDA grants that many groups */
+#define GPU_MAX_ROWS 65535u /* of a program: rows are a grid axis, and CUDA grants that many groups */
 
 /* Bytes that a launch reads or writes: n_row pieces of row_bytes, stride apart, from address on. */
-typedef struct cu_range {
+typedef struct gpu_range {
     uint64_t address;
     uint64_t row_bytes;
     uint64_t stride;
@@ -32,10 +32,10 @@ typedef struct cu_range {
     const tandem_weights *weights; /* not NULL: a segment of a record, which may move: address is looked up */
     uint32_t record;
     uint32_t segment;
-} cu_range;
+} gpu_range;
 
 /* What a launch moves, for program_cost. Row terms count the live rows of `rows`. */
-typedef struct cu_traffic {
+typedef struct gpu_traffic {
     uint32_t rows; /* TANDEM_ROWS_ALL or _OUT */
     uint32_t
         rows_per_pass;     /* the weights are read once per this many rows; 0: rows are read singly (EMBED) */
@@ -45,18 +45,18 @@ typedef struct cu_traffic {
     uint64_t row_flops;
     const tandem_weights *weights;
     uint32_t record;
-    uint32_t n_used;              /* > 0: weight bytes are of one expert, and each row uses so many */
-    const cu_kv_layer *attention; /* not NULL: the keys of this layer are read */
-    const cu_kv_layer *append;    /* not NULL: every row is appended to this layer */
+    uint32_t n_used;               /* > 0: weight bytes are of one expert, and each row uses so many */
+    const gpu_kv_layer *attention; /* not NULL: the keys of this layer are read */
+    const gpu_kv_layer *append;    /* not NULL: every row is appended to this layer */
     uint32_t n_head;
     uint32_t window;
     uint32_t rows_per_tile; /* attention: rows that share a load, tiles_per_row times */
     uint32_t tiles_per_row;
     uint32_t keys_per_split, max_split;
     uint64_t split_row_bytes; /* partial results of a row and split, where there is more than one split */
-} cu_traffic;
+} gpu_traffic;
 
-typedef struct cu_launch {
+typedef struct gpu_launch {
     const cu_kernel *kernel;
     uint32_t step;
     uint32_t grid[3]; /* of the largest run */
@@ -65,57 +65,57 @@ typedef struct cu_launch {
     uint32_t first_range;
     uint32_t n_range;
     void *params; /* one struct, passed by value; owned */
-    cu_traffic traffic;
-} cu_launch;
+    gpu_traffic traffic;
+} gpu_launch;
 
-typedef struct cu_step {
-    uint32_t first_dispatch;
-    uint32_t n_dispatch;
+typedef struct gpu_step {
+    uint32_t first_launch;
+    uint32_t n_launch;
     uint32_t barrier_before;
     uint32_t n_op;
     uint32_t ops[8];
     char kernel[64];
     char label[64];
-} cu_step;
+} gpu_step;
 
 /* Weights that a run reads and must find complete. */
-typedef struct cu_weight_use {
+typedef struct gpu_weight_use {
     const tandem_weights *weights;
     uint32_t record;
-} cu_weight_use;
+} gpu_weight_use;
 
 /* A growing array of plain structs. */
-typedef struct cu_list {
+typedef struct gpu_list {
     void *items;
     uint32_t n;
     uint32_t capacity;
-} cu_list;
+} gpu_list;
 
-#define CU_AT(list, type, i) (&((type *)(list).items)[i])
+#define GPU_AT(list, type, i) (&((type *)(list).items)[i])
 
 /* Adds a zeroed item; NULL: no memory. */
-void *cu_list_add(cu_list *list, size_t item_bytes);
+void *gpu_list_add(gpu_list *list, size_t item_bytes);
 
 /* Offsets in the workspace. */
-typedef struct cu_layout {
+typedef struct gpu_layout {
     uint64_t run, constants, scratch, end;
-} cu_layout;
+} gpu_layout;
 
 struct tandem_program {
     tandem_context *context;
     tandem_kit_limits limits; /* what runs keep to */
     uint32_t precision;
-    cu_list launches; /* cu_launch; number 0 is prepare, outside the steps */
-    cu_list ranges;   /* cu_range */
-    cu_list steps;    /* cu_step */
-    cu_list uses;     /* cu_weight_use */
-    tandem_kv *kv;    /* of its ATTENTION ops; NULL: none */
+    gpu_list launches; /* gpu_launch; number 0 is prepare, outside the steps */
+    gpu_list ranges;   /* gpu_range */
+    gpu_list steps;    /* gpu_step */
+    gpu_list uses;     /* gpu_weight_use */
+    tandem_kv *kv;     /* of its ATTENTION ops; NULL: none */
 
-    cu_memory workspace;
-    cu_layout layout;
-    cu_memory tables; /* host: a run block for each pending slot */
+    gpu_memory workspace;
+    gpu_layout layout;
+    gpu_memory tables; /* host: a run block for each pending slot */
     uint64_t table_bytes;
-    uint64_t n_run; /* runs queued: run n reads table n % CU_N_PENDING, as prepare counts too */
+    uint64_t n_run; /* runs queued: run n reads table n % GPU_N_PENDING, as prepare counts too */
 
     CUgraph graph;
     CUgraphExec exec;
@@ -124,57 +124,57 @@ struct tandem_program {
 };
 
 /* ---- program.c ---- */
-tandem_status cu_program_create(tandem_context *context, const tandem_program_desc *desc,
-                                tandem_program **program, tandem_error *error);
-void cu_program_destroy(tandem_program *program);
-tandem_status cu_program_step_count(const tandem_program *program, uint32_t *n, tandem_error *error);
-tandem_status cu_program_step(const tandem_program *program, uint32_t step, tandem_step *info,
-                              tandem_error *error);
+tandem_status gpu_program_create(tandem_context *context, const tandem_program_desc *desc,
+                                 tandem_program **program, tandem_error *error);
+void gpu_program_destroy(tandem_program *program);
+tandem_status gpu_program_step_count(const tandem_program *program, uint32_t *n, tandem_error *error);
+tandem_status gpu_program_step(const tandem_program *program, uint32_t step, tandem_step *info,
+                               tandem_error *error);
 /* ---- supports.c ---- */
 
 /* Takes an op and, for a MATMUL that has one, its prologue. */
-tandem_status cu_take_op(tandem_kit_op *taken, tandem_op_stream *prologue, const tandem_op *op,
-                         uint32_t op_index, tandem_error *error);
+tandem_status gpu_take_op(tandem_kit_op *taken, tandem_op_stream *prologue, const tandem_op *op,
+                          uint32_t op_index, tandem_error *error);
 /* The predicate behind `supports` and program_create, for a valid op. */
-tandem_status cu_supports_op(tandem_context *context, const tandem_kit_op *op, uint32_t precision,
-                             uint32_t op_index, tandem_error *error);
-tandem_status cu_supports(tandem_context *context, const tandem_op *op, uint32_t precision,
-                          tandem_error *error);
+tandem_status gpu_supports_op(tandem_context *context, const tandem_kit_op *op, uint32_t precision,
+                              uint32_t op_index, tandem_error *error);
+tandem_status gpu_supports(tandem_context *context, const tandem_op *op, uint32_t precision,
+                           tandem_error *error);
 /* ---- cost.c ---- */
-tandem_status cu_program_cost(const tandem_program *program, const tandem_run *run, tandem_cost *const *costs,
-                              uint32_t n_step, tandem_error *error);
+tandem_status gpu_program_cost(const tandem_program *program, const tandem_run *run,
+                               tandem_cost *const *costs, uint32_t n_step, tandem_error *error);
 /* ---- run.c ---- */
-tandem_status cu_run(tandem_program *program, const tandem_run *run, tandem_ticket *ticket,
-                     tandem_error *error);
-/* Writes a valid run into the table that the next launch reads; returns the bytes written. */
-uint64_t cu_run_fill_table(const tandem_program *program, const tandem_run *run);
-/* ---- ticket.c ---- */
-tandem_status cu_wait(tandem_context *context, tandem_ticket ticket, uint64_t timeout_ns,
+tandem_status gpu_run(tandem_program *program, const tandem_run *run, tandem_ticket *ticket,
                       tandem_error *error);
-tandem_status cu_times(tandem_context *context, tandem_ticket ticket, tandem_times *times,
+/* Writes a valid run into the table that the next launch reads; returns the bytes written. */
+uint64_t gpu_run_fill_table(const tandem_program *program, const tandem_run *run);
+/* ---- ticket.c ---- */
+tandem_status gpu_wait(tandem_context *context, tandem_ticket ticket, uint64_t timeout_ns,
                        tandem_error *error);
-tandem_status cu_step_times(tandem_context *context, tandem_ticket ticket, uint64_t *ns, uint32_t n_step,
-                            tandem_error *error);
+tandem_status gpu_times(tandem_context *context, tandem_ticket ticket, tandem_times *times,
+                        tandem_error *error);
+tandem_status gpu_step_times(tandem_context *context, tandem_ticket ticket, uint64_t *ns, uint32_t n_step,
+                             tandem_error *error);
 
 /* ---- hazard.c ---- */
 
 /* 1: some byte belongs to both. Exact. */
-int cu_ranges_overlap(const cu_range *a, const cu_range *b);
+int gpu_ranges_overlap(const gpu_range *a, const gpu_range *b);
 /* 1: one of the two launches writes what the other touches. */
-int cu_launches_conflict(const tandem_program *program, uint32_t a, uint32_t b);
+int gpu_launches_conflict(const tandem_program *program, uint32_t a, uint32_t b);
 /* Sets barrier_before of every step: exactly where a hazard with launches since the last barrier is.
  * INTERNAL: two launches of one step conflict. */
-tandem_status cu_place_barriers(tandem_program *program, tandem_error *error);
+tandem_status gpu_place_barriers(tandem_program *program, tandem_error *error);
 
 /* ---- schedule.c ---- */
 
 /* Puts steps that do not depend on each other into one, before barriers are placed. */
-tandem_status cu_schedule(tandem_program *program, tandem_error *error);
+tandem_status gpu_schedule(tandem_program *program, tandem_error *error);
 
 /* ---- graph.c ---- */
 
 /* The program as a CUDA graph: a node for each launch, edges exactly where ranges conflict. */
-tandem_status cu_program_record(tandem_program *program, tandem_error *error);
+tandem_status gpu_program_record(tandem_program *program, tandem_error *error);
 /* Launches the steps one by one with an event behind each, instead of the graph. */
 tandem_status cu_program_launch_profiled(tandem_program *program, tandem_error *error);
 void cu_program_release(tandem_program *program);

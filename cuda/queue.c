@@ -12,7 +12,7 @@ tandem_status cu_context_failed(tandem_context *context, tandem_error *error, CU
     return cu_fail_driver(error, result, call);
 }
 
-tandem_status cu_context_check(const tandem_context *context, tandem_error *error) {
+tandem_status gpu_context_check(const tandem_context *context, tandem_error *error) {
     if (!context)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The context is NULL");
     if (context->lost)
@@ -45,17 +45,17 @@ static CUevent event_of(const tandem_context *context, uint64_t *serial) {
 /* Asks until the time is over. */
 static CUresult poll(tandem_context *context, CUevent event, uint64_t timeout_ns) {
     const struct timespec pause = {.tv_nsec = POLL_NS};
-    uint64_t begin = cu_clock_ns();
+    uint64_t begin = gpu_clock_ns();
     for (;;) {
         CUresult result = context->cu->EventQuery(event);
-        if (result != CUDA_ERROR_NOT_READY || cu_clock_ns() - begin >= timeout_ns)
+        if (result != CUDA_ERROR_NOT_READY || gpu_clock_ns() - begin >= timeout_ns)
             return result;
         nanosleep(&pause, NULL);
     }
 }
 
-tandem_status cu_wait_serial(tandem_context *context, uint64_t serial, uint64_t timeout_ns,
-                             tandem_error *error) {
+tandem_status gpu_wait_serial(tandem_context *context, uint64_t serial, uint64_t timeout_ns,
+                              tandem_error *error) {
     if (serial <= context->completed)
         return TANDEM_OK;
     CUevent event = event_of(context, &serial);
@@ -70,7 +70,7 @@ tandem_status cu_wait_serial(tandem_context *context, uint64_t serial, uint64_t 
     return TANDEM_OK;
 }
 
-int cu_is_done(tandem_context *context, uint64_t serial) {
+int gpu_is_done(tandem_context *context, uint64_t serial) {
     if (serial <= context->completed)
         return 1;
     if (context->lost || context->cu->EventQuery(event_of(context, &serial)) != CUDA_SUCCESS)
@@ -79,11 +79,11 @@ int cu_is_done(tandem_context *context, uint64_t serial) {
     return 1;
 }
 
-tandem_status cu_wait_all(tandem_context *context, tandem_error *error) {
-    return cu_wait_serial(context, context->serial, UINT64_MAX, error);
+tandem_status gpu_wait_all(tandem_context *context, tandem_error *error) {
+    return gpu_wait_serial(context, context->serial, UINT64_MAX, error);
 }
 
-void cu_drain(tandem_context *context) {
+void gpu_drain(tandem_context *context) {
     /* A lost device answers at once, and then nothing is running any more. */
     context->cu->CtxSetCurrent(context->handle);
     if (context->stream && context->cu->StreamSynchronize(context->stream) == CUDA_SUCCESS)

@@ -7,7 +7,7 @@
 
 /* A slot whose run has ended; TANDEM_NONE: all are pending. */
 static uint32_t find_slot(const tandem_context *context) {
-    for (uint32_t i = 0; i < CU_N_PENDING; i++)
+    for (uint32_t i = 0; i < GPU_N_PENDING; i++)
         if (context->slot_ticket[i] == 0)
             return i;
     return TANDEM_NONE;
@@ -17,12 +17,12 @@ static tandem_status check_run(const tandem_program *program, const tandem_run *
     const tandem_context *context = program->context;
     const tandem_row next = {0, context->next_position, context->next_slot};
     tandem_status status =
-        tandem_kit_validate_run(&cu_backend, &program->limits, run, program->kv ? program->kv->length : NULL,
+        tandem_kit_validate_run(&gpu_backend, &program->limits, run, program->kv ? program->kv->length : NULL,
                                 context->next_known ? &next : NULL, error);
     if (status != TANDEM_OK || context->n_incomplete == 0)
         return status;
     for (uint32_t i = 0; i < program->uses.n; i++) {
-        const cu_weight_use *use = CU_AT(program->uses, cu_weight_use, i);
+        const gpu_weight_use *use = GPU_AT(program->uses, gpu_weight_use, i);
         if (!use->weights->records[use->record].complete)
             return tandem_kit_fail(error, TANDEM_E_INVALID,
                                    "The run reads weights whose record %u has missing rows", use->record);
@@ -37,8 +37,8 @@ static tandem_row get_row(const tandem_context *context, const tandem_run *run, 
     return tandem_kit_run_row(run, i);
 }
 
-uint64_t cu_run_fill_table(const tandem_program *program, const tandem_run *run) {
-    uint8_t *table = program->tables.mapped + program->n_run % CU_N_PENDING * program->table_bytes;
+uint64_t gpu_run_fill_table(const tandem_program *program, const tandem_run *run) {
+    uint8_t *table = program->tables.mapped + program->n_run % GPU_N_PENDING * program->table_bytes;
     run_row *rows = (run_row *)(table + RUN_ROWS_OFFSET);
     uint32_t *out_row = (uint32_t *)(table + RUN_OUT_ROW_OFFSET((uint64_t)program->limits.max_tokens));
     uint32_t *target = out_row + program->limits.max_out;
@@ -108,10 +108,10 @@ fail:
 }
 
 /* Waits for a profile run and reads the times of its steps. */
-static tandem_status finish_profile(tandem_program *program, cu_ticket *entry, tandem_error *error) {
+static tandem_status finish_profile(tandem_program *program, gpu_ticket *entry, tandem_error *error) {
     tandem_context *context = program->context;
     uint32_t n = program->steps.n;
-    tandem_status status = cu_wait_serial(context, entry->serial, UINT64_MAX, error);
+    tandem_status status = gpu_wait_serial(context, entry->serial, UINT64_MAX, error);
     if (status != TANDEM_OK)
         return status;
     for (uint32_t i = 0; i < n; i++) {
@@ -126,25 +126,25 @@ fail:
 
 /* Queues a checked run and issues its ticket. */
 static tandem_status queue_run(tandem_program *program, const tandem_run *run, uint32_t slot,
-                               cu_ticket **result, tandem_error *error) {
+                               gpu_ticket **result, tandem_error *error) {
     tandem_context *context = program->context;
     uint64_t serial, *step_ns = NULL;
     tandem_status status = TANDEM_OK;
     if (run->flags & TANDEM_RUN_PROFILE) {
-        step_ns = cu_alloc((program->steps.n + 1ull) * sizeof *step_ns);
-        status = step_ns ? cu_wait_all(context, error)
+        step_ns = gpu_alloc((program->steps.n + 1ull) * sizeof *step_ns);
+        status = step_ns ? gpu_wait_all(context, error)
                          : tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY,
                                            "No host memory for the times of %u steps", program->steps.n);
     }
-    uint64_t upload_bytes = cu_run_fill_table(program, run);
+    uint64_t upload_bytes = gpu_run_fill_table(program, run);
     if (status == TANDEM_OK)
         status = launch(program, run, slot, &serial, error);
     if (status != TANDEM_OK) {
-        cu_free(step_ns);
+        gpu_free(step_ns);
         return status;
     }
     note_run(program, run);
-    cu_ticket *entry = cu_ticket_issue(context);
+    gpu_ticket *entry = gpu_ticket_issue(context);
     entry->serial = serial;
     entry->slot = slot;
     entry->upload_bytes = upload_bytes;
@@ -154,14 +154,14 @@ static tandem_status queue_run(tandem_program *program, const tandem_run *run, u
     return TANDEM_OK;
 }
 
-tandem_status cu_run(tandem_program *program, const tandem_run *desc, tandem_ticket *ticket,
-                     tandem_error *error) {
+tandem_status gpu_run(tandem_program *program, const tandem_run *desc, tandem_ticket *ticket,
+                      tandem_error *error) {
     tandem_run run;
-    uint64_t begin = cu_clock_ns();
+    uint64_t begin = gpu_clock_ns();
     if (!program)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The program is NULL");
     tandem_context *context = program->context;
-    tandem_status status = cu_context_check(context, error);
+    tandem_status status = gpu_context_check(context, error);
     if (status == TANDEM_OK)
         status = check_run(program, desc, error);
     if (status == TANDEM_OK)
@@ -170,18 +170,18 @@ tandem_status cu_run(tandem_program *program, const tandem_run *desc, tandem_tic
         return status;
     if (run.result && run.result->context != context)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The result buffer belongs to another context");
-    cu_tickets_collect(context);
+    gpu_tickets_collect(context);
     uint32_t slot = find_slot(context);
     if (slot == TANDEM_NONE)
         return tandem_kit_fail(error, TANDEM_E_BUSY, "%u runs are pending, as many as a context takes",
-                               CU_N_PENDING);
-    cu_ticket *entry;
+                               GPU_N_PENDING);
+    gpu_ticket *entry;
     status = queue_run(program, &run, slot, &entry, error);
     if (status != TANDEM_OK)
         return status;
     if (run.flags & TANDEM_RUN_PROFILE)
         status = finish_profile(program, entry, error);
-    entry->host_ns = cu_clock_ns() - begin;
+    entry->host_ns = gpu_clock_ns() - begin;
     if (status == TANDEM_OK && ticket)
         *ticket = entry->ticket;
     return status;

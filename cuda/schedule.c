@@ -8,10 +8,10 @@
 
 #include <string.h>
 
-static int steps_conflict(const tandem_program *program, const cu_step *a, const cu_step *b) {
-    for (uint32_t i = a->first_dispatch; i < a->first_dispatch + a->n_dispatch; i++)
-        for (uint32_t k = b->first_dispatch; k < b->first_dispatch + b->n_dispatch; k++)
-            if (cu_launches_conflict(program, i, k))
+static int steps_conflict(const tandem_program *program, const gpu_step *a, const gpu_step *b) {
+    for (uint32_t i = a->first_launch; i < a->first_launch + a->n_launch; i++)
+        for (uint32_t k = b->first_launch; k < b->first_launch + b->n_launch; k++)
+            if (gpu_launches_conflict(program, i, k))
                 return 1;
     return 0;
 }
@@ -20,10 +20,10 @@ static int steps_conflict(const tandem_program *program, const cu_step *a, const
 static uint32_t find_places(const tandem_program *program, uint32_t *place, uint32_t *highest) {
     uint32_t n_place = 0;
     for (uint32_t s = 0; s < program->steps.n; s++) {
-        const cu_step *step = CU_AT(program->steps, cu_step, s);
+        const gpu_step *step = GPU_AT(program->steps, gpu_step, s);
         place[s] = 0;
         for (uint32_t t = s; t-- > 0 && place[s] <= highest[t];)
-            if (place[t] >= place[s] && steps_conflict(program, CU_AT(program->steps, cu_step, t), step))
+            if (place[t] >= place[s] && steps_conflict(program, GPU_AT(program->steps, gpu_step, t), step))
                 place[s] = place[t] + 1;
         highest[s] = s > 0 && highest[s - 1] > place[s] ? highest[s - 1] : place[s];
         n_place = highest[s] + 1;
@@ -31,17 +31,17 @@ static uint32_t find_places(const tandem_program *program, uint32_t *place, uint
     return n_place;
 }
 
-static uint64_t weight_bytes(const tandem_program *program, const cu_step *step) {
+static uint64_t weight_bytes(const tandem_program *program, const gpu_step *step) {
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < step->n_dispatch; i++) {
-        const cu_traffic *traffic = &CU_AT(program->launches, cu_launch, step->first_dispatch + i)->traffic;
+    for (uint32_t i = 0; i < step->n_launch; i++) {
+        const gpu_traffic *traffic = &GPU_AT(program->launches, gpu_launch, step->first_launch + i)->traffic;
         bytes += traffic->weight_bytes * (traffic->n_used ? traffic->n_used : 1);
     }
     return bytes;
 }
 
 /* Ops of both, ascending. note: a step names the first eight of its ops only. */
-static void join_ops(cu_step *to, const cu_step *from) {
+static void join_ops(gpu_step *to, const gpu_step *from) {
     const uint32_t room = sizeof to->ops / sizeof *to->ops;
     for (uint32_t i = 0; i < from->n_op && i < room; i++) {
         uint32_t n = to->n_op < room ? to->n_op : room, at = n;
@@ -60,18 +60,18 @@ static void join_ops(cu_step *to, const cu_step *from) {
 }
 
 typedef struct merged {
-    cu_step *steps;
-    cu_launch *launches;
-    uint32_t n_dispatch;
+    gpu_step *steps;
+    gpu_launch *launches;
+    uint32_t n_launch;
 } merged;
 
 /* Adds the steps of one place as one; it is called by the one that reads most. */
 static void merge_place(const tandem_program *program, const uint32_t *place, uint32_t p, merged *m) {
-    cu_step *to = &m->steps[p];
+    gpu_step *to = &m->steps[p];
     uint64_t most = 0;
-    to->first_dispatch = m->n_dispatch;
+    to->first_launch = m->n_launch;
     for (uint32_t s = 0; s < program->steps.n; s++) {
-        const cu_step *from = CU_AT(program->steps, cu_step, s);
+        const gpu_step *from = GPU_AT(program->steps, gpu_step, s);
         uint64_t bytes = weight_bytes(program, from);
         if (place[s] != p)
             continue;
@@ -81,36 +81,36 @@ static void merge_place(const tandem_program *program, const uint32_t *place, ui
             most = bytes;
         }
         join_ops(to, from);
-        for (uint32_t i = 0; i < from->n_dispatch; i++) {
-            cu_launch *launch = &m->launches[m->n_dispatch++];
-            *launch = *CU_AT(program->launches, cu_launch, from->first_dispatch + i);
+        for (uint32_t i = 0; i < from->n_launch; i++) {
+            gpu_launch *launch = &m->launches[m->n_launch++];
+            *launch = *GPU_AT(program->launches, gpu_launch, from->first_launch + i);
             launch->step = p;
         }
-        to->n_dispatch += from->n_dispatch;
+        to->n_launch += from->n_launch;
     }
 }
 
-tandem_status cu_schedule(tandem_program *program, tandem_error *error) {
+tandem_status gpu_schedule(tandem_program *program, tandem_error *error) {
     uint32_t n_step = program->steps.n, n_place;
-    uint32_t *place = cu_alloc((2ull * n_step + 1) * sizeof *place);
-    merged m = {.steps = cu_alloc((n_step + 1ull) * sizeof *m.steps),
-                .launches = cu_alloc(program->launches.capacity * sizeof *m.launches),
-                .n_dispatch = 1};
+    uint32_t *place = gpu_alloc((2ull * n_step + 1) * sizeof *place);
+    merged m = {.steps = gpu_alloc((n_step + 1ull) * sizeof *m.steps),
+                .launches = gpu_alloc(program->launches.capacity * sizeof *m.launches),
+                .n_launch = 1};
     tandem_status status = TANDEM_OK;
     if (!place || !m.steps || !m.launches) {
         status = tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory to order %u steps", n_step);
         goto done;
     }
-    m.launches[0] = *CU_AT(program->launches, cu_launch, 0); /* prepare, outside the steps */
+    m.launches[0] = *GPU_AT(program->launches, gpu_launch, 0); /* prepare, outside the steps */
     n_place = find_places(program, place, place + n_step);
     for (uint32_t p = 0; p < n_place; p++)
         merge_place(program, place, p, &m);
     memcpy(program->steps.items, m.steps, n_place * sizeof *m.steps);
-    memcpy(program->launches.items, m.launches, m.n_dispatch * sizeof *m.launches);
+    memcpy(program->launches.items, m.launches, m.n_launch * sizeof *m.launches);
     program->steps.n = n_place;
 done:
-    cu_free(place);
-    cu_free(m.steps);
-    cu_free(m.launches);
+    gpu_free(place);
+    gpu_free(m.steps);
+    gpu_free(m.launches);
     return status;
 }

@@ -9,7 +9,7 @@
 
 cu_plugin cu_the_plugin;
 
-void cu_log(uint32_t level, const char *format, ...) {
+void gpu_log(uint32_t level, const char *format, ...) {
     const tandem_host *host = &cu_the_plugin.host;
     if (!host->log)
         return;
@@ -21,7 +21,7 @@ void cu_log(uint32_t level, const char *format, ...) {
     host->log(host->user, level, message);
 }
 
-void *cu_alloc(uint64_t bytes) {
+void *gpu_alloc(uint64_t bytes) {
     const tandem_host *host = &cu_the_plugin.host;
     if (bytes == 0)
         bytes = 1;
@@ -35,7 +35,7 @@ void *cu_alloc(uint64_t bytes) {
     return pointer;
 }
 
-void cu_free(void *pointer) {
+void gpu_free(void *pointer) {
     const tandem_host *host = &cu_the_plugin.host;
     if (!pointer)
         return;
@@ -45,7 +45,7 @@ void cu_free(void *pointer) {
         host->free(host->user, pointer);
 }
 
-uint64_t cu_clock_ns(void) {
+uint64_t gpu_clock_ns(void) {
     const tandem_host *host = &cu_the_plugin.host;
     if (host->clock_ns)
         return host->clock_ns(host->user);

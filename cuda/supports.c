@@ -188,8 +188,8 @@ static int op_belongs(const tandem_context *context, const tandem_kit_op *op) {
 
 /* ---- the predicate ---- */
 
-tandem_status cu_supports_op(tandem_context *context, const tandem_kit_op *op, uint32_t precision,
-                             uint32_t op_index, tandem_error *error) {
+tandem_status gpu_supports_op(tandem_context *context, const tandem_kit_op *op, uint32_t precision,
+                              uint32_t op_index, tandem_error *error) {
     if (!op_belongs(context, op))
         return tandem_kit_fail_op(error, TANDEM_E_INVALID, op_index,
                                   "%s: an object belongs to another context",
@@ -223,8 +223,8 @@ tandem_status cu_supports_op(tandem_context *context, const tandem_kit_op *op, u
     }
 }
 
-tandem_status cu_take_op(tandem_kit_op *taken, tandem_op_stream *prologue, const tandem_op *op,
-                         uint32_t op_index, tandem_error *error) {
+tandem_status gpu_take_op(tandem_kit_op *taken, tandem_op_stream *prologue, const tandem_op *op,
+                          uint32_t op_index, tandem_error *error) {
     tandem_kit_op inner;
     tandem_status status = tandem_kit_take_op(taken, op, op_index, error);
     if (status != TANDEM_OK || taken->head.kind != TANDEM_OP_MATMUL || !taken->matmul.prologue)
@@ -237,16 +237,16 @@ tandem_status cu_take_op(tandem_kit_op *taken, tandem_op_stream *prologue, const
     return TANDEM_OK;
 }
 
-tandem_status cu_supports(tandem_context *context, const tandem_op *op, uint32_t precision,
-                          tandem_error *error) {
+tandem_status gpu_supports(tandem_context *context, const tandem_op *op, uint32_t precision,
+                           tandem_error *error) {
     tandem_kit_op taken;
     tandem_op_stream prologue;
-    tandem_status status = cu_context_check(context, error);
+    tandem_status status = gpu_context_check(context, error);
     if (status == TANDEM_OK)
-        status = tandem_kit_validate_op(&cu_backend, op, precision, error);
+        status = tandem_kit_validate_op(&gpu_backend, op, precision, error);
     if (status == TANDEM_OK)
-        status = cu_take_op(&taken, &prologue, op, 0, error);
+        status = gpu_take_op(&taken, &prologue, op, 0, error);
     if (status == TANDEM_OK)
-        status = cu_supports_op(context, &taken, precision, 0, error);
+        status = gpu_supports_op(context, &taken, precision, 0, error);
     return status;
 }

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-static cu_ticket *entry_of(tandem_context *context, tandem_ticket ticket) {
-    return &context->tickets[ticket % CU_N_TICKET];
+static gpu_ticket *entry_of(tandem_context *context, tandem_ticket ticket) {
+    return &context->tickets[ticket % GPU_N_TICKET];
 }
 
 /* Between two events of ended work; 0: the driver does not tell. */
@@ -16,7 +16,7 @@ static uint64_t elapsed_ns(const tandem_context *context, CUevent from, CUevent 
 }
 
 /* The device times of a run that has ended. */
-static void read_times(tandem_context *context, cu_ticket *entry) {
+static void read_times(tandem_context *context, gpu_ticket *entry) {
     CUevent begin = context->begin[entry->slot], end = context->end[entry->slot];
     entry->device_ns = elapsed_ns(context, begin, end);
     if (context->last_known)
@@ -26,10 +26,10 @@ static void read_times(tandem_context *context, cu_ticket *entry) {
     context->last_known = 1;
 }
 
-void cu_tickets_collect(tandem_context *context) {
+void gpu_tickets_collect(tandem_context *context) {
     while (context->first_unfinished <= context->last_ticket) {
-        cu_ticket *entry = entry_of(context, context->first_unfinished);
-        if (!cu_is_done(context, entry->serial))
+        gpu_ticket *entry = entry_of(context, context->first_unfinished);
+        if (!gpu_is_done(context, entry->serial))
             return;
         if (entry->slot != TANDEM_NONE) {
             read_times(context, entry);
@@ -40,16 +40,16 @@ void cu_tickets_collect(tandem_context *context) {
     }
 }
 
-cu_ticket *cu_ticket_issue(tandem_context *context) {
+gpu_ticket *gpu_ticket_issue(tandem_context *context) {
     tandem_ticket ticket = ++context->last_ticket;
-    cu_ticket *entry = entry_of(context, ticket);
-    if (ticket > CU_N_TICKET && !entry->finished) {
-        cu_drain(context);
+    gpu_ticket *entry = entry_of(context, ticket);
+    if (ticket > GPU_N_TICKET && !entry->finished) {
+        gpu_drain(context);
         context->last_ticket--; /* the new one is not in the ring yet */
-        cu_tickets_collect(context);
+        gpu_tickets_collect(context);
         context->last_ticket++;
     }
-    cu_free(entry->step_ns);
+    gpu_free(entry->step_ns);
     memset(entry, 0, sizeof *entry);
     entry->ticket = ticket;
     entry->slot = TANDEM_NONE;
@@ -57,29 +57,29 @@ cu_ticket *cu_ticket_issue(tandem_context *context) {
 }
 
 /* The entry of a ticket, or NULL with a status: never issued, or forgotten. */
-static cu_ticket *find(tandem_context *context, tandem_ticket ticket, tandem_status *status,
-                       tandem_error *error) {
+static gpu_ticket *find(tandem_context *context, tandem_ticket ticket, tandem_status *status,
+                        tandem_error *error) {
     if (ticket == 0 || ticket > context->last_ticket) {
         *status = tandem_kit_fail(error, TANDEM_E_INVALID, "Ticket %llu was never issued",
                                   (unsigned long long)ticket);
         return NULL;
     }
-    cu_ticket *entry = entry_of(context, ticket);
+    gpu_ticket *entry = entry_of(context, ticket);
     if (entry->ticket == ticket)
         return entry;
     *status = tandem_kit_fail(error, TANDEM_E_INVALID, "The times of ticket %llu are forgotten: %u are kept",
-                              (unsigned long long)ticket, CU_N_TICKET);
+                              (unsigned long long)ticket, GPU_N_TICKET);
     return NULL;
 }
 
-tandem_status cu_wait(tandem_context *context, tandem_ticket ticket, uint64_t timeout_ns,
-                      tandem_error *error) {
-    tandem_status status = cu_context_check(context, error);
+tandem_status gpu_wait(tandem_context *context, tandem_ticket ticket, uint64_t timeout_ns,
+                       tandem_error *error) {
+    tandem_status status = gpu_context_check(context, error);
     if (status != TANDEM_OK)
         return status;
     uint64_t serial = context->serial;
     if (ticket != TANDEM_TICKET_ALL) {
-        cu_ticket *entry = find(context, ticket, &status, NULL);
+        gpu_ticket *entry = find(context, ticket, &status, NULL);
         if (ticket == 0 || ticket > context->last_ticket)
             return tandem_kit_fail(error, TANDEM_E_INVALID, "Ticket %llu was never issued",
                                    (unsigned long long)ticket);
@@ -87,20 +87,20 @@ tandem_status cu_wait(tandem_context *context, tandem_ticket ticket, uint64_t ti
             return TANDEM_OK; /* replaced in the ring, hence ended */
         serial = entry->serial;
     }
-    status = cu_wait_serial(context, serial, timeout_ns, error);
+    status = gpu_wait_serial(context, serial, timeout_ns, error);
     if (status == TANDEM_OK)
-        cu_tickets_collect(context);
+        gpu_tickets_collect(context);
     return status;
 }
 
 /* The entry of a run that has ended. */
-static cu_ticket *find_finished(tandem_context *context, tandem_ticket ticket, tandem_status *status,
-                                tandem_error *error) {
-    *status = cu_context_check(context, error);
+static gpu_ticket *find_finished(tandem_context *context, tandem_ticket ticket, tandem_status *status,
+                                 tandem_error *error) {
+    *status = gpu_context_check(context, error);
     if (*status != TANDEM_OK)
         return NULL;
-    cu_tickets_collect(context);
-    cu_ticket *entry = find(context, ticket, status, error);
+    gpu_tickets_collect(context);
+    gpu_ticket *entry = find(context, ticket, status, error);
     if (entry && !entry->finished) {
         *status = tandem_kit_fail(error, TANDEM_E_TIMEOUT, "Ticket %llu has not ended yet",
                                   (unsigned long long)ticket);
@@ -109,10 +109,10 @@ static cu_ticket *find_finished(tandem_context *context, tandem_ticket ticket, t
     return entry;
 }
 
-tandem_status cu_times(tandem_context *context, tandem_ticket ticket, tandem_times *times,
-                       tandem_error *error) {
+tandem_status gpu_times(tandem_context *context, tandem_ticket ticket, tandem_times *times,
+                        tandem_error *error) {
     tandem_status status;
-    const cu_ticket *entry = find_finished(context, ticket, &status, error);
+    const gpu_ticket *entry = find_finished(context, ticket, &status, error);
     if (!entry)
         return status;
     tandem_times filled = {.n_step = entry->n_step,
@@ -123,10 +123,10 @@ tandem_status cu_times(tandem_context *context, tandem_ticket ticket, tandem_tim
     return TANDEM_KIT_GIVE(tandem_times, times, &filled, error);
 }
 
-tandem_status cu_step_times(tandem_context *context, tandem_ticket ticket, uint64_t *ns, uint32_t n_step,
-                            tandem_error *error) {
+tandem_status gpu_step_times(tandem_context *context, tandem_ticket ticket, uint64_t *ns, uint32_t n_step,
+                             tandem_error *error) {
     tandem_status status;
-    const cu_ticket *entry = find_finished(context, ticket, &status, error);
+    const gpu_ticket *entry = find_finished(context, ticket, &status, error);
     if (!entry)
         return status;
     if (entry->n_step == 0 || !ns || n_step != entry->n_step)

@@ -5,9 +5,9 @@
 #include "program.h"
 
 /* The next ticket, zeroed but for its number. The one that it replaces has ended. */
-cu_ticket *cu_ticket_issue(tandem_context *context);
+gpu_ticket *gpu_ticket_issue(tandem_context *context);
 
 /* Reads the times of the runs that have ended and frees their slots. */
-void cu_tickets_collect(tandem_context *context);
+void gpu_tickets_collect(tandem_context *context);
 
 #endif

@@ -4,12 +4,12 @@
 #include <string.h>
 
 /* The next staging memory, idle. */
-static tandem_status get_staging(tandem_context *context, cu_transfer **result, tandem_error *error) {
-    cu_transfer *transfer = &context->transfers[context->next_transfer];
-    tandem_status status = cu_wait_serial(context, transfer->serial, UINT64_MAX, error);
+static tandem_status get_staging(tandem_context *context, gpu_transfer **result, tandem_error *error) {
+    gpu_transfer *transfer = &context->transfers[context->next_transfer];
+    tandem_status status = gpu_wait_serial(context, transfer->serial, UINT64_MAX, error);
     if (status == TANDEM_OK && !transfer->staging.block)
-        status = cu_memory_allocate(context, CU_CLASS_STAGING, TANDEM_PLACE_HOST, CU_STAGING_BYTES,
-                                    &transfer->staging, error);
+        status = gpu_memory_allocate(context, GPU_CLASS_STAGING, TANDEM_PLACE_HOST, GPU_STAGING_BYTES,
+                                     &transfer->staging, error);
     if (status == TANDEM_OK)
         *result = transfer;
     return status;
@@ -17,40 +17,40 @@ static tandem_status get_staging(tandem_context *context, cu_transfer **result, 
 
 static tandem_status submit_staging(tandem_context *context, tandem_error *error) {
     tandem_status status = cu_submit(context, &context->transfers[context->next_transfer].serial, error);
-    context->next_transfer = (context->next_transfer + 1) % CU_N_TRANSFER;
+    context->next_transfer = (context->next_transfer + 1) % GPU_N_TRANSFER;
     return status;
 }
 
-tandem_status cu_stage_begin(tandem_context *context, const cu_memory **staging, tandem_error *error) {
-    cu_transfer *transfer;
+tandem_status gpu_stage_begin(tandem_context *context, const gpu_memory **staging, tandem_error *error) {
+    gpu_transfer *transfer;
     tandem_status status = get_staging(context, &transfer, error);
     if (status == TANDEM_OK)
         *staging = &transfer->staging;
     return status;
 }
 
-tandem_status cu_stage_end(tandem_context *context, const cu_memory *memory, uint64_t offset, uint64_t bytes,
-                           tandem_error *error) {
-    const cu_memory *staging = &context->transfers[context->next_transfer].staging;
-    tandem_status status = cu_copy(context, staging, 0, memory, offset, bytes, error);
+tandem_status gpu_stage_end(tandem_context *context, const gpu_memory *memory, uint64_t offset,
+                            uint64_t bytes, tandem_error *error) {
+    const gpu_memory *staging = &context->transfers[context->next_transfer].staging;
+    tandem_status status = gpu_copy(context, staging, 0, memory, offset, bytes, error);
     return status == TANDEM_OK ? submit_staging(context, error) : status;
 }
 
-tandem_status cu_upload(tandem_context *context, const cu_memory *memory, uint64_t offset, const void *source,
-                        uint64_t bytes, tandem_error *error) {
+tandem_status gpu_upload(tandem_context *context, const gpu_memory *memory, uint64_t offset,
+                         const void *source, uint64_t bytes, tandem_error *error) {
     const uint8_t *from = source;
-    if (memory->mapped && cu_is_done(context, context->serial)) {
+    if (memory->mapped && gpu_is_done(context, context->serial)) {
         memcpy(memory->mapped + offset, source, (size_t)bytes);
         return TANDEM_OK;
     }
     while (bytes > 0) {
-        const cu_memory *staging;
-        uint64_t n = bytes < CU_STAGING_BYTES ? bytes : CU_STAGING_BYTES;
-        tandem_status status = cu_stage_begin(context, &staging, error);
+        const gpu_memory *staging;
+        uint64_t n = bytes < GPU_STAGING_BYTES ? bytes : GPU_STAGING_BYTES;
+        tandem_status status = gpu_stage_begin(context, &staging, error);
         if (status != TANDEM_OK)
             return status;
         memcpy(staging->mapped, from, (size_t)n);
-        status = cu_stage_end(context, memory, offset, n, error);
+        status = gpu_stage_end(context, memory, offset, n, error);
         if (status != TANDEM_OK)
             return status;
         from += n;
@@ -60,24 +60,24 @@ tandem_status cu_upload(tandem_context *context, const cu_memory *memory, uint64
     return TANDEM_OK;
 }
 
-tandem_status cu_download(tandem_context *context, const cu_memory *memory, uint64_t offset, void *target,
-                          uint64_t bytes, tandem_error *error) {
+tandem_status gpu_download(tandem_context *context, const gpu_memory *memory, uint64_t offset, void *target,
+                           uint64_t bytes, tandem_error *error) {
     uint8_t *to = target;
-    tandem_status status = cu_wait_all(context, error);
+    tandem_status status = gpu_wait_all(context, error);
     if (status == TANDEM_OK && memory->mapped)
         memcpy(target, memory->mapped + offset, (size_t)bytes);
     if (status != TANDEM_OK || memory->mapped)
         return status;
     while (bytes > 0) {
-        cu_transfer *transfer;
-        uint64_t n = bytes < CU_STAGING_BYTES ? bytes : CU_STAGING_BYTES;
+        gpu_transfer *transfer;
+        uint64_t n = bytes < GPU_STAGING_BYTES ? bytes : GPU_STAGING_BYTES;
         status = get_staging(context, &transfer, error);
         if (status == TANDEM_OK)
-            status = cu_copy(context, memory, offset, &transfer->staging, 0, n, error);
+            status = gpu_copy(context, memory, offset, &transfer->staging, 0, n, error);
         if (status == TANDEM_OK)
             status = submit_staging(context, error);
         if (status == TANDEM_OK)
-            status = cu_wait_all(context, error);
+            status = gpu_wait_all(context, error);
         if (status != TANDEM_OK)
             return status;
         memcpy(to, transfer->staging.mapped, (size_t)n);
@@ -88,8 +88,8 @@ tandem_status cu_download(tandem_context *context, const cu_memory *memory, uint
     return TANDEM_OK;
 }
 
-tandem_status cu_copy(tandem_context *context, const cu_memory *from, uint64_t from_offset,
-                      const cu_memory *to, uint64_t to_offset, uint64_t bytes, tandem_error *error) {
+tandem_status gpu_copy(tandem_context *context, const gpu_memory *from, uint64_t from_offset,
+                       const gpu_memory *to, uint64_t to_offset, uint64_t bytes, tandem_error *error) {
     tandem_status status = TANDEM_OK;
     CUdeviceptr target = to->address + to_offset, source = from->address + from_offset;
     if (from->mapped && !to->mapped)
@@ -102,10 +102,10 @@ fail:
     return status;
 }
 
-tandem_status cu_zero(tandem_context *context, const cu_memory *memory, uint64_t offset, uint64_t bytes,
-                      tandem_error *error) {
+tandem_status gpu_zero(tandem_context *context, const gpu_memory *memory, uint64_t offset, uint64_t bytes,
+                       tandem_error *error) {
     tandem_status status = TANDEM_OK;
-    if (memory->mapped && cu_is_done(context, context->serial)) {
+    if (memory->mapped && gpu_is_done(context, context->serial)) {
         memset(memory->mapped + offset, 0, (size_t)bytes);
         return TANDEM_OK;
     }

@@ -9,24 +9,24 @@
 /* Puts the move on the stream; `copy`: the bytes are not at the target yet. */
 static tandem_status submit_move(tandem_weights *weights, uint32_t record, uint32_t placement, int copy,
                                  tandem_error *error) {
-    cu_record *r = &weights->records[record];
+    gpu_record *r = &weights->records[record];
     tandem_context *context = weights->context;
-    const cu_memory *from = placement == TANDEM_PLACE_DEVICE ? r->host : r->device;
-    const cu_memory *to = placement == TANDEM_PLACE_DEVICE ? r->device : r->host;
+    const gpu_memory *from = placement == TANDEM_PLACE_DEVICE ? r->host : r->device;
+    const gpu_memory *to = placement == TANDEM_PLACE_DEVICE ? r->device : r->host;
     uint32_t old = r->placement;
     uint64_t bytes = weights->n_segment * sizeof(uint64_t);
-    const cu_memory *staging;
-    if (bytes > CU_STAGING_BYTES)
+    const gpu_memory *staging;
+    if (bytes > GPU_STAGING_BYTES)
         return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED, "A record of %u segments cannot be moved",
                                weights->n_segment);
-    tandem_status status = cu_stage_begin(context, &staging, error);
+    tandem_status status = gpu_stage_begin(context, &staging, error);
     for (uint32_t i = 0; copy && i < weights->n_part && status == TANDEM_OK; i++)
-        status = cu_copy(context, &from[i], 0, &to[i], 0, weights->part_bytes[i], error);
+        status = gpu_copy(context, &from[i], 0, &to[i], 0, weights->part_bytes[i], error);
     if (status != TANDEM_OK)
         return status;
     r->placement = placement;
-    cu_table_entries(weights, record, (uint64_t *)(void *)staging->mapped);
-    status = cu_stage_end(context, &weights->table, record * bytes, bytes, error);
+    gpu_table_entries(weights, record, (uint64_t *)(void *)staging->mapped);
+    status = gpu_stage_end(context, &weights->table, record * bytes, bytes, error);
     if (status != TANDEM_OK)
         r->placement = old;
     return status;
@@ -34,36 +34,36 @@ static tandem_status submit_move(tandem_weights *weights, uint32_t record, uint3
 
 static tandem_status move_record(tandem_weights *weights, uint32_t record, uint32_t placement,
                                  tandem_error *error) {
-    cu_record *r = &weights->records[record];
+    gpu_record *r = &weights->records[record];
     int to_device = placement == TANDEM_PLACE_DEVICE;
-    cu_memory **target = to_device ? &r->device : &r->host;
+    gpu_memory **target = to_device ? &r->device : &r->host;
     int copy = *target == NULL;
     tandem_status status = TANDEM_OK;
-    cu_memory_collect(weights->context, 0);
+    gpu_memory_collect(weights->context, 0);
     if (copy)
-        status = cu_storage_create(weights, placement, target, error);
+        status = gpu_storage_create(weights, placement, target, error);
     if (status != TANDEM_OK)
         return status;
     status = submit_move(weights, record, placement, copy, error);
     if (status != TANDEM_OK) {
         if (copy)
-            cu_storage_release(weights, target, 1);
+            gpu_storage_release(weights, target, 1);
         return status;
     }
     *(to_device ? &weights->n_on_device : &weights->n_on_host) += (uint32_t)copy;
     if (!to_device) {
-        cu_storage_release(weights, &r->device, 1);
+        gpu_storage_release(weights, &r->device, 1);
         weights->n_on_device--;
     }
     /* A record that lived on the host keeps its home copy there: going back costs a table entry. */
     return TANDEM_OK;
 }
 
-tandem_status cu_weights_place(tandem_weights *weights, uint32_t record, uint32_t placement,
-                               tandem_ticket *ticket, tandem_error *error) {
+tandem_status gpu_weights_place(tandem_weights *weights, uint32_t record, uint32_t placement,
+                                tandem_ticket *ticket, tandem_error *error) {
     if (!weights)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The weights are NULL");
-    tandem_status status = cu_context_check(weights->context, error);
+    tandem_status status = gpu_context_check(weights->context, error);
     if (status != TANDEM_OK)
         return status;
     if (record >= weights->n_record || placement > TANDEM_PLACE_HOST)
@@ -76,7 +76,7 @@ tandem_status cu_weights_place(tandem_weights *weights, uint32_t record, uint32_
         status = move_record(weights, record, placement, error);
     if (status != TANDEM_OK)
         return status;
-    cu_ticket *issued = cu_ticket_issue(weights->context);
+    gpu_ticket *issued = gpu_ticket_issue(weights->context);
     issued->serial = weights->context->serial;
     if (ticket)
         *ticket = issued->ticket;

@@ -14,13 +14,13 @@
 
 typedef struct write_job {
     tandem_weights *weights;
-    cu_record *record;
+    gpu_record *record;
     const tandem_kit_pack *pack;
     uint32_t matrix;
-    cu_memory *parts;
+    gpu_memory *parts;
 } write_job;
 
-static const cu_segment *segment_of(const write_job *job, uint64_t row) {
+static const gpu_segment *segment_of(const write_job *job, uint64_t row) {
     uint32_t index = job->weights->first_segment[job->matrix] + tandem_kit_pack_segment(job->pack, row);
     return &job->weights->segments[index];
 }
@@ -28,8 +28,8 @@ static const cu_segment *segment_of(const write_job *job, uint64_t row) {
 /* Packs rows of one segment in place. */
 static tandem_status write_mapped(write_job *job, uint64_t first, uint64_t n, const uint8_t *source,
                                   tandem_error *error) {
-    const cu_segment *segment = segment_of(job, first);
-    tandem_status status = cu_wait_all(job->weights->context, error);
+    const gpu_segment *segment = segment_of(job, first);
+    tandem_status status = gpu_wait_all(job->weights->context, error);
     if (status == TANDEM_OK)
         tandem_kit_pack_rows(job->pack, first, n, source,
                              job->parts[segment->part].mapped + segment->offset +
@@ -42,12 +42,12 @@ static tandem_status write_mapped(write_job *job, uint64_t first, uint64_t n, co
 static tandem_status keep_tail(write_job *job, uint64_t end, const uint8_t *group, tandem_error *error) {
     uint8_t **tail = &job->record->tail[job->matrix];
     if (end % GROUP_ROWS == 0 || end == job->pack->n_row) {
-        cu_free(*tail);
+        gpu_free(*tail);
         *tail = NULL;
         return TANDEM_OK;
     }
     if (!*tail)
-        *tail = cu_alloc(job->pack->group_bytes);
+        *tail = gpu_alloc(job->pack->group_bytes);
     if (!*tail)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a group of rows");
     memcpy(*tail, group, (size_t)job->pack->group_bytes);
@@ -59,11 +59,11 @@ static tandem_status write_staged(write_job *job, uint64_t first, uint64_t n, co
                                   tandem_error *error) {
     tandem_context *context = job->weights->context;
     const tandem_kit_pack *pack = job->pack;
-    const cu_segment *segment = segment_of(job, first);
+    const gpu_segment *segment = segment_of(job, first);
     uint64_t n_group = (first % GROUP_ROWS + n + GROUP_ROWS - 1) / GROUP_ROWS;
     uint64_t offset = segment->offset + tandem_kit_pack_offset(pack, first);
-    const cu_memory *staging;
-    tandem_status status = cu_stage_begin(context, &staging, error);
+    const gpu_memory *staging;
+    tandem_status status = gpu_stage_begin(context, &staging, error);
     if (status != TANDEM_OK)
         return status;
     uint8_t *place = staging->mapped;
@@ -73,18 +73,18 @@ static tandem_status write_staged(write_job *job, uint64_t first, uint64_t n, co
     status = keep_tail(job, first + n, place + (n_group - 1) * pack->group_bytes, error);
     if (status != TANDEM_OK)
         return status;
-    return cu_stage_end(context, &job->parts[segment->part], offset, n_group * pack->group_bytes, error);
+    return gpu_stage_end(context, &job->parts[segment->part], offset, n_group * pack->group_bytes, error);
 }
 
 static tandem_status write_rows(write_job *job, uint64_t first, uint64_t n, const uint8_t *source,
                                 tandem_error *error) {
     const tandem_kit_pack *pack = job->pack;
     int mapped = job->parts[0].mapped != NULL;
-    uint64_t room = CU_STAGING_BYTES / pack->group_bytes * GROUP_ROWS;
+    uint64_t room = GPU_STAGING_BYTES / pack->group_bytes * GROUP_ROWS;
     if (!mapped && room == 0)
         return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
                                "Eight rows of %u columns are longer than the staging buffer of %u bytes",
-                               pack->n_col, CU_STAGING_BYTES);
+                               pack->n_col, GPU_STAGING_BYTES);
     while (n > 0) {
         /* Stay inside the segment, and behind the first piece on whole groups. */
         uint64_t segment_end = ((first >> pack->segment_shift) + 1) << pack->segment_shift;
@@ -105,20 +105,20 @@ static tandem_status write_rows(write_job *job, uint64_t first, uint64_t n, cons
 /* The record has been written anew from row 0: it is incomplete, and another copy of it is out of date. */
 static void start_over(write_job *job) {
     tandem_weights *weights = job->weights;
-    cu_record *record = job->record;
+    gpu_record *record = job->record;
     record->n_row[job->matrix] = 0;
     if (record->complete) {
         record->complete = 0;
         weights->context->n_incomplete++;
     }
     if (record->placement == TANDEM_PLACE_DEVICE && record->host) {
-        cu_storage_release(weights, &record->host, 1);
+        gpu_storage_release(weights, &record->host, 1);
         weights->n_on_host--;
     }
 }
 
 static void note_rows(write_job *job, uint64_t end) {
-    cu_record *record = job->record;
+    gpu_record *record = job->record;
     record->n_row[job->matrix] = end;
     int complete = 1;
     for (uint32_t m = 0; m < job->weights->n_matrix; m++)
@@ -128,12 +128,12 @@ static void note_rows(write_job *job, uint64_t end) {
     record->complete = complete;
 }
 
-tandem_status cu_weights_write(tandem_weights *weights, uint32_t record, uint32_t matrix, uint64_t first_row,
-                               uint64_t n_row, const void *source, uint64_t bytes, uint32_t flags,
-                               tandem_error *error) {
+tandem_status gpu_weights_write(tandem_weights *weights, uint32_t record, uint32_t matrix, uint64_t first_row,
+                                uint64_t n_row, const void *source, uint64_t bytes, uint32_t flags,
+                                tandem_error *error) {
     if (!weights)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The weights are NULL");
-    tandem_status status = cu_context_check(weights->context, error);
+    tandem_status status = gpu_context_check(weights->context, error);
     if (status != TANDEM_OK)
         return status;
     if (record >= weights->n_record || matrix >= weights->n_matrix)

@@ -6,22 +6,22 @@
 
 #define SCRATCH_ALIGNMENT 256u
 
-void *vk_list_add(vk_list *list, size_t item_bytes) {
+void *gpu_list_add(gpu_list *list, size_t item_bytes) {
     if (list->n == list->capacity) {
         uint32_t capacity = list->capacity ? list->capacity * 2 : 32;
-        void *items = vk_alloc((uint64_t)capacity * item_bytes);
+        void *items = gpu_alloc((uint64_t)capacity * item_bytes);
         if (!items)
             return NULL;
         if (list->n)
             memcpy(items, list->items, list->n * item_bytes);
-        vk_free(list->items);
+        gpu_free(list->items);
         list->items = items;
         list->capacity = capacity;
     }
     return (char *)list->items + (size_t)list->n++ * item_bytes;
 }
 
-static tandem_status no_memory(vk_builder *builder) {
+static tandem_status no_memory(gpu_builder *builder) {
     return tandem_kit_fail_op(builder->error, TANDEM_E_OUT_OF_MEMORY, builder->op_index,
                               "No host memory to compile the program");
 }
@@ -33,35 +33,35 @@ uint32_t vk_local_size(const tandem_context *context, uint32_t gpu, uint32_t cpu
 
 /* ---- views ---- */
 
-uint64_t vk_builder_run(const vk_builder *builder) {
+uint64_t gpu_builder_run(const gpu_builder *builder) {
     return builder->base + builder->layout.run;
 }
 
-vk_rows vk_builder_rows(const vk_builder *builder, uint32_t rows) {
+gpu_rows gpu_builder_rows(const gpu_builder *builder, uint32_t rows) {
     const tandem_program *program = builder->program;
-    uint64_t run = vk_builder_run(builder);
+    uint64_t run = gpu_builder_run(builder);
     if (rows == TANDEM_ROWS_ALL)
-        return (vk_rows){rows, program->limits.max_tokens, run + offsetof(run_header, n_rows), 0};
-    return (vk_rows){rows, program->limits.max_out, run + offsetof(run_header, n_out),
-                     run + RUN_OUT_ROW_OFFSET((uint64_t)program->limits.max_tokens)};
+        return (gpu_rows){rows, program->limits.max_tokens, run + offsetof(run_header, n_rows), 0};
+    return (gpu_rows){rows, program->limits.max_out, run + offsetof(run_header, n_out),
+                      run + RUN_OUT_ROW_OFFSET((uint64_t)program->limits.max_tokens)};
 }
 
-uint64_t vk_view_address(const tandem_view *view) {
+uint64_t gpu_view_address(const tandem_view *view) {
     return view->buffer ? view->buffer->memory.address + view->offset : 0;
 }
 
-uint32_t vk_view_gathered(uint32_t op_rows, const tandem_view *view) {
+uint32_t gpu_view_gathered(uint32_t op_rows, const tandem_view *view) {
     return op_rows == TANDEM_ROWS_OUT && view->buffer && view->rows == TANDEM_ROWS_ALL;
 }
 
 /* ---- steps and dispatches ---- */
 
-tandem_status vk_step_begin(vk_builder *builder, const char *kernel) {
+tandem_status gpu_step_begin(gpu_builder *builder, const char *kernel) {
     tandem_program *program = builder->program;
-    vk_step *step = vk_list_add(&program->steps, sizeof *step);
+    gpu_step *step = gpu_list_add(&program->steps, sizeof *step);
     if (!step)
         return no_memory(builder);
-    step->first_dispatch = program->dispatches.n;
+    step->first_launch = program->launches.n;
     snprintf(step->kernel, sizeof step->kernel, "%s", kernel);
     snprintf(step->label, sizeof step->label, "%s", builder->op_label ? builder->op_label : "");
     step->n_op = 1;
@@ -69,22 +69,22 @@ tandem_status vk_step_begin(vk_builder *builder, const char *kernel) {
     return TANDEM_OK;
 }
 
-void vk_step_also(vk_builder *builder, uint32_t op_index) {
-    vk_step *step = VK_AT(builder->program->steps, vk_step, builder->program->steps.n - 1);
+void gpu_step_also(gpu_builder *builder, uint32_t op_index) {
+    gpu_step *step = GPU_AT(builder->program->steps, gpu_step, builder->program->steps.n - 1);
     if (step->n_op < 8)
         step->ops[step->n_op] = op_index;
     step->n_op++;
 }
 
-static tandem_status find_rule(vk_builder *builder, const launch_rule *rule, uint32_t *index) {
-    vk_list *rules = &builder->program->rules;
+static tandem_status find_rule(gpu_builder *builder, const launch_rule *rule, uint32_t *index) {
+    gpu_list *rules = &builder->program->rules;
     for (uint32_t i = 0; i < rules->n; i++) {
-        if (memcmp(VK_AT(*rules, launch_rule, i), rule, sizeof *rule) == 0) {
+        if (memcmp(GPU_AT(*rules, launch_rule, i), rule, sizeof *rule) == 0) {
             *index = i;
             return TANDEM_OK;
         }
     }
-    launch_rule *added = vk_list_add(rules, sizeof *added);
+    launch_rule *added = gpu_list_add(rules, sizeof *added);
     if (!added)
         return no_memory(builder);
     *added = *rule;
@@ -92,22 +92,22 @@ static tandem_status find_rule(vk_builder *builder, const launch_rule *rule, uin
     return TANDEM_OK;
 }
 
-uint64_t vk_dispatch_command(const vk_builder *builder) {
-    const vk_list *list = &builder->program->dispatches;
-    uint32_t rule = VK_AT(*list, vk_dispatch, list->n - 1)->rule;
+uint64_t vk_dispatch_command(const gpu_builder *builder) {
+    const gpu_list *list = &builder->program->launches;
+    uint32_t rule = GPU_AT(*list, gpu_launch, list->n - 1)->rule;
     return builder->base + builder->layout.indirect + (uint64_t)rule * INDIRECT_BYTES;
 }
 
-tandem_status vk_dispatch_add(vk_builder *builder, const char *shader, const uint32_t *spec, uint32_t n_spec,
+tandem_status vk_dispatch_add(gpu_builder *builder, const char *shader, const uint32_t *spec, uint32_t n_spec,
                               const launch_rule *rule, const void *push, uint32_t push_bytes,
-                              vk_dispatch **result) {
+                              gpu_launch **result) {
     tandem_program *program = builder->program;
     uint32_t pipeline;
-    VK_DO(vk_pipeline_find(builder->context, shader, spec, n_spec, &pipeline, builder->error));
+    GPU_DO(vk_pipeline_find(builder->context, shader, spec, n_spec, &pipeline, builder->error));
     uint32_t rule_index = TANDEM_NONE;
     if (rule)
-        VK_DO(find_rule(builder, rule, &rule_index));
-    vk_dispatch *dispatch = vk_list_add(&program->dispatches, sizeof *dispatch);
+        GPU_DO(find_rule(builder, rule, &rule_index));
+    gpu_launch *dispatch = gpu_list_add(&program->launches, sizeof *dispatch);
     if (!dispatch)
         return no_memory(builder);
     dispatch->pipeline = pipeline;
@@ -116,42 +116,42 @@ tandem_status vk_dispatch_add(vk_builder *builder, const char *shader, const uin
     dispatch->push_bytes = push_bytes;
     memcpy(dispatch->push, push, push_bytes);
     if (program->steps.n) {
-        vk_step *step = VK_AT(program->steps, vk_step, program->steps.n - 1);
+        gpu_step *step = GPU_AT(program->steps, gpu_step, program->steps.n - 1);
         dispatch->step = program->steps.n - 1;
-        step->n_dispatch++;
+        step->n_launch++;
     }
     if (result)
         *result = dispatch;
     if (!rule)
         return TANDEM_OK;
-    VK_DO(vk_reads(builder, vk_dispatch_command(builder), sizeof(VkDispatchIndirectCommand)));
-    VK_AT(program->ranges, vk_range, program->ranges.n - 1)->indirect = 1;
+    GPU_DO(gpu_reads(builder, vk_dispatch_command(builder), sizeof(VkDispatchIndirectCommand)));
+    GPU_AT(program->ranges, gpu_range, program->ranges.n - 1)->indirect = 1;
     return TANDEM_OK;
 }
 
-tandem_status vk_dispatch_indirect(vk_builder *builder, uint64_t command) {
+tandem_status vk_dispatch_indirect(gpu_builder *builder, uint64_t command) {
     tandem_program *program = builder->program;
-    VK_AT(program->dispatches, vk_dispatch, program->dispatches.n - 1)->command = command;
-    VK_DO(vk_reads(builder, command, sizeof(VkDispatchIndirectCommand)));
-    VK_AT(program->ranges, vk_range, program->ranges.n - 1)->indirect = 1;
+    GPU_AT(program->launches, gpu_launch, program->launches.n - 1)->command = command;
+    GPU_DO(gpu_reads(builder, command, sizeof(VkDispatchIndirectCommand)));
+    GPU_AT(program->ranges, gpu_range, program->ranges.n - 1)->indirect = 1;
     return TANDEM_OK;
 }
 
 /* ---- declared ranges ---- */
 
-static vk_range *add_range(vk_builder *builder) {
+static gpu_range *add_range(gpu_builder *builder) {
     tandem_program *program = builder->program;
-    vk_range *range = vk_list_add(&program->ranges, sizeof *range);
+    gpu_range *range = gpu_list_add(&program->ranges, sizeof *range);
     if (range)
-        VK_AT(program->dispatches, vk_dispatch, program->dispatches.n - 1)->n_range++;
+        GPU_AT(program->launches, gpu_launch, program->launches.n - 1)->n_range++;
     return range;
 }
 
-tandem_status vk_touches(vk_builder *builder, uint64_t address, uint64_t row_bytes, uint64_t stride,
-                         uint64_t n_row, uint32_t write) {
+tandem_status gpu_touches(gpu_builder *builder, uint64_t address, uint64_t row_bytes, uint64_t stride,
+                          uint64_t n_row, uint32_t write) {
     if (n_row == 0 || row_bytes == 0)
         return TANDEM_OK;
-    vk_range *range = add_range(builder);
+    gpu_range *range = add_range(builder);
     if (!range)
         return no_memory(builder);
     /* Rows without a gap are one piece. */
@@ -167,20 +167,20 @@ tandem_status vk_touches(vk_builder *builder, uint64_t address, uint64_t row_byt
     return TANDEM_OK;
 }
 
-void vk_written_apart(vk_builder *builder) {
+void gpu_written_apart(gpu_builder *builder) {
     tandem_program *program = builder->program;
-    VK_AT(program->ranges, vk_range, program->ranges.n - 1)->apart = program->steps.n;
+    GPU_AT(program->ranges, gpu_range, program->ranges.n - 1)->apart = program->steps.n;
 }
 
-tandem_status vk_reads(vk_builder *builder, uint64_t address, uint64_t bytes) {
-    return address ? vk_touches(builder, address, bytes, bytes, 1, 0) : TANDEM_OK;
+tandem_status gpu_reads(gpu_builder *builder, uint64_t address, uint64_t bytes) {
+    return address ? gpu_touches(builder, address, bytes, bytes, 1, 0) : TANDEM_OK;
 }
 
-tandem_status vk_writes(vk_builder *builder, uint64_t address, uint64_t bytes) {
-    return address ? vk_touches(builder, address, bytes, bytes, 1, 1) : TANDEM_OK;
+tandem_status gpu_writes(gpu_builder *builder, uint64_t address, uint64_t bytes) {
+    return address ? gpu_touches(builder, address, bytes, bytes, 1, 1) : TANDEM_OK;
 }
 
-static tandem_status touches_view(vk_builder *builder, const tandem_view *view, uint64_t row_bytes,
+static tandem_status touches_view(gpu_builder *builder, const tandem_view *view, uint64_t row_bytes,
                                   uint32_t write) {
     const tandem_program *program = builder->program;
     if (!view->buffer)
@@ -188,23 +188,23 @@ static tandem_status touches_view(vk_builder *builder, const tandem_view *view, 
     uint64_t n = view->rows == TANDEM_ROWS_ALL   ? program->limits.max_tokens
                  : view->rows == TANDEM_ROWS_OUT ? program->limits.max_out
                                                  : 1;
-    return vk_touches(builder, vk_view_address(view), row_bytes, view->stride, n, write);
+    return gpu_touches(builder, gpu_view_address(view), row_bytes, view->stride, n, write);
 }
 
-tandem_status vk_reads_view(vk_builder *builder, const tandem_view *view, uint64_t row_bytes) {
+tandem_status gpu_reads_view(gpu_builder *builder, const tandem_view *view, uint64_t row_bytes) {
     return touches_view(builder, view, row_bytes, 0);
 }
 
-tandem_status vk_writes_view(vk_builder *builder, const tandem_view *view, uint64_t row_bytes) {
+tandem_status gpu_writes_view(gpu_builder *builder, const tandem_view *view, uint64_t row_bytes) {
     return touches_view(builder, view, row_bytes, 1);
 }
 
-tandem_status vk_reads_matrix(vk_builder *builder, const tandem_weights *weights, uint32_t record,
-                              uint32_t matrix) {
-    const vk_pack *pack = &weights->packs[matrix];
-    VK_DO(vk_reads(builder, vk_weights_table(weights, record, matrix), (uint64_t)pack->n_segment * 8));
+tandem_status gpu_reads_matrix(gpu_builder *builder, const tandem_weights *weights, uint32_t record,
+                               uint32_t matrix) {
+    const tandem_kit_pack *pack = &weights->packs[matrix];
+    GPU_DO(gpu_reads(builder, gpu_weights_table(weights, record, matrix), (uint64_t)pack->n_segment * 8));
     for (uint32_t i = 0; i < pack->n_segment; i++) {
-        vk_range *range = add_range(builder);
+        gpu_range *range = add_range(builder);
         if (!range)
             return no_memory(builder);
         range->weights = weights;
@@ -214,17 +214,17 @@ tandem_status vk_reads_matrix(vk_builder *builder, const tandem_weights *weights
     return TANDEM_OK;
 }
 
-tandem_status vk_uses_record(vk_builder *builder, const tandem_weights *weights, uint32_t record) {
-    vk_list *uses = &builder->program->uses;
+tandem_status gpu_uses_record(gpu_builder *builder, const tandem_weights *weights, uint32_t record) {
+    gpu_list *uses = &builder->program->uses;
     for (uint32_t i = 0; i < uses->n; i++) {
-        const vk_weight_use *use = VK_AT(*uses, vk_weight_use, i);
+        const gpu_weight_use *use = GPU_AT(*uses, gpu_weight_use, i);
         if (use->weights == weights && use->record == record)
             return TANDEM_OK;
     }
-    vk_weight_use *use = vk_list_add(uses, sizeof *use);
+    gpu_weight_use *use = gpu_list_add(uses, sizeof *use);
     if (!use)
         return no_memory(builder);
-    *use = (vk_weight_use){weights, record};
+    *use = (gpu_weight_use){weights, record};
     return TANDEM_OK;
 }
 
@@ -233,18 +233,18 @@ tandem_status vk_uses_record(vk_builder *builder, const tandem_weights *weights,
 /* 1: the region may be overwritten by the present step. Some steps pass after the last reader, so that a step
  * need not wait for another only because both were given the same memory: about as many as lie between two
  * that could stand side by side. Where rows are many that costs more memory than it saves time. */
-static int is_free(const vk_builder *builder, const vk_scratch_region *region) {
-    uint32_t rest = builder->program->limits.max_tokens <= VK_MAX_VEC_ROWS ? 8 : 2;
+static int is_free(const gpu_builder *builder, const gpu_scratch_region *region) {
+    uint32_t rest = builder->program->limits.max_tokens <= GPU_MAX_VEC_ROWS ? 8 : 2;
     return !region->busy && builder->program->steps.n >= region->free_step + rest;
 }
 
 /* The lowest offset where `bytes` fit between the regions that are not free. */
-static uint64_t find_gap(const vk_builder *builder, uint64_t bytes) {
+static uint64_t find_gap(const gpu_builder *builder, uint64_t bytes) {
     uint64_t offset = 0;
     for (int moved = 1; moved;) {
         moved = 0;
-        for (uint32_t i = 0; i < VK_MAX_SCRATCH; i++) {
-            const vk_scratch_region *region = &builder->scratch[i];
+        for (uint32_t i = 0; i < GPU_MAX_SCRATCH; i++) {
+            const gpu_scratch_region *region = &builder->scratch[i];
             if (!region->used || is_free(builder, region))
                 continue;
             if (offset < region->offset + region->bytes && region->offset < offset + bytes) {
@@ -256,30 +256,30 @@ static uint64_t find_gap(const vk_builder *builder, uint64_t bytes) {
     return offset;
 }
 
-tandem_status vk_scratch_take(vk_builder *builder, uint64_t bytes, vk_scratch *scratch) {
-    *scratch = (vk_scratch){.index = TANDEM_NONE};
+tandem_status gpu_scratch_take(gpu_builder *builder, uint64_t bytes, gpu_scratch *scratch) {
+    *scratch = (gpu_scratch){.index = TANDEM_NONE};
     if (bytes == 0)
         return TANDEM_OK;
     bytes = (bytes + SCRATCH_ALIGNMENT - 1) / SCRATCH_ALIGNMENT * SCRATCH_ALIGNMENT;
-    for (uint32_t i = 0; i < VK_MAX_SCRATCH; i++)
+    for (uint32_t i = 0; i < GPU_MAX_SCRATCH; i++)
         if (builder->scratch[i].used && is_free(builder, &builder->scratch[i]))
             builder->scratch[i].used = 0;
-    for (uint32_t i = 0; i < VK_MAX_SCRATCH; i++) {
-        vk_scratch_region *region = &builder->scratch[i];
+    for (uint32_t i = 0; i < GPU_MAX_SCRATCH; i++) {
+        gpu_scratch_region *region = &builder->scratch[i];
         if (region->used)
             continue;
         uint64_t offset = find_gap(builder, bytes);
-        *region = (vk_scratch_region){.offset = offset, .bytes = bytes, .busy = 1, .used = 1};
+        *region = (gpu_scratch_region){.offset = offset, .bytes = bytes, .busy = 1, .used = 1};
         if (offset + bytes > builder->scratch_end)
             builder->scratch_end = offset + bytes;
-        *scratch = (vk_scratch){builder->base + builder->layout.scratch + offset, bytes, i};
+        *scratch = (gpu_scratch){builder->base + builder->layout.scratch + offset, bytes, i};
         return TANDEM_OK;
     }
     return tandem_kit_fail_op(builder->error, TANDEM_E_INTERNAL, builder->op_index,
-                              "More than %u pieces of scratch memory are in use", VK_MAX_SCRATCH);
+                              "More than %u pieces of scratch memory are in use", GPU_MAX_SCRATCH);
 }
 
-void vk_scratch_give(vk_builder *builder, vk_scratch *scratch) {
+void gpu_scratch_give(gpu_builder *builder, gpu_scratch *scratch) {
     if (scratch->index == TANDEM_NONE)
         return;
     builder->scratch[scratch->index].busy = 0;
@@ -287,7 +287,7 @@ void vk_scratch_give(vk_builder *builder, vk_scratch *scratch) {
     scratch->index = TANDEM_NONE;
 }
 
-tandem_status vk_constant(vk_builder *builder, uint64_t bytes, uint64_t *address, void **place) {
+tandem_status gpu_constant(gpu_builder *builder, uint64_t bytes, uint64_t *address, void **place) {
     *address = builder->base + builder->layout.constants + builder->n_constant;
     *place = builder->constants ? builder->constants + builder->n_constant : NULL;
     builder->n_constant += (bytes + 15) / 16 * 16;

@@ -92,7 +92,7 @@ static tandem_status create_queue_objects(tandem_context *context, tandem_error 
                                     .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
                                     .queueFamilyIndex = context->device.queue_family};
     VK_TRY(context, CreateCommandPool, context->handle, &pool, NULL, &context->command_pool);
-    for (uint32_t i = 0; i < VK_N_TRANSFER; i++) {
+    for (uint32_t i = 0; i < GPU_N_TRANSFER; i++) {
         VkCommandBufferAllocateInfo buffer = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
                                               .commandPool = context->command_pool,
                                               .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
@@ -101,7 +101,7 @@ static tandem_status create_queue_objects(tandem_context *context, tandem_error 
     }
     VkQueryPoolCreateInfo queries = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
                                      .queryType = VK_QUERY_TYPE_TIMESTAMP,
-                                     .queryCount = 2 * VK_N_PENDING};
+                                     .queryCount = 2 * GPU_N_PENDING};
     VK_TRY(context, CreateQueryPool, context->handle, &queries, NULL, &context->timestamps);
 fail:
     return status;
@@ -128,7 +128,7 @@ static uint64_t measure_free(const tandem_context *context) {
 static tandem_status choose_device(tandem_context *context, const tandem_context_desc *desc,
                                    tandem_error *error) {
     uint32_t n = 0, index = desc->device;
-    vk_device *list = vk_alloc(VK_MAX_DEVICES * sizeof *list);
+    vk_device *list = gpu_alloc(VK_MAX_DEVICES * sizeof *list);
     if (!list)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the list of devices");
     tandem_status status = vk_devices_find(context->instance, list, &n, error);
@@ -139,7 +139,7 @@ static tandem_status choose_device(tandem_context *context, const tandem_context
                                  list[index].unusable);
     if (status == TANDEM_OK)
         context->device = list[index];
-    vk_free(list);
+    gpu_free(list);
     return status;
 }
 
@@ -150,15 +150,15 @@ static uint32_t choose_subgroup_size(const vk_device *device) {
     return device->info.subgroup_size;
 }
 
-tandem_status vk_context_create(const tandem_context_desc *desc, tandem_context **result,
-                                tandem_error *error) {
+tandem_status gpu_context_create(const tandem_context_desc *desc, tandem_context **result,
+                                 tandem_error *error) {
     tandem_context_desc taken;
     tandem_status status = TANDEM_KIT_TAKE(tandem_context_desc, &taken, desc, error);
     if (status != TANDEM_OK)
         return status;
     if (!result)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "context_create: context is NULL");
-    tandem_context *context = vk_alloc(sizeof *context);
+    tandem_context *context = gpu_alloc(sizeof *context);
     if (!context)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a context");
     context->memory.cap = taken.memory_cap;
@@ -182,30 +182,30 @@ tandem_status vk_context_create(const tandem_context_desc *desc, tandem_context 
         goto fail;
     uint64_t free_after = measure_free(context);
     context->driver_overhead = free_before > free_after ? free_before - free_after : 0;
-    status = vk_memory_allocate(context, VK_CLASS_WORKSPACE, TANDEM_PLACE_DEVICE, sizeof(next_block),
-                                &context->next, error);
+    status = gpu_memory_allocate(context, GPU_CLASS_WORKSPACE, TANDEM_PLACE_DEVICE, sizeof(next_block),
+                                 &context->next, error);
     if (status == TANDEM_OK)
-        status = vk_zero(context, &context->next, 0, sizeof(next_block), error);
+        status = gpu_zero(context, &context->next, 0, sizeof(next_block), error);
     if (status != TANDEM_OK)
         goto fail;
     *result = context;
     return TANDEM_OK;
 fail:
-    vk_context_destroy(context);
+    gpu_context_destroy(context);
     return status;
 }
 
-void vk_context_destroy(tandem_context *context) {
+void gpu_context_destroy(tandem_context *context) {
     if (!context)
         return;
     if (context->handle && context->vk.DestroyDevice) {
-        vk_drain(context);
-        vk_memory_free(context, &context->next);
-        vk_memory_collect(context, 1);
-        for (uint32_t i = 0; i < VK_N_TRANSFER; i++)
-            vk_memory_free(context, &context->transfers[i].staging);
-        for (uint32_t i = 0; i < VK_N_TICKET; i++)
-            vk_free(context->tickets[i].step_ns);
+        gpu_drain(context);
+        gpu_memory_free(context, &context->next);
+        gpu_memory_collect(context, 1);
+        for (uint32_t i = 0; i < GPU_N_TRANSFER; i++)
+            gpu_memory_free(context, &context->transfers[i].staging);
+        for (uint32_t i = 0; i < GPU_N_TICKET; i++)
+            gpu_free(context->tickets[i].step_ns);
         vk_pipelines_destroy(context);
         if (context->timestamps)
             context->vk.DestroyQueryPool(context->handle, context->timestamps, NULL);
@@ -217,24 +217,24 @@ void vk_context_destroy(tandem_context *context) {
     }
     if (context->instance)
         vk_instance_release();
-    vk_free(context);
+    gpu_free(context);
 }
 
-tandem_status vk_context_memory(tandem_context *context, tandem_memory_info *info, tandem_error *error) {
-    tandem_status status = vk_context_check(context, error);
+tandem_status gpu_context_memory(tandem_context *context, tandem_memory_info *info, tandem_error *error) {
+    tandem_status status = gpu_context_check(context, error);
     if (status != TANDEM_OK)
         return status;
-    const vk_memory_count *count = &context->memory;
-    vk_memory_collect(context, 0);
+    const gpu_memory_count *count = &context->memory;
+    gpu_memory_collect(context, 0);
     tandem_memory_info filled = {.cap = count->cap,
                                  .total = count->total,
                                  .peak = count->peak,
-                                 .weights_device = count->by_class[VK_CLASS_WEIGHTS_DEVICE],
-                                 .weights_host = count->by_class[VK_CLASS_WEIGHTS_HOST],
-                                 .kv = count->by_class[VK_CLASS_KV],
-                                 .buffers = count->by_class[VK_CLASS_BUFFERS],
-                                 .workspace = count->by_class[VK_CLASS_WORKSPACE],
-                                 .staging = count->by_class[VK_CLASS_STAGING],
+                                 .weights_device = count->by_class[GPU_CLASS_WEIGHTS_DEVICE],
+                                 .weights_host = count->by_class[GPU_CLASS_WEIGHTS_HOST],
+                                 .kv = count->by_class[GPU_CLASS_KV],
+                                 .buffers = count->by_class[GPU_CLASS_BUFFERS],
+                                 .workspace = count->by_class[GPU_CLASS_WORKSPACE],
+                                 .staging = count->by_class[GPU_CLASS_STAGING],
                                  .driver_overhead = context->driver_overhead};
     return TANDEM_KIT_GIVE(tandem_memory_info, info, &filled, error);
 }

@@ -10,22 +10,22 @@
 #include "device.h"
 #include "memory.h"
 
-#define VK_N_PENDING 8u    /* runs that may be pending: slots of parameters, timestamps and command buffers */
-#define VK_N_TICKET 256u   /* tickets remembered, a power of two, more than VK_N_PENDING */
-#define VK_N_TRANSFER 4u   /* transfers in flight */
+#define GPU_N_PENDING 8u   /* runs that may be pending: slots of parameters, timestamps and command buffers */
+#define GPU_N_TICKET 256u  /* tickets remembered, a power of two, more than GPU_N_PENDING */
+#define GPU_N_TRANSFER 4u  /* transfers in flight */
 #define VK_PUSH_BYTES 128u /* push constants of every pipeline: what Vulkan guarantees */
-#define VK_STAGING_BYTES (8u << 20)
+#define GPU_STAGING_BYTES (8u << 20)
 
 /* A command buffer for copies, with its share of the staging memory. */
-typedef struct vk_transfer {
+typedef struct gpu_transfer {
     VkCommandBuffer commands;
-    vk_memory staging; /* VK_STAGING_BYTES, made at first use */
-    uint64_t serial;   /* of its last submit */
-    int open;          /* begun and not yet submitted */
-} vk_transfer;
+    gpu_memory staging; /* GPU_STAGING_BYTES, made at first use */
+    uint64_t serial;    /* of its last submit */
+    int open;           /* begun and not yet submitted */
+} gpu_transfer;
 
 /* What is known of a ticket. */
-typedef struct vk_ticket {
+typedef struct gpu_ticket {
     tandem_ticket ticket;
     uint64_t serial;
     tandem_program *program; /* NULL: a placement edit, or destroyed since */
@@ -37,7 +37,7 @@ typedef struct vk_ticket {
     uint64_t gap_ns;
     uint64_t *step_ns;
     int finished; /* begin and end have been read */
-} vk_ticket;
+} gpu_ticket;
 
 struct vk_pipeline_set;
 
@@ -51,39 +51,39 @@ struct tandem_context {
     int lost;
     uint32_t n_object; /* buffers, weights, caches and programs alive */
 
-    vk_memory_count memory;
-    vk_block *blocks; /* all driver allocations, a list */
-    struct vk_retired *retired;
+    gpu_memory_count memory;
+    gpu_block *blocks; /* all driver allocations, a list */
+    struct gpu_retired *retired;
     uint64_t driver_overhead; /* device memory that making the context cost; 0: unknown */
 
     VkSemaphore timeline;
     uint64_t serial;    /* last submitted */
     uint64_t completed; /* last known to have ended */
     VkCommandPool command_pool;
-    vk_transfer transfers[VK_N_TRANSFER];
+    gpu_transfer transfers[GPU_N_TRANSFER];
     uint32_t next_transfer;
 
     VkPipelineLayout pipeline_layout;
     struct vk_pipeline_set *pipelines;
 
     VkQueryPool timestamps; /* begin and end of each pending slot */
-    vk_ticket tickets[VK_N_TICKET];
+    gpu_ticket tickets[GPU_N_TICKET];
     tandem_ticket last_ticket;
-    tandem_ticket first_unfinished;          /* its end has not been noted; 1 at first */
-    tandem_ticket slot_ticket[VK_N_PENDING]; /* the run that holds the slot; 0: free */
-    uint64_t last_run_end;                   /* device ns of the last finished run; 0: none */
-    vk_memory next;                          /* next_block: what DEVICE_NEXT continues from */
-    uint32_t next_known;                     /* the host's part of it: 1 once a TOPK row was submitted */
+    tandem_ticket first_unfinished;           /* its end has not been noted; 1 at first */
+    tandem_ticket slot_ticket[GPU_N_PENDING]; /* the run that holds the slot; 0: free */
+    uint64_t last_run_end;                    /* device ns of the last finished run; 0: none */
+    gpu_memory next;                          /* next_block: what DEVICE_NEXT continues from */
+    uint32_t next_known;                      /* the host's part of it: 1 once a TOPK row was submitted */
     uint32_t next_position;
     uint32_t next_slot;
     uint32_t n_incomplete; /* weight records with missing rows */
 };
 
 /* The ABI's functions of the same names. */
-tandem_status vk_context_create(const tandem_context_desc *desc, tandem_context **context,
-                                tandem_error *error);
-void vk_context_destroy(tandem_context *context);
-tandem_status vk_context_memory(tandem_context *context, tandem_memory_info *info, tandem_error *error);
+tandem_status gpu_context_create(const tandem_context_desc *desc, tandem_context **context,
+                                 tandem_error *error);
+void gpu_context_destroy(tandem_context *context);
+tandem_status gpu_context_memory(tandem_context *context, tandem_memory_info *info, tandem_error *error);
 
 /* vk_fail_driver, and remembers a lost device. */
 tandem_status vk_context_failed(tandem_context *context, tandem_error *error, VkResult result,
@@ -102,7 +102,7 @@ tandem_status vk_context_failed(tandem_context *context, tandem_error *error, Vk
     } while (0)
 
 /* DEVICE_LOST once the device is lost, else OK: the first line of every ABI function on a context. */
-tandem_status vk_context_check(const tandem_context *context, tandem_error *error);
+tandem_status gpu_context_check(const tandem_context *context, tandem_error *error);
 
 /* ---- queue.c: order ---- */
 
@@ -110,14 +110,14 @@ tandem_status vk_context_check(const tandem_context *context, tandem_error *erro
 tandem_status vk_submit(tandem_context *context, const VkCommandBuffer *commands, uint32_t n,
                         uint64_t *serial, tandem_error *error);
 /* TIMEOUT, DEVICE_LOST. */
-tandem_status vk_wait_serial(tandem_context *context, uint64_t serial, uint64_t timeout_ns,
-                             tandem_error *error);
+tandem_status gpu_wait_serial(tandem_context *context, uint64_t serial, uint64_t timeout_ns,
+                              tandem_error *error);
 /* Whether the work up to `serial` has ended; never waits. */
-int vk_is_done(tandem_context *context, uint64_t serial);
+int gpu_is_done(tandem_context *context, uint64_t serial);
 /* Waits for everything submitted. */
-tandem_status vk_wait_all(tandem_context *context, tandem_error *error);
+tandem_status gpu_wait_all(tandem_context *context, tandem_error *error);
 /* For destroy functions: waits for everything, by the bare driver, whatever state the context is in. */
-void vk_drain(tandem_context *context);
+void gpu_drain(tandem_context *context);
 
 /* One memory barrier between stages. */
 void vk_barrier(tandem_context *context, VkCommandBuffer commands, VkPipelineStageFlags from,
@@ -127,21 +127,21 @@ void vk_barrier(tandem_context *context, VkCommandBuffer commands, VkPipelineSta
 
 /* bytes from host memory to `memory`. Directly where the host reaches it and nothing is pending, else staged.
  */
-tandem_status vk_upload(tandem_context *context, const vk_memory *memory, uint64_t offset, const void *source,
-                        uint64_t bytes, tandem_error *error);
+tandem_status gpu_upload(tandem_context *context, const gpu_memory *memory, uint64_t offset,
+                         const void *source, uint64_t bytes, tandem_error *error);
 /* Waits for everything submitted, then copies to the host. */
-tandem_status vk_download(tandem_context *context, const vk_memory *memory, uint64_t offset, void *target,
-                          uint64_t bytes, tandem_error *error);
-/* Idle host memory of VK_STAGING_BYTES to build bytes in, valid until the next call here; vk_stage_end sends
- * them. */
-tandem_status vk_stage_begin(tandem_context *context, const vk_memory **staging, tandem_error *error);
-tandem_status vk_stage_end(tandem_context *context, const vk_memory *memory, uint64_t offset, uint64_t bytes,
-                           tandem_error *error);
+tandem_status gpu_download(tandem_context *context, const gpu_memory *memory, uint64_t offset, void *target,
+                           uint64_t bytes, tandem_error *error);
+/* Idle host memory of GPU_STAGING_BYTES to build bytes in, valid until the next call here; gpu_stage_end
+ * sends them. */
+tandem_status gpu_stage_begin(tandem_context *context, const gpu_memory **staging, tandem_error *error);
+tandem_status gpu_stage_end(tandem_context *context, const gpu_memory *memory, uint64_t offset,
+                            uint64_t bytes, tandem_error *error);
 /* Copies between ranges; they may not overlap. */
-tandem_status vk_copy(tandem_context *context, const vk_memory *from, uint64_t from_offset,
-                      const vk_memory *to, uint64_t to_offset, uint64_t bytes, tandem_error *error);
-tandem_status vk_zero(tandem_context *context, const vk_memory *memory, uint64_t offset, uint64_t bytes,
-                      tandem_error *error);
+tandem_status gpu_copy(tandem_context *context, const gpu_memory *from, uint64_t from_offset,
+                       const gpu_memory *to, uint64_t to_offset, uint64_t bytes, tandem_error *error);
+tandem_status gpu_zero(tandem_context *context, const gpu_memory *memory, uint64_t offset, uint64_t bytes,
+                       tandem_error *error);
 /* A submitted command buffer of the caller's recording, in order with everything else. */
 tandem_status vk_commands_begin(tandem_context *context, VkCommandBuffer *commands, tandem_error *error);
 tandem_status vk_commands_end(tandem_context *context, tandem_error *error);

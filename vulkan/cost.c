@@ -26,7 +26,7 @@ static uint64_t first_key(uint32_t position, uint32_t window) {
 }
 
 /* Keys that at least one row of [from, to) sees, per slot and added up. Rows of a slot ascend. */
-static uint64_t count_keys(const run_view *view, const vk_traffic *traffic, uint32_t from, uint32_t to) {
+static uint64_t count_keys(const run_view *view, const gpu_traffic *traffic, uint32_t from, uint32_t to) {
     uint64_t sum = 0;
     for (uint32_t slot = 0; slot < view->program->limits.max_slots; slot++) {
         uint64_t low = UINT64_MAX, high = 0;
@@ -44,12 +44,12 @@ static uint64_t count_keys(const run_view *view, const vk_traffic *traffic, uint
 }
 
 /* Bytes of K and V of one position, over all KV heads. */
-static uint64_t position_bytes(const vk_kv_layer *layer) {
+static uint64_t position_bytes(const gpu_kv_layer *layer) {
     return 2ull * layer->info.n_kv_head * kv_position_bytes(layer->info.type, layer->info.head_dim);
 }
 
-static void add_attention(const run_view *view, const vk_traffic *traffic, tandem_cost *cost) {
-    const vk_kv_layer *layer = traffic->attention;
+static void add_attention(const run_view *view, const gpu_traffic *traffic, tandem_cost *cost) {
+    const gpu_kv_layer *layer = traffic->attention;
     uint32_t n = view->n[traffic->rows];
     cost->kv_bytes_min += count_keys(view, traffic, 0, n) * position_bytes(layer);
     for (uint32_t i = 0; i < n; i += traffic->rows_per_tile) {
@@ -64,7 +64,7 @@ static void add_attention(const run_view *view, const vk_traffic *traffic, tande
 }
 
 /* Partial results, where the launch rule gives more than one split. */
-static uint64_t split_bytes(const run_view *view, const vk_traffic *traffic) {
+static uint64_t split_bytes(const run_view *view, const gpu_traffic *traffic) {
     if (traffic->split_row_bytes == 0)
         return 0;
     uint64_t keys = view->n_context;
@@ -78,7 +78,7 @@ static uint64_t split_bytes(const run_view *view, const vk_traffic *traffic) {
 
 /* Expert weights: each distinct expert once for the minimum. What is moved follows from how many of a row's
  * choices share a pass, if they are spread evenly. */
-static void add_experts(const vk_traffic *traffic, uint64_t n, tandem_cost *cost) {
+static void add_experts(const gpu_traffic *traffic, uint64_t n, tandem_cost *cost) {
     const tandem_weights *weights = traffic->weights;
     uint64_t n_entry = n * traffic->n_used;
     uint64_t n_expert = n_entry < weights->n_record ? n_entry : weights->n_record;
@@ -94,7 +94,7 @@ static void add_experts(const vk_traffic *traffic, uint64_t n, tandem_cost *cost
     cost->host_bytes += n_pass * traffic->weight_bytes * n_host / weights->n_record;
 }
 
-static void add_weights(const vk_traffic *traffic, uint64_t n, tandem_cost *cost) {
+static void add_weights(const gpu_traffic *traffic, uint64_t n, tandem_cost *cost) {
     uint64_t n_pass = traffic->rows_per_pass ? (n + traffic->rows_per_pass - 1) / traffic->rows_per_pass : n;
     uint64_t weight_bytes = n_pass * traffic->weight_bytes;
     cost->weight_bytes += weight_bytes;
@@ -103,7 +103,7 @@ static void add_weights(const vk_traffic *traffic, uint64_t n, tandem_cost *cost
         cost->host_bytes += weight_bytes;
 }
 
-static void add_dispatch(const run_view *view, const vk_traffic *traffic, tandem_cost *cost) {
+static void add_dispatch(const run_view *view, const gpu_traffic *traffic, tandem_cost *cost) {
     uint64_t n = view->n[traffic->rows];
     if (n == 0)
         return;
@@ -121,16 +121,16 @@ static void add_dispatch(const run_view *view, const vk_traffic *traffic, tandem
     }
 }
 
-tandem_status vk_program_cost(const tandem_program *program, const tandem_run *desc,
-                              tandem_cost *const *costs, uint32_t n_step, tandem_error *error) {
+tandem_status gpu_program_cost(const tandem_program *program, const tandem_run *desc,
+                               tandem_cost *const *costs, uint32_t n_step, tandem_error *error) {
     tandem_run run;
     if (!program)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The program is NULL");
     const tandem_context *context = program->context;
     const tandem_row next = {0, context->next_position, context->next_slot};
-    tandem_status status = vk_context_check(context, error);
+    tandem_status status = gpu_context_check(context, error);
     if (status == TANDEM_OK)
-        status = tandem_kit_validate_run(&vk_backend, &program->limits, desc,
+        status = tandem_kit_validate_run(&gpu_backend, &program->limits, desc,
                                          program->kv ? program->kv->length : NULL,
                                          context->next_known ? &next : NULL, error);
     if (status == TANDEM_OK)
@@ -146,10 +146,10 @@ tandem_status vk_program_cost(const tandem_program *program, const tandem_run *d
         if (get_row(&view, i).position + 1 > view.n_context)
             view.n_context = get_row(&view, i).position + 1;
     for (uint32_t s = 0; s < n_step && status == TANDEM_OK; s++) {
-        const vk_step *step = VK_AT(program->steps, vk_step, s);
+        const gpu_step *step = GPU_AT(program->steps, gpu_step, s);
         tandem_cost cost = {0};
-        for (uint32_t i = 0; i < step->n_dispatch; i++)
-            add_dispatch(&view, &VK_AT(program->dispatches, vk_dispatch, step->first_dispatch + i)->traffic,
+        for (uint32_t i = 0; i < step->n_launch; i++)
+            add_dispatch(&view, &GPU_AT(program->launches, gpu_launch, step->first_launch + i)->traffic,
                          &cost);
         status = TANDEM_KIT_GIVE(tandem_cost, costs[s], &cost, error);
     }

@@ -32,7 +32,7 @@ static tandem_status list_extensions(const vk_instance *vk, VkPhysicalDevice phy
     list->items = NULL;
     list->n = 0;
     VK_TRY_INSTANCE(vk, EnumerateDeviceExtensionProperties, physical, NULL, &list->n, NULL);
-    list->items = vk_alloc(list->n * sizeof *list->items);
+    list->items = gpu_alloc(list->n * sizeof *list->items);
     if (!list->items) {
         list->n = 0;
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY,
@@ -306,7 +306,7 @@ static tandem_status inspect(const vk_instance *vk, vk_device *device, tandem_er
             snprintf(device->unusable, sizeof device->unusable, "It has no compute queue with timestamps");
         describe_abilities(device);
     }
-    vk_free(extensions.items);
+    gpu_free(extensions.items);
     return status;
 }
 
@@ -362,7 +362,7 @@ tandem_status vk_devices_find(const vk_instance *vk, vk_device *devices, uint32_
 /* Runs vk_devices_find on a fresh list, which the caller frees. */
 static tandem_status find_all(vk_device **list, uint32_t *n, tandem_error *error) {
     const vk_instance *instance;
-    *list = vk_alloc(VK_MAX_DEVICES * sizeof **list);
+    *list = gpu_alloc(VK_MAX_DEVICES * sizeof **list);
     if (!*list)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the list of devices");
     tandem_status status = vk_instance_acquire(&instance, error);
@@ -373,7 +373,7 @@ static tandem_status find_all(vk_device **list, uint32_t *n, tandem_error *error
     return status;
 }
 
-tandem_status vk_device_count(uint32_t *n, tandem_error *error) {
+tandem_status gpu_device_count(uint32_t *n, tandem_error *error) {
     vk_device *list = NULL;
     uint32_t n_found = 0;
     if (!n)
@@ -381,11 +381,11 @@ tandem_status vk_device_count(uint32_t *n, tandem_error *error) {
     tandem_status status = find_all(&list, &n_found, error);
     if (status == TANDEM_OK)
         *n = n_found;
-    vk_free(list);
+    gpu_free(list);
     return status;
 }
 
-tandem_status vk_device_info(uint32_t device, tandem_device_info *info, tandem_error *error) {
+tandem_status gpu_device_info(uint32_t device, tandem_device_info *info, tandem_error *error) {
     vk_device *list = NULL;
     uint32_t n_found = 0;
     tandem_status status = find_all(&list, &n_found, error);
@@ -394,6 +394,6 @@ tandem_status vk_device_info(uint32_t device, tandem_device_info *info, tandem_e
                                  n_found == 1 ? "is" : "are", n_found);
     if (status == TANDEM_OK)
         status = TANDEM_KIT_GIVE(tandem_device_info, info, &list[device].info, error);
-    vk_free(list);
+    gpu_free(list);
     return status;
 }

@@ -45,7 +45,7 @@ tandem_status vk_devices_find(const vk_instance *instance, vk_device *devices, u
                               tandem_error *error);
 
 /* The ABI's functions of the same names. [any-thread] */
-tandem_status vk_device_count(uint32_t *n, tandem_error *error);
-tandem_status vk_device_info(uint32_t device, tandem_device_info *info, tandem_error *error);
+tandem_status gpu_device_count(uint32_t *n, tandem_error *error);
+tandem_status gpu_device_info(uint32_t device, tandem_device_info *info, tandem_error *error);
 
 #endif

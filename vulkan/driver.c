@@ -14,7 +14,7 @@
 
 vk_plugin vk_the_plugin = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-void vk_log(uint32_t level, const char *format, ...) {
+void gpu_log(uint32_t level, const char *format, ...) {
     const tandem_host *host = &vk_the_plugin.host;
     if (!host->log)
         return;
@@ -26,7 +26,7 @@ void vk_log(uint32_t level, const char *format, ...) {
     host->log(host->user, level, message);
 }
 
-void *vk_alloc(uint64_t bytes) {
+void *gpu_alloc(uint64_t bytes) {
     const tandem_host *host = &vk_the_plugin.host;
     if (bytes == 0)
         bytes = 1;
@@ -40,7 +40,7 @@ void *vk_alloc(uint64_t bytes) {
     return pointer;
 }
 
-void vk_free(void *pointer) {
+void gpu_free(void *pointer) {
     const tandem_host *host = &vk_the_plugin.host;
     if (!pointer)
         return;
@@ -50,7 +50,7 @@ void vk_free(void *pointer) {
         host->free(host->user, pointer);
 }
 
-uint64_t vk_clock_ns(void) {
+uint64_t gpu_clock_ns(void) {
     const tandem_host *host = &vk_the_plugin.host;
     if (host->clock_ns)
         return host->clock_ns(host->user);
@@ -67,7 +67,7 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_validation_message(VkDebugUtilsMessageS
     (void)types;
     (void)user;
     atomic_fetch_add(&vk_the_plugin.n_messages, 1);
-    vk_log(TANDEM_LOG_ERROR, "Vulkan validation: %s", data->pMessage);
+    gpu_log(TANDEM_LOG_ERROR, "Vulkan validation: %s", data->pMessage);
     return VK_FALSE;
 }
 

@@ -135,10 +135,10 @@ typedef struct vk_plugin {
 extern vk_plugin vk_the_plugin;
 
 /* Host services, with the plugin's own where the host has none. */
-void vk_log(uint32_t level, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void *vk_alloc(uint64_t bytes); /* zeroed */
-void vk_free(void *pointer);
-uint64_t vk_clock_ns(void);
+void gpu_log(uint32_t level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void *gpu_alloc(uint64_t bytes); /* zeroed */
+void gpu_free(void *pointer);
+uint64_t gpu_clock_ns(void);
 
 /* The shared instance, made on first use. NO_DEVICE: no loader, no driver, or the validation layer that was
  * asked for is missing. [any-thread] */

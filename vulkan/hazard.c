@@ -7,22 +7,23 @@
 
 #include <stdio.h>
 
-vk_range vk_range_resolve(const vk_range *range) {
-    vk_range resolved = *range;
+gpu_range gpu_range_resolve(const gpu_range *range) {
+    gpu_range resolved = *range;
     if (!range->weights)
         return resolved;
-    resolved.address = vk_weights_segment(range->weights, range->record, range->segment, &resolved.row_bytes);
+    resolved.address =
+        gpu_weights_segment(range->weights, range->record, range->segment, &resolved.row_bytes);
     resolved.stride = resolved.row_bytes;
     resolved.n_row = 1;
     return resolved;
 }
 
-static uint64_t end_of(const vk_range *range) {
+static uint64_t end_of(const gpu_range *range) {
     return range->address + (range->n_row - 1) * range->stride + range->row_bytes;
 }
 
 /* 1: [address, address + bytes) meets a piece of the range. */
-static int piece_meets(const vk_range *range, uint64_t address, uint64_t bytes) {
+static int piece_meets(const gpu_range *range, uint64_t address, uint64_t bytes) {
     uint64_t end = address + bytes;
     if (end <= range->address || end_of(range) <= address)
         return 0;
@@ -33,31 +34,31 @@ static int piece_meets(const vk_range *range, uint64_t address, uint64_t bytes) 
     return range->address + last * range->stride + range->row_bytes > address;
 }
 
-int vk_ranges_overlap(const vk_range *a, const vk_range *b) {
+int gpu_ranges_overlap(const gpu_range *a, const gpu_range *b) {
     if (a->n_row == 0 || b->n_row == 0 || a->row_bytes == 0 || b->row_bytes == 0)
         return 0;
     if (end_of(a) <= b->address || end_of(b) <= a->address)
         return 0;
-    const vk_range *few = a->n_row <= b->n_row ? a : b;
-    const vk_range *many = few == a ? b : a;
+    const gpu_range *few = a->n_row <= b->n_row ? a : b;
+    const gpu_range *many = few == a ? b : a;
     for (uint64_t i = 0; i < few->n_row; i++)
         if (piece_meets(many, few->address + i * few->stride, few->row_bytes))
             return 1;
     return 0;
 }
 
-int vk_dispatches_conflict(const tandem_program *program, uint32_t a, uint32_t b) {
-    const vk_dispatch *first = VK_AT(program->dispatches, vk_dispatch, a);
-    const vk_dispatch *second = VK_AT(program->dispatches, vk_dispatch, b);
+int gpu_launches_conflict(const tandem_program *program, uint32_t a, uint32_t b) {
+    const gpu_launch *first = GPU_AT(program->launches, gpu_launch, a);
+    const gpu_launch *second = GPU_AT(program->launches, gpu_launch, b);
     for (uint32_t i = 0; i < first->n_range; i++) {
-        const vk_range *x = VK_AT(program->ranges, vk_range, first->first_range + i);
+        const gpu_range *x = GPU_AT(program->ranges, gpu_range, first->first_range + i);
         /* note: weights are read-only to programs; moving them is ordered by the queue (weights_place.c). */
         if (x->weights)
             continue;
         for (uint32_t j = 0; j < second->n_range; j++) {
-            const vk_range *y = VK_AT(program->ranges, vk_range, second->first_range + j);
+            const gpu_range *y = GPU_AT(program->ranges, gpu_range, second->first_range + j);
             int apart = x->write && y->write && x->apart && x->apart == y->apart;
-            if ((x->write || y->write) && !y->weights && !apart && vk_ranges_overlap(x, y))
+            if ((x->write || y->write) && !y->weights && !apart && gpu_ranges_overlap(x, y))
                 return 1;
         }
     }
@@ -66,55 +67,55 @@ int vk_dispatches_conflict(const tandem_program *program, uint32_t a, uint32_t b
 
 static int conflicts_with_any(const tandem_program *program, uint32_t from, uint32_t to, uint32_t dispatch) {
     for (uint32_t i = from; i < to; i++)
-        if (vk_dispatches_conflict(program, i, dispatch))
+        if (gpu_launches_conflict(program, i, dispatch))
             return 1;
     return 0;
 }
 
 /* The dispatch that writes the launch arguments of dispatch d: prepare.comp those of rules. */
 static uint32_t writer_of_arguments(const tandem_program *program, uint32_t d) {
-    const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, d);
-    const vk_range arguments = {.address = dispatch->command,
-                                .row_bytes = sizeof(VkDispatchIndirectCommand),
-                                .stride = sizeof(VkDispatchIndirectCommand),
-                                .n_row = 1};
+    const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, d);
+    const gpu_range arguments = {.address = dispatch->command,
+                                 .row_bytes = sizeof(VkDispatchIndirectCommand),
+                                 .stride = sizeof(VkDispatchIndirectCommand),
+                                 .n_row = 1};
     while (dispatch->rule == TANDEM_NONE && --d > 0) {
-        const vk_dispatch *writer = VK_AT(program->dispatches, vk_dispatch, d);
+        const gpu_launch *writer = GPU_AT(program->launches, gpu_launch, d);
         for (uint32_t i = 0; i < writer->n_range; i++) {
-            const vk_range *range = VK_AT(program->ranges, vk_range, writer->first_range + i);
-            if (range->write && vk_ranges_overlap(range, &arguments))
+            const gpu_range *range = GPU_AT(program->ranges, gpu_range, writer->first_range + i);
+            if (range->write && gpu_ranges_overlap(range, &arguments))
                 return d;
         }
     }
     return 0;
 }
 
-tandem_status vk_place_barriers(tandem_program *program, tandem_error *error) {
+tandem_status gpu_place_barriers(tandem_program *program, tandem_error *error) {
     uint32_t since = 0;   /* first dispatch that no barrier has followed */
     uint32_t last = 0;    /* step of the last barrier */
     uint32_t covered = 0; /* launch arguments that earlier dispatches wrote are seen */
     for (uint32_t s = 0; s < program->steps.n; s++) {
-        vk_step *step = VK_AT(program->steps, vk_step, s);
-        uint32_t end = step->first_dispatch + step->n_dispatch;
+        gpu_step *step = GPU_AT(program->steps, gpu_step, s);
+        uint32_t end = step->first_launch + step->n_launch;
         step->barrier_before = 0;
-        for (uint32_t d = step->first_dispatch; d < end; d++) {
-            if (conflicts_with_any(program, step->first_dispatch, d, d))
+        for (uint32_t d = step->first_launch; d < end; d++) {
+            if (conflicts_with_any(program, step->first_launch, d, d))
                 return tandem_kit_fail(error, TANDEM_E_INTERNAL,
                                        "Step %u (%s %s) holds dispatches that depend on each other", s,
                                        step->kernel, step->label);
-            if (!step->barrier_before && conflicts_with_any(program, since, step->first_dispatch, d))
+            if (!step->barrier_before && conflicts_with_any(program, since, step->first_launch, d))
                 step->barrier_before = 1;
         }
         if (step->barrier_before) {
-            since = step->first_dispatch;
+            since = step->first_launch;
             last = s;
         }
-        for (uint32_t d = step->first_dispatch; d < end; d++) {
-            const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, d);
+        for (uint32_t d = step->first_launch; d < end; d++) {
+            const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, d);
             if ((dispatch->rule == TANDEM_NONE && !dispatch->command) ||
                 writer_of_arguments(program, d) < covered)
                 continue;
-            VK_AT(program->steps, vk_step, last)->barrier_indirect = 1;
+            GPU_AT(program->steps, gpu_step, last)->barrier_indirect = 1;
             covered = since;
         }
     }
@@ -123,15 +124,15 @@ tandem_status vk_place_barriers(tandem_program *program, tandem_error *error) {
 
 /* The step of a dispatch as the checker counts: prepare.comp comes before step 0. */
 static int64_t step_of(const tandem_program *program, uint32_t dispatch) {
-    return dispatch == 0 ? -1 : (int64_t)VK_AT(program->dispatches, vk_dispatch, dispatch)->step;
+    return dispatch == 0 ? -1 : (int64_t)GPU_AT(program->launches, gpu_launch, dispatch)->step;
 }
 
 static void report(uint32_t n_fault, char *sentence, size_t room, const tandem_program *program, int64_t from,
                    int64_t to, const char *what) {
     if (n_fault > 0 || room == 0)
         return;
-    const char *first = from < 0 ? "prepare" : VK_AT(program->steps, vk_step, from)->kernel;
-    const char *second = VK_AT(program->steps, vk_step, to)->kernel;
+    const char *first = from < 0 ? "prepare" : GPU_AT(program->steps, gpu_step, from)->kernel;
+    const char *second = GPU_AT(program->steps, gpu_step, to)->kernel;
     snprintf(sentence, room, "%s: step %lld (%s) and step %lld (%s)", what, (long long)from, first,
              (long long)to, second);
 }
@@ -140,13 +141,13 @@ static void report(uint32_t n_fault, char *sentence, size_t room, const tandem_p
 static uint32_t check_arguments(const tandem_program *program, const uint8_t *barrier, char *sentence,
                                 size_t room) {
     uint32_t n_fault = 0;
-    for (uint32_t d = 1; d < program->dispatches.n; d++) {
-        const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, d);
+    for (uint32_t d = 1; d < program->launches.n; d++) {
+        const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, d);
         if (dispatch->rule == TANDEM_NONE && !dispatch->command)
             continue;
         int64_t from = step_of(program, writer_of_arguments(program, d)), to = step_of(program, d);
         int64_t s = from + 1;
-        while (s <= to && !(barrier[s] && VK_AT(program->steps, vk_step, s)->barrier_indirect))
+        while (s <= to && !(barrier[s] && GPU_AT(program->steps, gpu_step, s)->barrier_indirect))
             s++;
         if (s > to)
             report(n_fault++, sentence, room, program, from, to, "No barrier for launch arguments separates");
@@ -154,26 +155,26 @@ static uint32_t check_arguments(const tandem_program *program, const uint8_t *ba
     return n_fault;
 }
 
-uint32_t vk_check_barriers(const tandem_program *program, const uint8_t *barrier, char *sentence,
-                           size_t room) {
+uint32_t gpu_check_barriers(const tandem_program *program, const uint8_t *barrier, char *sentence,
+                            size_t room) {
     uint32_t n_fault = check_arguments(program, barrier, sentence, room);
     uint32_t n_step = program->steps.n;
-    uint32_t *count = vk_alloc((n_step + 1) * sizeof *count); /* barriers before steps 0..i-1 */
-    uint8_t *needed = vk_alloc(n_step + 1ull);                /* the only barrier between some pair */
+    uint32_t *count = gpu_alloc((n_step + 1) * sizeof *count); /* barriers before steps 0..i-1 */
+    uint8_t *needed = gpu_alloc(n_step + 1ull);                /* the only barrier between some pair */
     if (!count || !needed) {
-        vk_free(count);
-        vk_free(needed);
+        gpu_free(count);
+        gpu_free(needed);
         snprintf(sentence, room, "No host memory to check barriers");
         return 1;
     }
     for (uint32_t i = 0; i < n_step; i++)
         count[i + 1] = count[i] + (barrier[i] != 0);
-    for (uint32_t b = 1; b < program->dispatches.n; b++) {
+    for (uint32_t b = 1; b < program->launches.n; b++) {
         for (uint32_t a = 0; a < b; a++) {
             int64_t from = step_of(program, a), to = step_of(program, b);
             /* Barriers before steps from + 1 .. to stand between. */
             uint32_t n_between = count[to + 1] - count[from + 1];
-            if (n_between > 1 || !vk_dispatches_conflict(program, a, b))
+            if (n_between > 1 || !gpu_launches_conflict(program, a, b))
                 continue;
             if (n_between == 0)
                 report(n_fault++, sentence, room, program, from, to, "No barrier separates");
@@ -185,7 +186,7 @@ uint32_t vk_check_barriers(const tandem_program *program, const uint8_t *barrier
         if (barrier[s] && !needed[s])
             report(n_fault++, sentence, room, program, (int64_t)s - 1, s,
                    "Nothing needs the barrier between");
-    vk_free(count);
-    vk_free(needed);
+    gpu_free(count);
+    gpu_free(needed);
     return n_fault;
 }

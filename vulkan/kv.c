@@ -15,17 +15,17 @@
 /* ---- create and destroy ---- */
 
 static tandem_status take_layer(tandem_kv *kv, const tandem_kv_desc *desc, uint32_t i, tandem_error *error) {
-    vk_kv_layer *layer = &kv->layers[i];
+    gpu_kv_layer *layer = &kv->layers[i];
     tandem_status status = TANDEM_KIT_TAKE(tandem_kv_layer, &layer->info, desc->layers[i], error);
     if (status != TANDEM_OK)
         return status;
     layer->owner = layer->info.share_of == TANDEM_NONE ? i : layer->info.share_of;
-    if (layer->info.head_dim % 8 != 0 || layer->info.head_dim > VK_MAX_HEAD_DIM)
+    if (layer->info.head_dim % 8 != 0 || layer->info.head_dim > GPU_MAX_HEAD_DIM)
         return tandem_kit_fail(
             error, TANDEM_E_UNSUPPORTED,
             "Cache layer %u: the Vulkan plugin has kernels for head sizes that are multiples of 8 "
             "up to %u, not %u",
-            i, VK_MAX_HEAD_DIM, layer->info.head_dim);
+            i, GPU_MAX_HEAD_DIM, layer->info.head_dim);
     return TANDEM_OK;
 }
 
@@ -43,7 +43,7 @@ static uint32_t find_max_position(const tandem_kv *kv) {
 }
 
 static tandem_status create_layer(tandem_kv *kv, uint32_t i, tandem_error *error) {
-    vk_kv_layer *layer = &kv->layers[i];
+    gpu_kv_layer *layer = &kv->layers[i];
     const tandem_kv_layer *info = &layer->info;
     uint64_t ring = info->window ? (uint64_t)info->window + kv->max_chunk : info->capacity;
     if (info->window && ring > kv->max_position)
@@ -61,17 +61,17 @@ static tandem_status create_layer(tandem_kv *kv, uint32_t i, tandem_error *error
         return TANDEM_OK;
     uint64_t bytes = (uint64_t)kv->n_slot * info->n_kv_head * layer->region_bytes;
     tandem_status status =
-        vk_memory_allocate(kv->context, VK_CLASS_KV, TANDEM_PLACE_DEVICE, bytes, &layer->k, error);
+        gpu_memory_allocate(kv->context, GPU_CLASS_KV, TANDEM_PLACE_DEVICE, bytes, &layer->k, error);
     if (status == TANDEM_OK)
-        status = vk_memory_allocate(kv->context, VK_CLASS_KV, TANDEM_PLACE_DEVICE, bytes, &layer->v, error);
+        status = gpu_memory_allocate(kv->context, GPU_CLASS_KV, TANDEM_PLACE_DEVICE, bytes, &layer->v, error);
     kv->bytes += 2 * bytes;
     return status;
 }
 
-tandem_status vk_kv_create(tandem_context *context, const tandem_kv_desc *desc, tandem_kv **result,
-                           tandem_error *error) {
+tandem_status gpu_kv_create(tandem_context *context, const tandem_kv_desc *desc, tandem_kv **result,
+                            tandem_error *error) {
     tandem_kv_desc taken;
-    tandem_status status = vk_context_check(context, error);
+    tandem_status status = gpu_context_check(context, error);
     if (status == TANDEM_OK)
         status = tandem_kit_validate_kv(desc, error);
     if (status == TANDEM_OK)
@@ -83,7 +83,7 @@ tandem_status vk_kv_create(tandem_context *context, const tandem_kv_desc *desc, 
     if (taken.layout == TANDEM_KV_LAYOUT_V_ONLY)
         return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
                                "The Vulkan plugin has no kernels for V-only caches yet");
-    tandem_kv *kv = vk_alloc(sizeof *kv);
+    tandem_kv *kv = gpu_alloc(sizeof *kv);
     if (!kv)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a cache");
     context->n_object++;
@@ -91,14 +91,14 @@ tandem_status vk_kv_create(tandem_context *context, const tandem_kv_desc *desc, 
     kv->n_layer = taken.n_layer;
     kv->max_chunk = taken.max_chunk;
     kv->n_slot = taken.n_slot;
-    kv->layers = vk_alloc(kv->n_layer * sizeof *kv->layers);
-    kv->length = vk_alloc(kv->n_slot * sizeof *kv->length);
-    kv->highest = vk_alloc(kv->n_slot * sizeof *kv->highest);
+    kv->layers = gpu_alloc(kv->n_layer * sizeof *kv->layers);
+    kv->length = gpu_alloc(kv->n_slot * sizeof *kv->length);
+    kv->highest = gpu_alloc(kv->n_slot * sizeof *kv->highest);
     if (!kv->layers || !kv->length || !kv->highest)
         status =
             tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY,
                             "No host memory for a cache of %u layers and %u slots", kv->n_layer, kv->n_slot);
-    vk_memory_collect(context, 0);
+    gpu_memory_collect(context, 0);
     for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++)
         status = take_layer(kv, &taken, i, error);
     if (status == TANDEM_OK)
@@ -106,43 +106,43 @@ tandem_status vk_kv_create(tandem_context *context, const tandem_kv_desc *desc, 
     for (uint32_t i = 0; i < kv->n_layer && status == TANDEM_OK; i++)
         status = create_layer(kv, i, error);
     if (status != TANDEM_OK) {
-        vk_kv_destroy(kv);
+        gpu_kv_destroy(kv);
         return status;
     }
     *result = kv;
     return TANDEM_OK;
 }
 
-void vk_kv_destroy(tandem_kv *kv) {
+void gpu_kv_destroy(tandem_kv *kv) {
     if (!kv)
         return;
     tandem_context *context = kv->context;
-    if (!vk_is_done(context, context->serial))
-        vk_drain(context);
+    if (!gpu_is_done(context, context->serial))
+        gpu_drain(context);
     for (uint32_t i = 0; kv->layers && i < kv->n_layer; i++) {
-        vk_memory_free(context, &kv->layers[i].k);
-        vk_memory_free(context, &kv->layers[i].v);
+        gpu_memory_free(context, &kv->layers[i].k);
+        gpu_memory_free(context, &kv->layers[i].v);
     }
-    vk_free(kv->layers);
-    vk_free(kv->length);
-    vk_free(kv->highest);
-    vk_free(kv);
+    gpu_free(kv->layers);
+    gpu_free(kv->length);
+    gpu_free(kv->highest);
+    gpu_free(kv);
     context->n_object--;
 }
 
 /* ---- queries ---- */
 
-tandem_status vk_kv_check(const tandem_kv *kv, uint32_t slot, tandem_error *error) {
+tandem_status gpu_kv_check(const tandem_kv *kv, uint32_t slot, tandem_error *error) {
     if (!kv)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The cache is NULL");
-    tandem_status status = vk_context_check(kv->context, error);
+    tandem_status status = gpu_context_check(kv->context, error);
     if (status == TANDEM_OK && slot >= kv->n_slot)
         status = tandem_kit_fail(error, TANDEM_E_INVALID, "Slot %u of a cache with %u", slot, kv->n_slot);
     return status;
 }
 
-tandem_status vk_kv_info(const tandem_kv *kv, tandem_kv_info *info, tandem_error *error) {
-    tandem_status status = vk_kv_check(kv, 0, error);
+tandem_status gpu_kv_info(const tandem_kv *kv, tandem_kv_info *info, tandem_error *error) {
+    tandem_status status = gpu_kv_check(kv, 0, error);
     if (status != TANDEM_OK)
         return status;
     tandem_kv_info filled = {.n_layer = kv->n_layer,
@@ -153,9 +153,9 @@ tandem_status vk_kv_info(const tandem_kv *kv, tandem_kv_info *info, tandem_error
     return TANDEM_KIT_GIVE(tandem_kv_info, info, &filled, error);
 }
 
-tandem_status vk_kv_layer_info(const tandem_kv *kv, uint32_t layer, tandem_kv_layer *info,
-                               tandem_error *error) {
-    tandem_status status = vk_kv_check(kv, 0, error);
+tandem_status gpu_kv_layer_info(const tandem_kv *kv, uint32_t layer, tandem_kv_layer *info,
+                                tandem_error *error) {
+    tandem_status status = gpu_kv_check(kv, 0, error);
     if (status == TANDEM_OK && layer >= kv->n_layer)
         status = tandem_kit_fail(error, TANDEM_E_INVALID, "Layer %u of a cache with %u", layer, kv->n_layer);
     if (status != TANDEM_OK)
@@ -163,8 +163,8 @@ tandem_status vk_kv_layer_info(const tandem_kv *kv, uint32_t layer, tandem_kv_la
     return TANDEM_KIT_GIVE(tandem_kv_layer, info, &kv->layers[layer].info, error);
 }
 
-tandem_status vk_kv_length(const tandem_kv *kv, uint32_t slot, uint32_t *length, tandem_error *error) {
-    tandem_status status = vk_kv_check(kv, slot, error);
+tandem_status gpu_kv_length(const tandem_kv *kv, uint32_t slot, uint32_t *length, tandem_error *error) {
+    tandem_status status = gpu_kv_check(kv, slot, error);
     if (status == TANDEM_OK && !length)
         status = tandem_kit_fail(error, TANDEM_E_INVALID, "kv_length: the place for the length is NULL");
     if (status == TANDEM_OK)
@@ -174,8 +174,8 @@ tandem_status vk_kv_length(const tandem_kv *kv, uint32_t slot, uint32_t *length,
 
 /* ---- edits ---- */
 
-tandem_status vk_kv_truncate(tandem_kv *kv, uint32_t slot, uint32_t length, tandem_error *error) {
-    tandem_status status = vk_kv_check(kv, slot, error);
+tandem_status gpu_kv_truncate(tandem_kv *kv, uint32_t slot, uint32_t length, tandem_error *error) {
+    tandem_status status = gpu_kv_check(kv, slot, error);
     if (status != TANDEM_OK)
         return status;
     if (length > kv->length[slot])
@@ -197,10 +197,10 @@ tandem_status vk_kv_truncate(tandem_kv *kv, uint32_t slot, uint32_t length, tand
     return TANDEM_OK;
 }
 
-tandem_status vk_kv_copy_slot(tandem_kv *kv, uint32_t from, uint32_t to, tandem_error *error) {
-    tandem_status status = vk_kv_check(kv, from, error);
+tandem_status gpu_kv_copy_slot(tandem_kv *kv, uint32_t from, uint32_t to, tandem_error *error) {
+    tandem_status status = gpu_kv_check(kv, from, error);
     if (status == TANDEM_OK)
-        status = vk_kv_check(kv, to, error);
+        status = gpu_kv_check(kv, to, error);
     if (status != TANDEM_OK || from == to)
         return status;
     VkCommandBuffer commands;
@@ -208,11 +208,11 @@ tandem_status vk_kv_copy_slot(tandem_kv *kv, uint32_t from, uint32_t to, tandem_
     if (status != TANDEM_OK)
         return status;
     for (uint32_t i = 0; i < kv->n_layer; i++) {
-        const vk_kv_layer *layer = &kv->layers[i];
+        const gpu_kv_layer *layer = &kv->layers[i];
         if (layer->owner != i)
             continue;
         uint64_t bytes = (uint64_t)layer->info.n_kv_head * layer->region_bytes;
-        const vk_memory *planes[2] = {&layer->k, &layer->v};
+        const gpu_memory *planes[2] = {&layer->k, &layer->v};
         for (uint32_t which = 0; which < 2; which++) {
             VkBufferCopy region = {planes[which]->offset + from * bytes, planes[which]->offset + to * bytes,
                                    bytes};
@@ -228,7 +228,7 @@ tandem_status vk_kv_copy_slot(tandem_kv *kv, uint32_t from, uint32_t to, tandem_
 }
 
 /* Binds kv_fill or kv_read for a layer. */
-static tandem_status find_kernel(tandem_kv *kv, const vk_kv_layer *layer, const char *shader,
+static tandem_status find_kernel(tandem_kv *kv, const gpu_kv_layer *layer, const char *shader,
                                  uint32_t *pipeline, tandem_error *error) {
     tandem_context *context = kv->context;
     uint32_t local = context->subgroup_size > 32 ? context->subgroup_size : 32;
@@ -249,7 +249,7 @@ static void dispatch_rows(tandem_kv *kv, VkCommandBuffer commands, uint32_t pipe
 /* Records the fill of one layer's K and V; distinct memory, so no barriers. */
 static void fill_layer(tandem_kv *kv, uint32_t i, uint32_t slot, uint32_t seed, uint32_t length,
                        uint32_t pipeline, VkCommandBuffer commands) {
-    const vk_kv_layer *layer = &kv->layers[i];
+    const gpu_kv_layer *layer = &kv->layers[i];
     for (uint32_t which = TANDEM_KV_K; which <= TANDEM_KV_V; which++) {
         uint32_t position = length > layer->ring ? length - layer->ring : 0;
         while (position < length) {
@@ -268,10 +268,10 @@ static void fill_layer(tandem_kv *kv, uint32_t i, uint32_t slot, uint32_t seed, 
     }
 }
 
-tandem_status vk_kv_fill(tandem_kv *kv, uint32_t slot, uint32_t seed, uint32_t length, tandem_error *error) {
+tandem_status gpu_kv_fill(tandem_kv *kv, uint32_t slot, uint32_t seed, uint32_t length, tandem_error *error) {
     VkCommandBuffer commands;
     uint32_t pipeline;
-    tandem_status status = vk_kv_check(kv, slot, error);
+    tandem_status status = gpu_kv_check(kv, slot, error);
     if (status != TANDEM_OK)
         return status;
     if (length > kv->max_position)
@@ -300,9 +300,9 @@ tandem_status vk_kv_fill(tandem_kv *kv, uint32_t slot, uint32_t seed, uint32_t l
 /* Reads up to a staging buffer full of rows. */
 static tandem_status read_rows(tandem_kv *kv, uint32_t pipeline, kv_push *push, uint32_t n,
                                uint64_t row_bytes, uint32_t n_kv_head, float *target, tandem_error *error) {
-    const vk_memory *staging;
+    const gpu_memory *staging;
     VkCommandBuffer commands;
-    tandem_status status = vk_stage_begin(kv->context, &staging, error);
+    tandem_status status = gpu_stage_begin(kv->context, &staging, error);
     if (status == TANDEM_OK)
         status = vk_commands_begin(kv->context, &commands, error);
     if (status != TANDEM_OK)
@@ -311,7 +311,7 @@ static tandem_status read_rows(tandem_kv *kv, uint32_t pipeline, kv_push *push, 
     dispatch_rows(kv, commands, pipeline, push, n, n_kv_head);
     status = vk_commands_end(kv->context, error);
     if (status == TANDEM_OK)
-        status = vk_wait_all(kv->context, error);
+        status = gpu_wait_all(kv->context, error);
     if (status == TANDEM_OK)
         memcpy(target, staging->mapped, (size_t)(n * row_bytes));
     return status;
@@ -319,7 +319,7 @@ static tandem_status read_rows(tandem_kv *kv, uint32_t pipeline, kv_push *push, 
 
 static tandem_status check_read(const tandem_kv *kv, uint32_t layer, uint32_t slot, uint32_t which,
                                 uint32_t first, uint32_t n_row, const float *target, tandem_error *error) {
-    tandem_status status = vk_kv_check(kv, slot, error);
+    tandem_status status = gpu_kv_check(kv, slot, error);
     if (status != TANDEM_OK)
         return status;
     if (layer >= kv->n_layer || which > TANDEM_KV_V || (!target && n_row > 0))
@@ -338,15 +338,15 @@ static tandem_status check_read(const tandem_kv *kv, uint32_t layer, uint32_t sl
     return TANDEM_OK;
 }
 
-tandem_status vk_kv_read(tandem_kv *kv, uint32_t layer, uint32_t slot, uint32_t which,
-                         uint32_t first_position, uint32_t n_row, float *target, tandem_error *error) {
+tandem_status gpu_kv_read(tandem_kv *kv, uint32_t layer, uint32_t slot, uint32_t which,
+                          uint32_t first_position, uint32_t n_row, float *target, tandem_error *error) {
     uint32_t pipeline;
     tandem_status status = check_read(kv, layer, slot, which, first_position, n_row, target, error);
     if (status != TANDEM_OK)
         return status;
-    const vk_kv_layer *owner = &kv->layers[kv->layers[layer].owner];
+    const gpu_kv_layer *owner = &kv->layers[kv->layers[layer].owner];
     uint64_t row_floats = (uint64_t)owner->info.n_kv_head * owner->info.head_dim;
-    uint64_t room = VK_STAGING_BYTES / (row_floats * 4);
+    uint64_t room = GPU_STAGING_BYTES / (row_floats * 4);
     if (room == 0)
         return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
                                "A row of layer %u is longer than the staging buffer", layer);

@@ -7,8 +7,8 @@
 
 #include "../shaders/params_ops.h"
 
-#define VK_MAX_HEAD_DIM 512u
+#define GPU_MAX_HEAD_DIM 512u
 
-tandem_status vk_kv_check(const tandem_kv *kv, uint32_t slot, tandem_error *error);
+tandem_status gpu_kv_check(const tandem_kv *kv, uint32_t slot, tandem_error *error);
 
 #endif

@@ -34,7 +34,7 @@ static uint64_t hash_word(uint64_t hash, uint64_t word) {
 static uint64_t hash_shapes(const tandem_kv *kv) {
     uint64_t hash = hash_word(0xcbf29ce484222325u, kv->n_layer);
     for (uint32_t i = 0; i < kv->n_layer; i++) {
-        const vk_kv_layer *layer = &kv->layers[i];
+        const gpu_kv_layer *layer = &kv->layers[i];
         hash = hash_word(hash, layer->info.n_kv_head);
         hash = hash_word(hash, layer->info.head_dim);
         hash = hash_word(hash, layer->info.type);
@@ -46,23 +46,23 @@ static uint64_t hash_shapes(const tandem_kv *kv) {
 }
 
 /* One contiguous piece of an image: called for each, in order. */
-typedef tandem_status (*piece_fn)(tandem_context *context, const vk_memory *memory, uint64_t offset,
+typedef tandem_status (*piece_fn)(tandem_context *context, const gpu_memory *memory, uint64_t offset,
                                   uint8_t *bytes, uint64_t n, tandem_error *error);
 
-static tandem_status measure_piece(tandem_context *context, const vk_memory *memory, uint64_t offset,
+static tandem_status measure_piece(tandem_context *context, const gpu_memory *memory, uint64_t offset,
                                    uint8_t *bytes, uint64_t n, tandem_error *error) {
     (void)context, (void)memory, (void)offset, (void)bytes, (void)n, (void)error;
     return TANDEM_OK;
 }
 
-static tandem_status export_piece(tandem_context *context, const vk_memory *memory, uint64_t offset,
+static tandem_status export_piece(tandem_context *context, const gpu_memory *memory, uint64_t offset,
                                   uint8_t *bytes, uint64_t n, tandem_error *error) {
-    return vk_download(context, memory, offset, bytes, n, error);
+    return gpu_download(context, memory, offset, bytes, n, error);
 }
 
-static tandem_status import_piece(tandem_context *context, const vk_memory *memory, uint64_t offset,
+static tandem_status import_piece(tandem_context *context, const gpu_memory *memory, uint64_t offset,
                                   uint8_t *bytes, uint64_t n, tandem_error *error) {
-    return vk_upload(context, memory, offset, bytes, n, error);
+    return gpu_upload(context, memory, offset, bytes, n, error);
 }
 
 /* Walks the rows of `highest` positions of a slot. `bytes` may be NULL where `each` does not use it. */
@@ -70,7 +70,7 @@ static tandem_status walk(tandem_kv *kv, uint32_t slot, uint32_t highest, uint8_
                           uint64_t *total, tandem_error *error) {
     uint64_t done = 0;
     for (uint32_t i = 0; i < kv->n_layer; i++) {
-        const vk_kv_layer *layer = &kv->layers[i];
+        const gpu_kv_layer *layer = &kv->layers[i];
         const tandem_kv_layer *info = &layer->info;
         if (layer->owner != i)
             continue;
@@ -78,7 +78,7 @@ static tandem_status walk(tandem_kv *kv, uint32_t slot, uint32_t highest, uint8_
         uint64_t row = (uint64_t)info->head_dim * kv_element_bytes(info->type);
         uint64_t scale_row = kv_position_bytes(info->type, info->head_dim) - row;
         for (uint32_t piece = 0; piece < 2 * info->n_kv_head; piece++) {
-            const vk_memory *plane = piece < info->n_kv_head ? &layer->k : &layer->v;
+            const gpu_memory *plane = piece < info->n_kv_head ? &layer->k : &layer->v;
             uint64_t head = piece % info->n_kv_head;
             uint64_t region = ((uint64_t)slot * info->n_kv_head + head) * layer->region_bytes;
             const uint64_t offsets[2] = {region, region + kv_scale_offset(info->head_dim, layer->ring)};
@@ -98,9 +98,9 @@ static tandem_status walk(tandem_kv *kv, uint32_t slot, uint32_t highest, uint8_
     return TANDEM_OK;
 }
 
-tandem_status vk_kv_export_bytes(tandem_kv *kv, uint32_t slot, uint64_t *bytes, tandem_error *error) {
+tandem_status gpu_kv_export_bytes(tandem_kv *kv, uint32_t slot, uint64_t *bytes, tandem_error *error) {
     uint64_t total = 0;
-    tandem_status status = vk_kv_check(kv, slot, error);
+    tandem_status status = gpu_kv_check(kv, slot, error);
     if (status == TANDEM_OK && !bytes)
         status = tandem_kit_fail(error, TANDEM_E_INVALID, "kv_export_bytes: the place for the size is NULL");
     if (status == TANDEM_OK)
@@ -110,9 +110,9 @@ tandem_status vk_kv_export_bytes(tandem_kv *kv, uint32_t slot, uint64_t *bytes, 
     return status;
 }
 
-tandem_status vk_kv_export(tandem_kv *kv, uint32_t slot, void *target, uint64_t bytes, tandem_error *error) {
+tandem_status gpu_kv_export(tandem_kv *kv, uint32_t slot, void *target, uint64_t bytes, tandem_error *error) {
     uint64_t needed = 0;
-    tandem_status status = vk_kv_export_bytes(kv, slot, &needed, error);
+    tandem_status status = gpu_kv_export_bytes(kv, slot, &needed, error);
     if (status != TANDEM_OK)
         return status;
     if (!target || bytes < needed)
@@ -152,11 +152,11 @@ static tandem_status check_stamp(const tandem_kv *kv, uint32_t slot, const kv_st
     return status;
 }
 
-tandem_status vk_kv_import(tandem_kv *kv, uint32_t slot, const void *source, uint64_t bytes,
-                           tandem_error *error) {
+tandem_status gpu_kv_import(tandem_kv *kv, uint32_t slot, const void *source, uint64_t bytes,
+                            tandem_error *error) {
     kv_stamp stamp;
     uint64_t total;
-    tandem_status status = vk_kv_check(kv, slot, error);
+    tandem_status status = gpu_kv_check(kv, slot, error);
     if (status != TANDEM_OK)
         return status;
     if (!source || bytes < sizeof stamp)

@@ -11,21 +11,21 @@ static int begins(const char *name, const char *prefix) {
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-static uint64_t of_prepare(const tandem_program *program, const vk_dispatch *dispatch) {
+static uint64_t of_prepare(const tandem_program *program, const gpu_launch *dispatch) {
     prepare_push push;
     memcpy(&push, dispatch->push, sizeof push);
     uint64_t n_rule = push.n_rule / 64 + 1;
     return program->limits.max_tokens / 64 + program->limits.max_out / 64 + 2 + n_rule * 5;
 }
 
-static uint64_t of_matmul(const vk_dispatch *dispatch, const uint32_t *spec) {
+static uint64_t of_matmul(const gpu_launch *dispatch, const uint32_t *spec) {
     matmul_push push;
     memcpy(&push, dispatch->push, sizeof push);
     uint64_t n_pass = spec[SPEC_EXPERTS] == EXPERTS_SUM ? push.n_used : 1;
     return MATMUL_ITERATIONS((uint64_t)push.n_col, spec[SPEC_UNROLL], n_pass);
 }
 
-static uint64_t of_moe_route(const tandem_context *context, const vk_dispatch *dispatch,
+static uint64_t of_moe_route(const tandem_context *context, const gpu_launch *dispatch,
                              const uint32_t *spec) {
     moe_route_push push;
     memcpy(&push, dispatch->push, sizeof push);
@@ -34,7 +34,7 @@ static uint64_t of_moe_route(const tandem_context *context, const vk_dispatch *d
            2 * (local / context->subgroup_size) + 10;
 }
 
-static uint64_t of_stream(const tandem_context *context, const vk_dispatch *dispatch, const uint32_t *spec) {
+static uint64_t of_stream(const tandem_context *context, const gpu_launch *dispatch, const uint32_t *spec) {
     stream_push push;
     memcpy(&push, dispatch->push, sizeof push);
     uint64_t local = spec[0], n_a = spec[SPEC_N_A], n_out = spec[SPEC_N_OUT];
@@ -53,8 +53,8 @@ static uint64_t of_append(const tandem_context *context, const uint32_t *spec) {
 
 /* The keys of a split at the longest context: as the launch rule says, or more where it may not split
  * further. */
-static uint64_t of_split(const tandem_program *program, const vk_dispatch *dispatch, const uint32_t *spec) {
-    const launch_rule *rule = VK_AT(program->rules, launch_rule, dispatch->rule);
+static uint64_t of_split(const tandem_program *program, const gpu_launch *dispatch, const uint32_t *spec) {
+    const launch_rule *rule = GPU_AT(program->rules, launch_rule, dispatch->rule);
     uint32_t n_head = spec[SPEC_N_HEAD], n_kv_head = spec[SPEC_N_KV_HEAD];
     attention_split_push push;
     memcpy(&push, dispatch->push, sizeof push);
@@ -70,13 +70,13 @@ static uint64_t of_split(const tandem_program *program, const vk_dispatch *dispa
                                 n_slot, program->limits.max_tokens);
 }
 
-static uint64_t of_combine(const tandem_program *program, const vk_dispatch *dispatch, const uint32_t *spec) {
-    uint64_t max_split = VK_AT(program->rules, launch_rule, dispatch->rule)->max_split;
+static uint64_t of_combine(const tandem_program *program, const gpu_launch *dispatch, const uint32_t *spec) {
+    uint64_t max_split = GPU_AT(program->rules, launch_rule, dispatch->rule)->max_split;
     uint64_t pieces = divide_up(spec[SPEC_HEAD_DIM] / 4, spec[0]) + 1;
     return pieces * (2 * (max_split + 1) + 4);
 }
 
-static uint64_t of_topk(const tandem_context *context, const vk_dispatch *dispatch, const uint32_t *spec) {
+static uint64_t of_topk(const tandem_context *context, const gpu_launch *dispatch, const uint32_t *spec) {
     topk_push push;
     memcpy(&push, dispatch->push, sizeof push);
     uint64_t local = spec[0], subgroup = context->subgroup_size, rounds = divide_up(256, local);
@@ -87,7 +87,7 @@ static uint64_t of_topk(const tandem_context *context, const vk_dispatch *dispat
     return maxima + groups + gather + elements + 3 * (divide_up(local, subgroup) + 1);
 }
 
-static uint64_t of_moe_group(const tandem_program *program, const vk_dispatch *dispatch,
+static uint64_t of_moe_group(const tandem_program *program, const gpu_launch *dispatch,
                              const uint32_t *spec) {
     moe_group_push push;
     memcpy(&push, dispatch->push, sizeof push);
@@ -95,7 +95,7 @@ static uint64_t of_moe_group(const tandem_program *program, const vk_dispatch *d
     return moe_group_iterations(push.n_expert, n_entry, push.tall_rows, spec[0]);
 }
 
-static uint64_t of_moe_sum(const vk_dispatch *dispatch) {
+static uint64_t of_moe_sum(const gpu_launch *dispatch) {
     moe_sum_push push;
     memcpy(&push, dispatch->push, sizeof push);
     return push.n_used + 4;
@@ -103,7 +103,7 @@ static uint64_t of_moe_sum(const vk_dispatch *dispatch) {
 
 uint64_t vk_loop_iterations(const tandem_program *program, uint32_t index) {
     const tandem_context *context = program->context;
-    const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, index);
+    const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, index);
     const vk_pipeline *pipeline = &context->pipelines->items[dispatch->pipeline];
     const char *shader = pipeline->shader->name;
     if (begins(shader, "prepare"))

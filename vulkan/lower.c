@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-tandem_status vk_lower(vk_builder *builder, const tandem_op *op) {
+tandem_status gpu_lower(gpu_builder *builder, const tandem_op *op) {
     if (op->rows == TANDEM_ROWS_OUT && builder->program->limits.max_out == 0)
         return TANDEM_OK; /* no run of this program has a row for it */
     switch (op->kind) {
@@ -33,45 +33,45 @@ tandem_status vk_lower(vk_builder *builder, const tandem_op *op) {
     }
 }
 
-tandem_status vk_lower_prepare(vk_builder *builder) {
+tandem_status gpu_lower_prepare(gpu_builder *builder) {
     const tandem_program *program = builder->program;
-    const vk_layout *layout = &builder->layout;
-    prepare_push push = {.run = vk_builder_run(builder),
+    const gpu_layout *layout = &builder->layout;
+    prepare_push push = {.run = gpu_builder_run(builder),
                          .rules = builder->base + layout->rules,
                          .indirect = builder->base + layout->indirect,
                          .next = builder->context->next.address,
                          .n_rule = builder->n_rule,
                          .max_tokens = program->limits.max_tokens,
                          .max_out = program->limits.max_out};
-    vk_dispatch *dispatch;
-    VK_DO(vk_dispatch_add(builder, "prepare", NULL, 0, NULL, &push, sizeof push, &dispatch));
+    gpu_launch *dispatch;
+    GPU_DO(vk_dispatch_add(builder, "prepare", NULL, 0, NULL, &push, sizeof push, &dispatch));
     dispatch->groups[0] = dispatch->groups[1] = dispatch->groups[2] = 1;
-    VK_DO(vk_reads(builder, push.rules, (uint64_t)push.n_rule * sizeof(launch_rule)));
-    VK_DO(vk_reads(builder, push.next, sizeof(next_block)));
-    VK_DO(vk_writes(builder, push.run,
-                    RUN_BLOCK_BYTES((uint64_t)program->limits.max_tokens, program->limits.max_out)));
-    return vk_writes(builder, push.indirect, (uint64_t)push.n_rule * INDIRECT_BYTES);
+    GPU_DO(gpu_reads(builder, push.rules, (uint64_t)push.n_rule * sizeof(launch_rule)));
+    GPU_DO(gpu_reads(builder, push.next, sizeof(next_block)));
+    GPU_DO(gpu_writes(builder, push.run,
+                      RUN_BLOCK_BYTES((uint64_t)program->limits.max_tokens, program->limits.max_out)));
+    return gpu_writes(builder, push.indirect, (uint64_t)push.n_rule * INDIRECT_BYTES);
 }
 
-tandem_status vk_lower_finish(vk_builder *builder, const tandem_op_topk *op) {
+tandem_status vk_lower_finish(gpu_builder *builder, const tandem_op_topk *op) {
     uint32_t row_words = 2 * op->k + 2;
-    finish_push push = {.run = vk_builder_run(builder),
-                        .topk = vk_view_address(&op->out),
+    finish_push push = {.run = gpu_builder_run(builder),
+                        .topk = gpu_view_address(&op->out),
                         .next = builder->context->next.address,
                         .rows = op->head.rows,
                         .stride = (uint32_t)op->out.stride,
                         .row_words = row_words};
     launch_rule rule = {.groups = {1, 1, 1}, .rows = op->head.rows, .rows_per_group = FINISH_ROWS};
-    vk_dispatch *dispatch;
-    VK_DO(vk_step_begin(builder, "finish"));
-    VK_DO(vk_dispatch_add(builder, "finish", NULL, 0, &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic = (vk_traffic){.rows = op->head.rows, .row_bytes = row_words * 8u};
-    VK_DO(vk_reads(builder, push.run, sizeof(run_header)));
-    VK_DO(vk_reads_view(builder, &op->out, row_words * 4u));
-    return vk_writes(builder, push.next, sizeof(uint32_t));
+    gpu_launch *dispatch;
+    GPU_DO(gpu_step_begin(builder, "finish"));
+    GPU_DO(vk_dispatch_add(builder, "finish", NULL, 0, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (gpu_traffic){.rows = op->head.rows, .row_bytes = row_words * 8u};
+    GPU_DO(gpu_reads(builder, push.run, sizeof(run_header)));
+    GPU_DO(gpu_reads_view(builder, &op->out, row_words * 4u));
+    return gpu_writes(builder, push.next, sizeof(uint32_t));
 }
 
-bool vk_embed_shader(char name[32], const vk_pack *pack) {
+bool vk_embed_shader(char name[32], const tandem_kit_pack *pack) {
     const char *format = tandem_kit_pack_format_name(pack->type);
     if (!format)
         return false;
@@ -79,17 +79,17 @@ bool vk_embed_shader(char name[32], const vk_pack *pack) {
     return true;
 }
 
-tandem_status vk_lower_embed(vk_builder *builder, const tandem_op_embed *op) {
+tandem_status vk_lower_embed(gpu_builder *builder, const tandem_op_embed *op) {
     const tandem_weights *table = op->table;
-    const vk_pack *pack = &table->packs[op->matrix];
-    vk_rows rows = vk_builder_rows(builder, op->head.rows);
-    uint64_t run = vk_builder_run(builder);
+    const tandem_kit_pack *pack = &table->packs[op->matrix];
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
+    uint64_t run = gpu_builder_run(builder);
     char shader[32];
     if (!vk_embed_shader(shader, pack))
         return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
                                   "EMBED: no kernel for tables of type %u", pack->type);
-    embed_push push = {.table = vk_weights_table(table, 0, op->matrix),
-                       .y = vk_view_address(&op->out),
+    embed_push push = {.table = gpu_weights_table(table, 0, op->matrix),
+                       .y = gpu_view_address(&op->out),
                        .tokens = run + RUN_ROWS_OFFSET + offsetof(run_row, token),
                        .rows = rows.index,
                        .n_tok = rows.n_tok,
@@ -103,29 +103,30 @@ tandem_status vk_lower_embed(vk_builder *builder, const tandem_op_embed *op) {
                         .rows = op->head.rows,
                         .row_axis = 1,
                         .rows_per_group = 1};
-    vk_dispatch *dispatch;
-    VK_DO(vk_step_begin(builder, shader));
-    VK_DO(vk_dispatch_add(builder, shader, NULL, 0, &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic = (vk_traffic){.rows = op->head.rows,
-                                     .weight_bytes = (pack->group_bytes + GROUP_ROWS - 1) / GROUP_ROWS,
-                                     .weight_bytes_min = pack->row_bytes,
-                                     .row_bytes = pack->n_col * 4ull,
-                                     .row_flops = pack->n_col,
-                                     .weights = table};
-    VK_DO(vk_uses_record(builder, table, 0));
-    VK_DO(vk_reads_matrix(builder, table, 0, op->matrix));
-    VK_DO(vk_reads(
+    gpu_launch *dispatch;
+    GPU_DO(gpu_step_begin(builder, shader));
+    GPU_DO(vk_dispatch_add(builder, shader, NULL, 0, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (gpu_traffic){.rows = op->head.rows,
+                                      .weight_bytes = (pack->group_bytes + GROUP_ROWS - 1) / GROUP_ROWS,
+                                      .weight_bytes_min = pack->row_bytes,
+                                      .row_bytes = pack->n_col * 4ull,
+                                      .row_flops = pack->n_col,
+                                      .weights = table};
+    GPU_DO(gpu_uses_record(builder, table, 0));
+    GPU_DO(gpu_reads_matrix(builder, table, 0, op->matrix));
+    GPU_DO(gpu_reads(
         builder, run,
         RUN_BLOCK_BYTES((uint64_t)builder->program->limits.max_tokens, builder->program->limits.max_out)));
-    return vk_writes_view(builder, &op->out, pack->n_col * 4ull);
+    return gpu_writes_view(builder, &op->out, pack->n_col * 4ull);
 }
 
 /* Fills the block of a STREAM that lies in constant memory. */
-static void fill_stream_block(stream_block *block, const tandem_op_stream *op, const vk_stream_extra *extra) {
+static void fill_stream_block(stream_block *block, const tandem_op_stream *op,
+                              const gpu_stream_extra *extra) {
     for (uint32_t i = 0; i < 3; i++) {
-        block->w[i] = vk_view_address(&op->w[i]);
-        block->y_w[i] = vk_view_address(&op->out_w[i]);
-        block->y[i] = vk_view_address(&op->out[i]);
+        block->w[i] = gpu_view_address(&op->w[i]);
+        block->y_w[i] = gpu_view_address(&op->out_w[i]);
+        block->y[i] = gpu_view_address(&op->out[i]);
         block->y_stride[i] = (uint32_t)op->out[i].stride;
         block->y_scale[i] = op->out_scale[i];
         if (extra && !block->y[i]) {
@@ -140,60 +141,61 @@ static void fill_stream_block(stream_block *block, const tandem_op_stream *op, c
 }
 
 /* What a STREAM reads and writes, and its traffic. */
-static tandem_status declare_stream(vk_builder *builder, const tandem_op_stream *op,
-                                    const vk_stream_extra *extra, uint64_t row_bytes, vk_traffic *traffic) {
-    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+static tandem_status declare_stream(gpu_builder *builder, const tandem_op_stream *op,
+                                    const gpu_stream_extra *extra, uint64_t row_bytes, gpu_traffic *traffic) {
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint64_t vector_bytes = op->d * 4ull;
     traffic->row_bytes += row_bytes;
-    VK_DO(vk_reads_view(builder, &op->h, row_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->h, row_bytes));
     for (uint32_t i = 0; i < 2; i++) {
-        VK_DO(vk_reads_view(builder, &op->a[i], row_bytes));
+        GPU_DO(gpu_reads_view(builder, &op->a[i], row_bytes));
         traffic->row_bytes += op->a[i].buffer ? row_bytes : 0;
     }
     for (uint32_t i = 0; i < 3; i++)
-        VK_DO(vk_reads_view(builder, &op->w[i], vector_bytes));
-    VK_DO(vk_writes_view(builder, &op->out_h, row_bytes));
+        GPU_DO(gpu_reads_view(builder, &op->w[i], vector_bytes));
+    GPU_DO(gpu_writes_view(builder, &op->out_h, row_bytes));
     traffic->row_bytes += op->out_h.buffer ? row_bytes : 0;
     for (uint32_t i = 0; i < op->n_out; i++) {
-        VK_DO(vk_reads_view(builder, &op->out_w[i], vector_bytes));
-        VK_DO(vk_writes_view(builder, &op->out[i], row_bytes));
+        GPU_DO(gpu_reads_view(builder, &op->out_w[i], vector_bytes));
+        GPU_DO(gpu_writes_view(builder, &op->out[i], row_bytes));
         traffic->row_bytes += op->out[i].buffer ? row_bytes : 0;
         if (!extra)
             continue;
         if (!op->out[i].buffer && extra->out[i]) {
-            VK_DO(vk_touches(builder, extra->out[i], row_bytes, extra->out_stride[i], rows.max, 1));
+            GPU_DO(gpu_touches(builder, extra->out[i], row_bytes, extra->out_stride[i], rows.max, 1));
             traffic->row_bytes += row_bytes;
         }
         if (extra->q8[i]) {
             uint64_t q8_bytes = Q8_ROW_BYTES((uint64_t)op->d);
-            VK_DO(vk_touches(builder, extra->q8[i], q8_bytes, q8_bytes, rows.max, 1));
+            GPU_DO(gpu_touches(builder, extra->q8[i], q8_bytes, q8_bytes, rows.max, 1));
             traffic->row_bytes += q8_bytes;
         }
     }
     return TANDEM_OK;
 }
 
-tandem_status vk_lower_stream(vk_builder *builder, const tandem_op_stream *op, const vk_stream_extra *extra) {
-    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+tandem_status vk_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
+                              const gpu_stream_extra *extra) {
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint32_t n_slice = op->n_slice ? op->n_slice : 1;
     uint64_t row_bytes = (uint64_t)n_slice * op->d * 4;
     uint32_t q8 = 0;
     void *place;
     stream_push push = {.index = rows.index,
-                        .h = vk_view_address(&op->h),
-                        .a0 = vk_view_address(&op->a[0]),
-                        .a1 = vk_view_address(&op->a[1]),
-                        .y_h = vk_view_address(&op->out_h),
+                        .h = gpu_view_address(&op->h),
+                        .a0 = gpu_view_address(&op->a[0]),
+                        .a1 = gpu_view_address(&op->a[1]),
+                        .y_h = gpu_view_address(&op->out_h),
                         .h_stride = (uint32_t)op->h.stride,
                         .a0_stride = (uint32_t)op->a[0].stride,
                         .a1_stride = (uint32_t)op->a[1].stride,
                         .y_h_stride = (uint32_t)op->out_h.stride,
                         .eps = op->eps,
                         .scale = op->scale,
-                        .gather = (vk_view_gathered(op->head.rows, &op->h) ? STREAM_GATHER_H : 0) |
-                                  (vk_view_gathered(op->head.rows, &op->a[0]) ? STREAM_GATHER_A0 : 0) |
-                                  (vk_view_gathered(op->head.rows, &op->a[1]) ? STREAM_GATHER_A1 : 0)};
-    VK_DO(vk_constant(builder, sizeof(stream_block), &push.block, &place));
+                        .gather = (gpu_view_gathered(op->head.rows, &op->h) ? STREAM_GATHER_H : 0) |
+                                  (gpu_view_gathered(op->head.rows, &op->a[0]) ? STREAM_GATHER_A0 : 0) |
+                                  (gpu_view_gathered(op->head.rows, &op->a[1]) ? STREAM_GATHER_A1 : 0)};
+    GPU_DO(gpu_constant(builder, sizeof(stream_block), &push.block, &place));
     if (place)
         fill_stream_block(place, op, extra);
     for (uint32_t i = 0; extra && i < op->n_out; i++)
@@ -204,93 +206,93 @@ tandem_status vk_lower_stream(vk_builder *builder, const tandem_op_stream *op, c
                                            : 2,
                         op->n_out, q8, op->d};
     launch_rule rule = {.groups = {n_slice, 1, 1}, .rows = op->head.rows, .row_axis = 1, .rows_per_group = 1};
-    vk_dispatch *dispatch;
-    VK_DO(vk_step_begin(builder, q8 ? "stream_q8" : "stream"));
-    VK_DO(vk_dispatch_add(builder, "stream", spec, 5, &rule, &push, sizeof push, &dispatch));
+    gpu_launch *dispatch;
+    GPU_DO(gpu_step_begin(builder, q8 ? "stream_q8" : "stream"));
+    GPU_DO(vk_dispatch_add(builder, "stream", spec, 5, &rule, &push, sizeof push, &dispatch));
     /* note: the dispatch list does not grow while its ranges are declared, so the pointer stays good. */
-    dispatch->traffic = (vk_traffic){.rows = op->head.rows, .row_flops = row_bytes * (1 + op->n_out)};
-    VK_DO(vk_reads(builder, push.block, sizeof(stream_block)));
+    dispatch->traffic = (gpu_traffic){.rows = op->head.rows, .row_flops = row_bytes * (1 + op->n_out)};
+    GPU_DO(gpu_reads(builder, push.block, sizeof(stream_block)));
     if (rows.index)
-        VK_DO(vk_reads(builder, rows.index, rows.max * 4ull));
+        GPU_DO(gpu_reads(builder, rows.index, rows.max * 4ull));
     return declare_stream(builder, op, extra, row_bytes, &dispatch->traffic);
 }
 
-tandem_status vk_lower_elementwise(vk_builder *builder, const tandem_op_elementwise *op) {
+tandem_status vk_lower_elementwise(gpu_builder *builder, const tandem_op_elementwise *op) {
     static const char *const names[4] = {"glu", "add", "scale", "copy"};
     uint32_t kind = op->head.kind == TANDEM_OP_GLU     ? ELEMENTWISE_GLU
                     : op->head.kind == TANDEM_OP_ADD   ? ELEMENTWISE_ADD
                     : op->head.kind == TANDEM_OP_SCALE ? ELEMENTWISE_SCALE
                                                        : ELEMENTWISE_COPY;
-    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint64_t row_bytes = op->n * 4ull;
     elementwise_push push = {.index = rows.index,
-                             .a = vk_view_address(&op->a),
-                             .b = vk_view_address(&op->b),
-                             .y = vk_view_address(&op->out),
+                             .a = gpu_view_address(&op->a),
+                             .b = gpu_view_address(&op->b),
+                             .y = gpu_view_address(&op->out),
                              .a_stride = (uint32_t)op->a.stride,
                              .b_stride = (uint32_t)op->b.stride,
                              .y_stride = (uint32_t)op->out.stride,
                              .n = op->n,
                              .scale = op->scale,
-                             .gather = (vk_view_gathered(op->head.rows, &op->a) ? ELEMENTWISE_GATHER_A : 0) |
-                                       (vk_view_gathered(op->head.rows, &op->b) ? ELEMENTWISE_GATHER_B : 0)};
+                             .gather = (gpu_view_gathered(op->head.rows, &op->a) ? ELEMENTWISE_GATHER_A : 0) |
+                                       (gpu_view_gathered(op->head.rows, &op->b) ? ELEMENTWISE_GATHER_B : 0)};
     uint32_t spec[2] = {64, kind};
     launch_rule rule = {.groups = {elementwise_groups(op->n, 64), 1, 1},
                         .rows = op->head.rows,
                         .row_axis = 1,
                         .rows_per_group = 1};
-    vk_dispatch *dispatch;
-    VK_DO(vk_step_begin(builder, names[kind]));
-    VK_DO(vk_dispatch_add(builder, "elementwise", spec, 2, &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic = (vk_traffic){
+    gpu_launch *dispatch;
+    GPU_DO(gpu_step_begin(builder, names[kind]));
+    GPU_DO(vk_dispatch_add(builder, "elementwise", spec, 2, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (gpu_traffic){
         .rows = op->head.rows, .row_bytes = row_bytes * (op->b.buffer ? 3 : 2), .row_flops = op->n};
     if (rows.index)
-        VK_DO(vk_reads(builder, rows.index, rows.max * 4ull));
-    VK_DO(vk_reads_view(builder, &op->a, row_bytes));
-    VK_DO(vk_reads_view(builder, &op->b, row_bytes));
-    return vk_writes_view(builder, &op->out, row_bytes);
+        GPU_DO(gpu_reads(builder, rows.index, rows.max * 4ull));
+    GPU_DO(gpu_reads_view(builder, &op->a, row_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->b, row_bytes));
+    return gpu_writes_view(builder, &op->out, row_bytes);
 }
 
-tandem_status vk_lower_topk(vk_builder *builder, const tandem_op_topk *op) {
+tandem_status vk_lower_topk(gpu_builder *builder, const tandem_op_topk *op) {
     const tandem_program *program = builder->program;
-    vk_rows rows = vk_builder_rows(builder, op->head.rows);
-    uint64_t run = vk_builder_run(builder);
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
+    uint64_t run = gpu_builder_run(builder);
     uint64_t partial_bytes = (uint64_t)rows.max * topk_parts(op->n) * topk_part_bytes(op->k);
     uint64_t row_bytes = op->n * 4ull, out_bytes = op->k * 8ull + 8;
-    vk_scratch partial;
-    vk_dispatch *dispatch;
+    gpu_scratch partial;
+    gpu_launch *dispatch;
     if (partial_bytes > UINT32_MAX)
         return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
                                   "TOPK: %u rows of %u with k = %u need more than 4 GiB of scratch memory",
                                   rows.max, op->n, op->k);
-    VK_DO(vk_scratch_take(builder, partial_bytes, &partial));
+    GPU_DO(gpu_scratch_take(builder, partial_bytes, &partial));
     topk_push push = {
         .index = rows.index,
         .target = run + RUN_OUT_TARGET_OFFSET((uint64_t)program->limits.max_tokens, program->limits.max_out),
-        .x = vk_view_address(&op->x),
+        .x = gpu_view_address(&op->x),
         .partial = partial.address,
-        .y = vk_view_address(&op->out),
+        .y = gpu_view_address(&op->out),
         .x_stride = (uint32_t)op->x.stride,
         .y_stride = (uint32_t)op->out.stride,
         .n = op->n,
         .k = op->k,
-        .gather = vk_view_gathered(op->head.rows, &op->x) ? TOPK_GATHER_X : 0};
+        .gather = gpu_view_gathered(op->head.rows, &op->x) ? TOPK_GATHER_X : 0};
     for (uint32_t stage = 0; stage < 2; stage++) {
         uint32_t spec[2] = {vk_local_size(builder->context, 256, 64), stage};
         launch_rule rule = {.groups = {stage == 0 ? topk_parts(op->n) : 1, 1, 1},
                             .rows = op->head.rows,
                             .row_axis = 1,
                             .rows_per_group = 1};
-        VK_DO(vk_step_begin(builder, stage == 0 ? "topk_parts" : "topk_merge"));
-        VK_DO(vk_dispatch_add(builder, "topk", spec, 2, &rule, &push, sizeof push, &dispatch));
-        dispatch->traffic = (vk_traffic){.rows = op->head.rows, .row_flops = stage == 0 ? op->n * 4ull : 0};
+        GPU_DO(gpu_step_begin(builder, stage == 0 ? "topk_parts" : "topk_merge"));
+        GPU_DO(vk_dispatch_add(builder, "topk", spec, 2, &rule, &push, sizeof push, &dispatch));
+        dispatch->traffic = (gpu_traffic){.rows = op->head.rows, .row_flops = stage == 0 ? op->n * 4ull : 0};
         dispatch->traffic.row_bytes = partial_bytes / rows.max + (stage == 0 ? row_bytes : out_bytes);
-        VK_DO(vk_reads_view(builder, &op->x, row_bytes)); /* the second stage reads the target's value */
-        VK_DO(vk_touches(builder, partial.address, partial_bytes, partial_bytes, 1, stage == 0));
-        VK_DO(vk_reads(builder, run,
-                       RUN_BLOCK_BYTES((uint64_t)program->limits.max_tokens, program->limits.max_out)));
+        GPU_DO(gpu_reads_view(builder, &op->x, row_bytes)); /* the second stage reads the target's value */
+        GPU_DO(gpu_touches(builder, partial.address, partial_bytes, partial_bytes, 1, stage == 0));
+        GPU_DO(gpu_reads(builder, run,
+                         RUN_BLOCK_BYTES((uint64_t)program->limits.max_tokens, program->limits.max_out)));
     }
-    VK_DO(vk_writes_view(builder, &op->out, out_bytes));
-    vk_scratch_give(builder, &partial);
+    GPU_DO(gpu_writes_view(builder, &op->out, out_bytes));
+    gpu_scratch_give(builder, &partial);
     return TANDEM_OK;
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* The two rotation tables, shared by ops that rotate alike. */
-static tandem_status get_rope(vk_builder *builder, const tandem_op_attention *op, uint64_t *address) {
+static tandem_status get_rope(gpu_builder *builder, const tandem_op_attention *op, uint64_t *address) {
     uint64_t n_ctx = op->kv->max_position;
     uint32_t n_high = tandem_kit_rope_n_high(n_ctx);
     uint64_t low_bytes = (uint64_t)TANDEM_KIT_ROPE_LOW * op->n_rope_pair * 8;
@@ -16,33 +16,33 @@ static tandem_status get_rope(vk_builder *builder, const tandem_op_attention *op
     if (op->n_rope_pair == 0)
         return TANDEM_OK;
     for (uint32_t i = 0; i < builder->n_rope; i++) {
-        const vk_rope *rope = &builder->ropes[i];
+        const gpu_rope *rope = &builder->ropes[i];
         if (rope->n_pair == op->n_rope_pair && rope->n_high == n_high &&
             memcmp(rope->omega, op->rope_omega, op->n_rope_pair * sizeof(double)) == 0) {
             *address = rope->address;
             return TANDEM_OK;
         }
     }
-    VK_DO(vk_constant(builder, low_bytes + high_bytes, address, &place));
+    GPU_DO(gpu_constant(builder, low_bytes + high_bytes, address, &place));
     if (place) {
         tandem_kit_rope_low(op->rope_omega, op->n_rope_pair, place);
         tandem_kit_rope_high(op->rope_omega, op->n_rope_pair, n_high, (float *)((char *)place + low_bytes));
     }
-    if (builder->n_rope < VK_MAX_ROPE)
-        builder->ropes[builder->n_rope++] = (vk_rope){op->rope_omega, op->n_rope_pair, n_high, *address};
+    if (builder->n_rope < GPU_MAX_ROPE)
+        builder->ropes[builder->n_rope++] = (gpu_rope){op->rope_omega, op->n_rope_pair, n_high, *address};
     return TANDEM_OK;
 }
 
 /* Shapes and addresses that the three dispatches share. */
 typedef struct vk_attention {
-    const vk_kv_layer *layer; /* the owner of the storage */
-    vk_rows rows;
+    const gpu_kv_layer *layer; /* the owner of the storage */
+    gpu_rows rows;
     uint32_t head_dim, n_kv_head, window;
     uint32_t kv_type;
     uint64_t cache_bytes; /* of K, of V */
     uint64_t q_bytes;     /* a row of queries */
     uint64_t rope;
-    vk_scratch q, partial;
+    gpu_scratch q, partial;
     attention_plan plan;
 } vk_attention;
 
@@ -51,16 +51,16 @@ static uint64_t partial_row_bytes(const tandem_op_attention *op, const vk_attent
     return attention_partial_bytes(&a->plan, a->head_dim, op->n_head, 1) / a->plan.max_split;
 }
 
-static tandem_status lower_append(vk_builder *builder, const tandem_op_attention *op, vk_attention *a) {
+static tandem_status lower_append(gpu_builder *builder, const tandem_op_attention *op, vk_attention *a) {
     int append = op->k.buffer != NULL;
     uint64_t kv_row = (uint64_t)a->n_kv_head * a->head_dim * 4;
-    attention_append_push push = {.run = vk_builder_run(builder),
+    attention_append_push push = {.run = gpu_builder_run(builder),
                                   .index = a->rows.index,
-                                  .q = vk_view_address(&op->q),
-                                  .k = vk_view_address(&op->k),
-                                  .v = vk_view_address(&op->v),
-                                  .q_norm = vk_view_address(&op->q_norm),
-                                  .k_norm = vk_view_address(&op->k_norm),
+                                  .q = gpu_view_address(&op->q),
+                                  .k = gpu_view_address(&op->k),
+                                  .v = gpu_view_address(&op->v),
+                                  .q_norm = gpu_view_address(&op->q_norm),
+                                  .k_norm = gpu_view_address(&op->k_norm),
                                   .rope = a->rope,
                                   .q_out = a->q.address,
                                   .k_cache = a->layer->k.address,
@@ -72,7 +72,7 @@ static tandem_status lower_append(vk_builder *builder, const tandem_op_attention
                                   .eps = op->eps,
                                   .ring = a->layer->ring,
                                   .region_bytes = a->layer->region_bytes,
-                                  .gather = vk_view_gathered(op->head.rows, &op->q) ? APPEND_GATHER_Q : 0};
+                                  .gather = gpu_view_gathered(op->head.rows, &op->q) ? APPEND_GATHER_Q : 0};
     uint32_t flags = (op->flags & TANDEM_ATTENTION_V_NORM ? APPEND_V_NORM : 0) |
                      (op->flags & TANDEM_ATTENTION_K_IS_V ? APPEND_K_IS_V : 0);
     uint32_t spec[7] = {vk_local_size(builder->context, 32, 32),
@@ -86,50 +86,50 @@ static tandem_status lower_append(vk_builder *builder, const tandem_op_attention
                         .rows = op->head.rows,
                         .row_axis = 1,
                         .rows_per_group = 1};
-    vk_dispatch *dispatch;
-    VK_DO(vk_step_begin(builder, append ? "attention_append" : "attention_query"));
-    VK_DO(vk_dispatch_add(builder, "attention_append", spec, 7, &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic = (vk_traffic){.rows = op->head.rows,
-                                     .row_bytes = 2 * a->q_bytes + (append ? 2 * kv_row : 0),
-                                     .row_flops = a->q_bytes + (append ? kv_row : 0),
-                                     .append = append ? a->layer : NULL};
-    VK_DO(vk_reads(
+    gpu_launch *dispatch;
+    GPU_DO(gpu_step_begin(builder, append ? "attention_append" : "attention_query"));
+    GPU_DO(vk_dispatch_add(builder, "attention_append", spec, 7, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (gpu_traffic){.rows = op->head.rows,
+                                      .row_bytes = 2 * a->q_bytes + (append ? 2 * kv_row : 0),
+                                      .row_flops = a->q_bytes + (append ? kv_row : 0),
+                                      .append = append ? a->layer : NULL};
+    GPU_DO(gpu_reads(
         builder, push.run,
         RUN_BLOCK_BYTES((uint64_t)builder->program->limits.max_tokens, builder->program->limits.max_out)));
-    VK_DO(vk_reads_view(builder, &op->q, a->q_bytes));
-    VK_DO(vk_reads_view(builder, &op->q_norm, a->head_dim * 4ull));
+    GPU_DO(gpu_reads_view(builder, &op->q, a->q_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->q_norm, a->head_dim * 4ull));
     if (op->n_rope_pair)
-        VK_DO(vk_reads(builder, a->rope,
-                       (uint64_t)(TANDEM_KIT_ROPE_LOW + tandem_kit_rope_n_high(op->kv->max_position)) *
-                           op->n_rope_pair * 8));
-    VK_DO(vk_writes(builder, a->q.address, a->rows.max * a->q_bytes));
+        GPU_DO(gpu_reads(builder, a->rope,
+                         (uint64_t)(TANDEM_KIT_ROPE_LOW + tandem_kit_rope_n_high(op->kv->max_position)) *
+                             op->n_rope_pair * 8));
+    GPU_DO(gpu_writes(builder, a->q.address, a->rows.max * a->q_bytes));
     if (!append)
         return TANDEM_OK;
-    VK_DO(vk_reads_view(builder, &op->k, kv_row));
-    VK_DO(vk_reads_view(builder, &op->v, kv_row));
-    VK_DO(vk_reads_view(builder, &op->k_norm, a->head_dim * 4ull));
-    VK_DO(vk_writes(builder, push.k_cache, a->cache_bytes));
-    return vk_writes(builder, push.v_cache, a->cache_bytes);
+    GPU_DO(gpu_reads_view(builder, &op->k, kv_row));
+    GPU_DO(gpu_reads_view(builder, &op->v, kv_row));
+    GPU_DO(gpu_reads_view(builder, &op->k_norm, a->head_dim * 4ull));
+    GPU_DO(gpu_writes(builder, push.k_cache, a->cache_bytes));
+    return gpu_writes(builder, push.v_cache, a->cache_bytes);
 }
 
-static tandem_status lower_split(vk_builder *builder, const tandem_op_attention *op, vk_attention *a,
+static tandem_status lower_split(gpu_builder *builder, const tandem_op_attention *op, vk_attention *a,
                                  uint64_t *command) {
     attention_split_push push = {
-        .run = vk_builder_run(builder),
+        .run = gpu_builder_run(builder),
         .index = a->rows.index,
         .n_tok = a->rows.n_tok,
         .q = a->q.address,
         .k_cache = a->layer->k.address,
         .v_cache = a->layer->v.address,
-        .visible_until = vk_view_address(&op->visible_until),
+        .visible_until = gpu_view_address(&op->visible_until),
         .partial = a->partial.address,
-        .y = vk_view_address(&op->out),
+        .y = gpu_view_address(&op->out),
         .y_stride = (uint32_t)op->out.stride,
         .visible_stride = (uint32_t)op->visible_until.stride,
         .ring = a->layer->ring,
         .region_bytes = a->layer->region_bytes,
         .window = a->window,
-        .gather = vk_view_gathered(op->head.rows, &op->visible_until) ? SPLIT_GATHER_VISIBLE : 0};
+        .gather = gpu_view_gathered(op->head.rows, &op->visible_until) ? SPLIT_GATHER_VISIBLE : 0};
     uint32_t spec[8] = {a->plan.local_size,
                         a->head_dim,
                         op->n_head,
@@ -147,36 +147,36 @@ static tandem_status lower_split(vk_builder *builder, const tandem_op_attention 
                         .keys_per_split = a->plan.keys_per_split,
                         .max_split = a->plan.max_split,
                         .window = a->window};
-    vk_dispatch *dispatch;
-    VK_DO(vk_step_begin(builder, "attention_split"));
-    VK_DO(vk_dispatch_add(builder, shader, spec, 8, &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic = (vk_traffic){.rows = op->head.rows,
-                                     .row_bytes = 2 * a->q_bytes,
-                                     .attention = a->layer,
-                                     .n_head = op->n_head,
-                                     .window = a->window,
-                                     .rows_per_tile = a->plan.rows_per_tile,
-                                     .tiles_per_row = a->plan.tiles_per_row,
-                                     .keys_per_split = a->plan.keys_per_split,
-                                     .max_split = a->plan.max_split,
-                                     .split_row_bytes = partial_row_bytes(op, a)};
+    gpu_launch *dispatch;
+    GPU_DO(gpu_step_begin(builder, "attention_split"));
+    GPU_DO(vk_dispatch_add(builder, shader, spec, 8, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (gpu_traffic){.rows = op->head.rows,
+                                      .row_bytes = 2 * a->q_bytes,
+                                      .attention = a->layer,
+                                      .n_head = op->n_head,
+                                      .window = a->window,
+                                      .rows_per_tile = a->plan.rows_per_tile,
+                                      .tiles_per_row = a->plan.tiles_per_row,
+                                      .keys_per_split = a->plan.keys_per_split,
+                                      .max_split = a->plan.max_split,
+                                      .split_row_bytes = partial_row_bytes(op, a)};
     *command = vk_dispatch_command(builder);
-    VK_DO(vk_reads(
+    GPU_DO(gpu_reads(
         builder, push.run,
         RUN_BLOCK_BYTES((uint64_t)builder->program->limits.max_tokens, builder->program->limits.max_out)));
-    VK_DO(vk_reads(builder, push.q, a->rows.max * a->q_bytes));
-    VK_DO(vk_reads(builder, push.k_cache, a->cache_bytes));
-    VK_DO(vk_reads(builder, push.v_cache, a->cache_bytes));
-    VK_DO(vk_reads_view(builder, &op->visible_until, 4));
+    GPU_DO(gpu_reads(builder, push.q, a->rows.max * a->q_bytes));
+    GPU_DO(gpu_reads(builder, push.k_cache, a->cache_bytes));
+    GPU_DO(gpu_reads(builder, push.v_cache, a->cache_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->visible_until, 4));
     if (a->partial.bytes)
-        VK_DO(vk_writes(builder, push.partial, a->partial.bytes));
-    return vk_writes_view(builder, &op->out, a->q_bytes);
+        GPU_DO(gpu_writes(builder, push.partial, a->partial.bytes));
+    return gpu_writes_view(builder, &op->out, a->q_bytes);
 }
 
-static tandem_status lower_combine(vk_builder *builder, const tandem_op_attention *op, vk_attention *a,
+static tandem_status lower_combine(gpu_builder *builder, const tandem_op_attention *op, vk_attention *a,
                                    uint64_t command) {
     attention_combine_push push = {.partial = a->partial.address,
-                                   .y = vk_view_address(&op->out),
+                                   .y = gpu_view_address(&op->out),
                                    .split_command = command,
                                    .y_stride = (uint32_t)op->out.stride};
     uint32_t spec[3] = {vk_local_size(builder->context, 64, 64), a->head_dim, op->n_head};
@@ -188,18 +188,18 @@ static tandem_status lower_combine(vk_builder *builder, const tandem_op_attentio
                         .keys_per_split = a->plan.keys_per_split,
                         .max_split = a->plan.max_split,
                         .window = a->window};
-    vk_dispatch *dispatch;
-    VK_DO(vk_step_begin(builder, "attention_combine"));
-    VK_DO(vk_dispatch_add(builder, "attention_combine", spec, 3, &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic = (vk_traffic){.rows = op->head.rows,
-                                     .row_bytes = a->q_bytes,
-                                     .window = a->window,
-                                     .keys_per_split = a->plan.keys_per_split,
-                                     .max_split = a->plan.max_split,
-                                     .split_row_bytes = partial_row_bytes(op, a)};
-    VK_DO(vk_reads(builder, push.partial, a->partial.bytes));
-    VK_DO(vk_reads(builder, push.split_command, sizeof(VkDispatchIndirectCommand)));
-    return vk_writes_view(builder, &op->out, a->q_bytes);
+    gpu_launch *dispatch;
+    GPU_DO(gpu_step_begin(builder, "attention_combine"));
+    GPU_DO(vk_dispatch_add(builder, "attention_combine", spec, 3, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (gpu_traffic){.rows = op->head.rows,
+                                      .row_bytes = a->q_bytes,
+                                      .window = a->window,
+                                      .keys_per_split = a->plan.keys_per_split,
+                                      .max_split = a->plan.max_split,
+                                      .split_row_bytes = partial_row_bytes(op, a)};
+    GPU_DO(gpu_reads(builder, push.partial, a->partial.bytes));
+    GPU_DO(gpu_reads(builder, push.split_command, sizeof(VkDispatchIndirectCommand)));
+    return gpu_writes_view(builder, &op->out, a->q_bytes);
 }
 
 static uint32_t get_target(const tandem_context *context) {
@@ -209,13 +209,13 @@ static uint32_t get_target(const tandem_context *context) {
     return info->n_units ? 8 * info->n_units : 512;
 }
 
-tandem_status vk_lower_attention(vk_builder *builder, const tandem_op_attention *op) {
+tandem_status vk_lower_attention(gpu_builder *builder, const tandem_op_attention *op) {
     const tandem_program *program = builder->program;
     const tandem_kv *kv = op->kv;
-    const vk_kv_layer *layer = &kv->layers[op->layer];
+    const gpu_kv_layer *layer = &kv->layers[op->layer];
     uint64_t command;
     vk_attention a = {.layer = &kv->layers[layer->owner],
-                      .rows = vk_builder_rows(builder, op->head.rows),
+                      .rows = gpu_builder_rows(builder, op->head.rows),
                       .head_dim = layer->info.head_dim,
                       .n_kv_head = layer->info.n_kv_head,
                       .window = layer->info.window,
@@ -229,15 +229,15 @@ tandem_status vk_lower_attention(vk_builder *builder, const tandem_op_attention 
     uint32_t most = (a.layer->ring + a.plan.keys_per_split - 1) / a.plan.keys_per_split;
     if (a.plan.max_split > most)
         a.plan.max_split = most;
-    VK_DO(get_rope(builder, op, &a.rope));
-    VK_DO(vk_scratch_take(builder, a.rows.max * a.q_bytes, &a.q));
-    VK_DO(lower_append(builder, op, &a));
-    VK_DO(vk_scratch_take(builder, attention_partial_bytes(&a.plan, a.head_dim, op->n_head, a.rows.max),
-                          &a.partial));
-    VK_DO(lower_split(builder, op, &a, &command));
+    GPU_DO(get_rope(builder, op, &a.rope));
+    GPU_DO(gpu_scratch_take(builder, a.rows.max * a.q_bytes, &a.q));
+    GPU_DO(lower_append(builder, op, &a));
+    GPU_DO(gpu_scratch_take(builder, attention_partial_bytes(&a.plan, a.head_dim, op->n_head, a.rows.max),
+                            &a.partial));
+    GPU_DO(lower_split(builder, op, &a, &command));
     if (a.partial.bytes)
-        VK_DO(lower_combine(builder, op, &a, command));
-    vk_scratch_give(builder, &a.q);
-    vk_scratch_give(builder, &a.partial);
+        GPU_DO(lower_combine(builder, op, &a, command));
+    gpu_scratch_give(builder, &a.q);
+    gpu_scratch_give(builder, &a.partial);
     return TANDEM_OK;
 }

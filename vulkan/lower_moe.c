@@ -14,9 +14,9 @@
 
 /* ---- MOE_ROUTE ---- */
 
-static tandem_status lower_logits(vk_builder *builder, const tandem_op_moe_route *op, uint64_t logits) {
-    const vk_pack *pack = &op->weights->packs[op->matrix];
-    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+static tandem_status lower_logits(gpu_builder *builder, const tandem_op_moe_route *op, uint64_t logits) {
+    const tandem_kit_pack *pack = &op->weights->packs[op->matrix];
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     vk_input x = vk_input_of_view(builder, op->head.rows, &op->x, pack->n_col);
     vk_product product = {.weights = op->weights,
                           .matrix = op->matrix,
@@ -24,60 +24,60 @@ static tandem_status lower_logits(vk_builder *builder, const tandem_op_moe_route
                           .n_row = (uint32_t)pack->n_row,
                           .op_rows = op->head.rows,
                           .precision = TANDEM_PRECISION_EXACT, /* of a router, whatever the program's */
-                          .kind = rows.max <= VK_MAX_VEC_ROWS ? VK_MATMUL_VEC : VK_MATMUL_MAT,
+                          .kind = rows.max <= GPU_MAX_VEC_ROWS ? VK_MATMUL_VEC : VK_MATMUL_MAT,
                           .n_tok = rows.max,
                           .y = logits,
                           .y_stride = pack->n_row * 4,
                           .y_rows = rows.max};
     vk_matmul_plan plan;
-    VK_DO(vk_uses_record(builder, op->weights, 0));
-    VK_DO(vk_product_plan(builder, &product, &plan));
-    VK_DO(vk_step_begin(builder, plan.kernel));
+    GPU_DO(gpu_uses_record(builder, op->weights, 0));
+    GPU_DO(vk_product_plan(builder, &product, &plan));
+    GPU_DO(gpu_step_begin(builder, plan.kernel));
     return vk_product_add(builder, &product, &plan, &x);
 }
 
-static tandem_status lower_choice(vk_builder *builder, const tandem_op_moe_route *op, uint64_t logits) {
-    vk_rows rows = vk_builder_rows(builder, op->head.rows);
+static tandem_status lower_choice(gpu_builder *builder, const tandem_op_moe_route *op, uint64_t logits) {
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint32_t n_expert = (uint32_t)op->weights->packs[op->matrix].n_row;
     uint64_t expert_bytes = n_expert * 4ull, imposed_bytes = op->n_used * 4ull;
     moe_route_push push = {.index = rows.index,
                            .logits = logits,
-                           .expert_scale = vk_view_address(&op->expert_scale),
-                           .imposed = vk_view_address(&op->imposed),
-                           .route = vk_view_address(&op->route),
-                           .probabilities = vk_view_address(&op->probabilities),
+                           .expert_scale = gpu_view_address(&op->expert_scale),
+                           .imposed = gpu_view_address(&op->imposed),
+                           .route = gpu_view_address(&op->route),
+                           .probabilities = gpu_view_address(&op->probabilities),
                            .imposed_stride = (uint32_t)op->imposed.stride,
                            .route_stride = (uint32_t)op->route.stride,
                            .probabilities_stride = (uint32_t)op->probabilities.stride,
                            .n_expert = n_expert,
                            .n_used = op->n_used,
-                           .gather = vk_view_gathered(op->head.rows, &op->imposed) ? MOE_GATHER_IMPOSED : 0};
+                           .gather = gpu_view_gathered(op->head.rows, &op->imposed) ? MOE_GATHER_IMPOSED : 0};
     uint32_t spec[1] = {vk_local_size(builder->context, 128, 32)};
     launch_rule rule = {.groups = {1, 1, 1}, .rows = op->head.rows, .row_axis = 1, .rows_per_group = 1};
-    vk_dispatch *dispatch;
-    VK_DO(vk_step_begin(builder, "moe_route"));
-    VK_DO(vk_dispatch_add(builder, "moe_route", spec, 1, &rule, &push, sizeof push, &dispatch));
+    gpu_launch *dispatch;
+    GPU_DO(gpu_step_begin(builder, "moe_route"));
+    GPU_DO(vk_dispatch_add(builder, "moe_route", spec, 1, &rule, &push, sizeof push, &dispatch));
     dispatch->traffic =
-        (vk_traffic){.rows = op->head.rows,
-                     .row_bytes = expert_bytes * (op->probabilities.buffer ? 2 : 1) +
-                                  (op->imposed.buffer ? imposed_bytes : 0) + op->n_used * 8ull,
-                     .row_flops = n_expert * 4ull};
+        (gpu_traffic){.rows = op->head.rows,
+                      .row_bytes = expert_bytes * (op->probabilities.buffer ? 2 : 1) +
+                                   (op->imposed.buffer ? imposed_bytes : 0) + op->n_used * 8ull,
+                      .row_flops = n_expert * 4ull};
     if (push.gather)
-        VK_DO(vk_reads(builder, rows.index, rows.max * 4ull));
-    VK_DO(vk_reads(builder, logits, rows.max * expert_bytes));
-    VK_DO(vk_reads_view(builder, &op->expert_scale, expert_bytes));
-    VK_DO(vk_reads_view(builder, &op->imposed, imposed_bytes));
-    VK_DO(vk_writes_view(builder, &op->probabilities, expert_bytes));
-    return vk_writes_view(builder, &op->route, op->n_used * 8ull);
+        GPU_DO(gpu_reads(builder, rows.index, rows.max * 4ull));
+    GPU_DO(gpu_reads(builder, logits, rows.max * expert_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->expert_scale, expert_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->imposed, imposed_bytes));
+    GPU_DO(gpu_writes_view(builder, &op->probabilities, expert_bytes));
+    return gpu_writes_view(builder, &op->route, op->n_used * 8ull);
 }
 
-tandem_status vk_lower_moe_route(vk_builder *builder, const tandem_op_moe_route *op) {
-    vk_scratch logits;
-    vk_rows rows = vk_builder_rows(builder, op->head.rows);
-    VK_DO(vk_scratch_take(builder, rows.max * op->weights->packs[op->matrix].n_row * 4, &logits));
-    VK_DO(lower_logits(builder, op, logits.address));
-    VK_DO(lower_choice(builder, op, logits.address));
-    vk_scratch_give(builder, &logits);
+tandem_status vk_lower_moe_route(gpu_builder *builder, const tandem_op_moe_route *op) {
+    gpu_scratch logits;
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
+    GPU_DO(gpu_scratch_take(builder, rows.max * op->weights->packs[op->matrix].n_row * 4, &logits));
+    GPU_DO(lower_logits(builder, op, logits.address));
+    GPU_DO(lower_choice(builder, op, logits.address));
+    gpu_scratch_give(builder, &logits);
     return TANDEM_OK;
 }
 
@@ -92,38 +92,39 @@ typedef struct ffn {
     uint32_t width;
     uint32_t is_one_kernel; /* gate, up and GLU */
     uint32_t q8;
-    vk_rows rows;
+    gpu_rows rows;
     uint64_t n_entry; /* most of them */
     uint64_t route_rows, route_count;
     uint32_t grouped;
     vk_experts tiles[2]; /* grouped: TALL and SHORT */
     uint64_t commands;
-    vk_scratch lists;
+    gpu_scratch lists;
 } ffn;
 
-static const vk_pack *pack_of(const ffn *f, uint32_t matrix) {
+static const tandem_kit_pack *pack_of(const ffn *f, uint32_t matrix) {
     return &f->op->weights->packs[matrix];
 }
 
-static ffn ffn_of(const vk_builder *builder, const tandem_op_moe_ffn *op) {
+static ffn ffn_of(const gpu_builder *builder, const tandem_op_moe_ffn *op) {
     uint32_t joined = op->weights->n_matrix == 2;
     ffn f = {.op = op, .up = joined ? 0 : 1, .down = joined ? 1 : 2, .lists = {.index = TANDEM_NONE}};
-    const vk_pack *gate = pack_of(&f, f.gate), *up = pack_of(&f, f.up);
-    uint32_t gathered = vk_view_gathered(op->head.rows, &op->route);
+    const tandem_kit_pack *gate = pack_of(&f, f.gate), *up = pack_of(&f, f.up);
+    uint32_t gathered = gpu_view_gathered(op->head.rows, &op->route);
     f.width = pack_of(&f, f.down)->n_col;
     f.is_one_kernel = gate->type == up->type && gate->n_segment == 1 && up->n_segment == 1;
     f.q8 = builder->program->precision == TANDEM_PRECISION_Q8;
-    f.rows = vk_builder_rows(builder, op->head.rows);
+    f.rows = gpu_builder_rows(builder, op->head.rows);
     f.n_entry = (uint64_t)f.rows.max * op->n_used;
     f.route_rows = gathered ? f.rows.index : 0;
     f.route_count = gathered ? builder->program->limits.max_tokens : f.rows.max;
     /* Rows that hardly ever share an expert gain nothing from being sorted. */
-    f.grouped = f.rows.max > 1 && (f.rows.max > VK_MAX_VEC_ROWS || f.n_entry >= 2ull * op->weights->n_record);
+    f.grouped =
+        f.rows.max > 1 && (f.rows.max > GPU_MAX_VEC_ROWS || f.n_entry >= 2ull * op->weights->n_record);
     return f;
 }
 
 /* A product without its result's place: which 0..2. */
-static vk_product product_of(const vk_builder *builder, const ffn *f, uint32_t which) {
+static vk_product product_of(const gpu_builder *builder, const ffn *f, uint32_t which) {
     uint32_t matrix = which == GATE ? f->gate : which == UP ? f->up : f->down;
     vk_product product = {.weights = f->op->weights,
                           .matrix = matrix,
@@ -146,7 +147,7 @@ static void take_from_route(const ffn *f, vk_product *product, uint32_t which) {
     product->experts = (vk_experts){.kind = which == DOWN ? EXPERTS_SUM : EXPERTS_ENTRY,
                                     .n_used = f->op->n_used,
                                     .entries_per_x = which == DOWN ? 1 : f->op->n_used,
-                                    .route = vk_view_address(&f->op->route),
+                                    .route = gpu_view_address(&f->op->route),
                                     .route_stride = f->op->route.stride,
                                     .route_rows = f->route_rows,
                                     .route_count = f->route_count};
@@ -154,17 +155,17 @@ static void take_from_route(const ffn *f, vk_product *product, uint32_t which) {
 
 /* Rows that hardly ever share an expert gain nothing from being sorted; nor does one row, unless it uses more
  * experts than a work-group can add up. */
-static uint32_t wants_groups(vk_builder *builder, const ffn *f) {
+static uint32_t wants_groups(gpu_builder *builder, const ffn *f) {
     vk_product down = product_of(builder, f, DOWN);
     vk_matmul_plan plan;
     take_from_route(f, &down, DOWN);
-    return f->rows.max > VK_MAX_VEC_ROWS ||
+    return f->rows.max > GPU_MAX_VEC_ROWS ||
            (f->rows.max > 1 && f->n_entry >= 2ull * f->op->weights->n_record) ||
            !vk_product_has_plan(builder, &down, &plan);
 }
 
 /* Experts by tiles of one height. */
-static void take_tiles(const vk_builder *builder, const ffn *f, vk_product *product, uint32_t which,
+static void take_tiles(const gpu_builder *builder, const ffn *f, vk_product *product, uint32_t which,
                        uint32_t height) {
     product->kind = height == TALL ? VK_MATMUL_MAT : VK_MATMUL_VEC;
     product->n_tok = height == TALL ? f->rows.max : builder->context->device.cpu_tiles ? 2 : 4;
@@ -177,7 +178,7 @@ static void take_tiles(const vk_builder *builder, const ffn *f, vk_product *prod
 }
 
 /* Adds a product, as one dispatch or one for each height of tiles. `what`: begins a step of this name. */
-static tandem_status add_product(vk_builder *builder, const ffn *f, vk_product *product, uint32_t which,
+static tandem_status add_product(gpu_builder *builder, const ffn *f, vk_product *product, uint32_t which,
                                  const vk_input *x, const char *what) {
     for (uint32_t height = TALL; height <= (f->grouped ? SHORT : TALL); height++) {
         vk_matmul_plan plan;
@@ -186,11 +187,11 @@ static tandem_status add_product(vk_builder *builder, const ffn *f, vk_product *
             take_tiles(builder, f, product, which, height);
         else
             take_from_route(f, product, which);
-        VK_DO(vk_product_plan(builder, product, &plan));
+        GPU_DO(vk_product_plan(builder, product, &plan));
         snprintf(kernel, sizeof kernel, "moe_%s_%s", what, plan.kernel);
         if (*what && height == TALL)
-            VK_DO(vk_step_begin(builder, kernel));
-        VK_DO(vk_product_add(builder, product, &plan, x));
+            GPU_DO(gpu_step_begin(builder, kernel));
+        GPU_DO(vk_product_add(builder, product, &plan, x));
     }
     return TANDEM_OK;
 }
@@ -198,7 +199,7 @@ static tandem_status add_product(vk_builder *builder, const ffn *f, vk_product *
 /* ---- sorting ---- */
 
 /* What the plans of the tiles' products say: how high tiles are, and the work-groups of each product. */
-static tandem_status plan_tiles(vk_builder *builder, const ffn *f, moe_group_push *push) {
+static tandem_status plan_tiles(gpu_builder *builder, const ffn *f, moe_group_push *push) {
     for (uint32_t which = GATE; which <= DOWN; which++) {
         for (uint32_t height = TALL; height <= SHORT; height++) {
             vk_product product = product_of(builder, f, which);
@@ -207,7 +208,7 @@ static tandem_status plan_tiles(vk_builder *builder, const ffn *f, moe_group_pus
             if (which == UP && f->is_one_kernel)
                 continue;
             take_tiles(builder, f, &product, which, height);
-            VK_DO(vk_product_plan(builder, &product, &plan));
+            GPU_DO(vk_product_plan(builder, &product, &plan));
             push->grid_x[2 * which + height] = plan.grid_x;
             if (*rows && *rows != plan.cols_per_group)
                 return tandem_kit_fail_op(builder->error, TANDEM_E_INTERNAL, builder->op_index,
@@ -220,27 +221,27 @@ static tandem_status plan_tiles(vk_builder *builder, const ffn *f, moe_group_pus
 }
 
 /* Makes the lists in scratch memory and says where they are. Part of the step that was begun last. */
-static tandem_status lower_group(vk_builder *builder, ffn *f) {
+static tandem_status lower_group(gpu_builder *builder, ffn *f) {
     const tandem_op_moe_ffn *op = f->op;
     moe_group_push push = {.index = f->route_rows,
                            .n_tok = f->rows.n_tok,
-                           .route = vk_view_address(&op->route),
+                           .route = gpu_view_address(&op->route),
                            .route_stride = (uint32_t)op->route.stride,
                            .n_used = op->n_used,
                            .n_expert = op->weights->n_record};
     uint32_t spec[1] = {256};
-    vk_dispatch *dispatch;
-    VK_DO(plan_tiles(builder, f, &push));
+    gpu_launch *dispatch;
+    GPU_DO(plan_tiles(builder, f, &push));
     uint64_t n_tall = MOE_TALL_TILES(f->n_entry, push.n_expert, push.tall_rows);
     uint64_t n_short = MOE_SHORT_TILES(f->n_entry, push.n_expert);
-    if (f->n_entry > VK_MAX_ROWS ||
+    if (f->n_entry > GPU_MAX_ROWS ||
         moe_group_iterations(push.n_expert, f->n_entry, push.tall_rows, spec[0]) > 65000)
         return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
                                   "MOE_FFN: %u experts each of %u rows are more than kernels sort",
                                   op->n_used, f->rows.max);
     uint64_t entry_bytes = (f->n_entry * 4 + 15) / 16 * 16, command_bytes = MOE_N_COMMAND * INDIRECT_BYTES;
     uint64_t tile_bytes = (n_tall + n_short) * sizeof(moe_tile);
-    VK_DO(vk_scratch_take(builder, command_bytes + tile_bytes + entry_bytes, &f->lists));
+    GPU_DO(gpu_scratch_take(builder, command_bytes + tile_bytes + entry_bytes, &f->lists));
     push.commands = f->commands = f->lists.address;
     push.tall_tiles = push.commands + command_bytes;
     push.short_tiles = push.tall_tiles + n_tall * sizeof(moe_tile);
@@ -249,20 +250,20 @@ static tandem_status lower_group(vk_builder *builder, ffn *f) {
         (vk_experts){.route = push.tall_tiles, .route_count = n_tall, .route_rows = push.entries};
     f->tiles[SHORT] =
         (vk_experts){.route = push.short_tiles, .route_count = n_short, .route_rows = push.entries};
-    VK_DO(vk_dispatch_add(builder, "moe_group", spec, 1, NULL, &push, sizeof push, &dispatch));
+    GPU_DO(vk_dispatch_add(builder, "moe_group", spec, 1, NULL, &push, sizeof push, &dispatch));
     dispatch->groups[0] = dispatch->groups[1] = dispatch->groups[2] = 1;
-    dispatch->traffic = (vk_traffic){.rows = op->head.rows, .row_bytes = op->n_used * 12ull};
-    VK_DO(vk_reads(builder, push.n_tok, 4));
+    dispatch->traffic = (gpu_traffic){.rows = op->head.rows, .row_bytes = op->n_used * 12ull};
+    GPU_DO(gpu_reads(builder, push.n_tok, 4));
     if (push.index)
-        VK_DO(vk_reads(builder, push.index, f->rows.max * 4ull));
-    VK_DO(vk_touches(builder, push.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
-    return vk_writes(builder, f->lists.address, command_bytes + tile_bytes + f->n_entry * 4);
+        GPU_DO(gpu_reads(builder, push.index, f->rows.max * 4ull));
+    GPU_DO(gpu_touches(builder, push.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
+    return gpu_writes(builder, f->lists.address, command_bytes + tile_bytes + f->n_entry * 4);
 }
 
 /* ---- gate and up ---- */
 
 /* GLU of every entry's two halves. */
-static tandem_status lower_halves(vk_builder *builder, const ffn *f, const uint64_t half[2], uint64_t stride,
+static tandem_status lower_halves(gpu_builder *builder, const ffn *f, const uint64_t half[2], uint64_t stride,
                                   const vk_input *y) {
     uint32_t n_used = f->op->n_used;
     elementwise_push push = {.a = half[0],
@@ -277,43 +278,43 @@ static tandem_status lower_halves(vk_builder *builder, const ffn *f, const uint6
                         .rows = f->op->head.rows,
                         .row_axis = 1,
                         .rows_per_group = 1};
-    vk_dispatch *dispatch;
-    VK_DO(vk_step_begin(builder, "moe_glu"));
-    VK_DO(vk_dispatch_add(builder, "elementwise", spec, 2, &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic = (vk_traffic){
+    gpu_launch *dispatch;
+    GPU_DO(gpu_step_begin(builder, "moe_glu"));
+    GPU_DO(vk_dispatch_add(builder, "elementwise", spec, 2, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (gpu_traffic){
         .rows = f->op->head.rows, .row_bytes = n_used * f->width * 12ull, .row_flops = n_used * f->width};
     for (uint32_t i = 0; i < 2; i++)
-        VK_DO(vk_touches(builder, half[i], f->width * 4ull, stride, f->n_entry, 0));
-    return vk_touches(builder, y->address, f->width * 4ull, y->stride, f->n_entry, 1);
+        GPU_DO(gpu_touches(builder, half[i], f->width * 4ull, stride, f->n_entry, 0));
+    return gpu_touches(builder, y->address, f->width * 4ull, y->stride, f->n_entry, 1);
 }
 
 /* Gate and up of different formats, or in several segments: plain products into scratch, then GLU. */
-static tandem_status lower_apart(vk_builder *builder, const ffn *f, const vk_input *x, const vk_input *y) {
+static tandem_status lower_apart(gpu_builder *builder, const ffn *f, const vk_input *x, const vk_input *y) {
     uint64_t half_bytes = (f->width * 4ull + 15) / 16 * 16, stride = 2 * half_bytes;
-    vk_scratch scratch;
+    gpu_scratch scratch;
     if (f->gate == f->up && f->width % 4 != 0)
         return tandem_kit_fail_op(
             builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
             "MOE_FFN: a GATE_UP matrix in several segments needs gate rows by fours, not %u", f->width);
-    VK_DO(vk_scratch_take(builder, f->n_entry * stride, &scratch));
+    GPU_DO(gpu_scratch_take(builder, f->n_entry * stride, &scratch));
     const uint64_t half[2] = {scratch.address, scratch.address + half_bytes};
     for (uint32_t which = GATE; which <= (f->gate == f->up ? GATE : UP); which++) {
         vk_product product = product_of(builder, f, which);
         product.y = half[which];
         product.y_stride = stride;
         product.y_rows = f->n_entry;
-        VK_DO(add_product(builder, f, &product, which, x, which == GATE ? "gate" : ""));
+        GPU_DO(add_product(builder, f, &product, which, x, which == GATE ? "gate" : ""));
     }
-    VK_DO(lower_halves(builder, f, half, stride, y));
-    vk_scratch_give(builder, &scratch);
+    GPU_DO(lower_halves(builder, f, half, stride, y));
+    gpu_scratch_give(builder, &scratch);
     return TANDEM_OK;
 }
 
 /* gelu(gate x) * (up x) of every entry into scratch. */
-static tandem_status lower_up(vk_builder *builder, const ffn *f, const vk_input *x, vk_input *y) {
+static tandem_status lower_up(gpu_builder *builder, const ffn *f, const vk_input *x, vk_input *y) {
     *y = (vk_input){
         .row_bytes = f->width * 4ull, .stride = (f->width * 4ull + 15) / 16 * 16, .n_row = f->n_entry};
-    VK_DO(vk_scratch_take(builder, f->n_entry * y->stride, &y->scratch));
+    GPU_DO(gpu_scratch_take(builder, f->n_entry * y->stride, &y->scratch));
     y->address = y->scratch.address;
     if (!f->is_one_kernel)
         return lower_apart(builder, f, x, y);
@@ -326,13 +327,13 @@ static tandem_status lower_up(vk_builder *builder, const ffn *f, const vk_input 
 
 /* ---- down ---- */
 
-static tandem_status lower_sum(vk_builder *builder, const ffn *f, const vk_product *down) {
+static tandem_status lower_sum(gpu_builder *builder, const ffn *f, const vk_product *down) {
     const tandem_op_moe_ffn *op = f->op;
     uint64_t row_bytes = down->n_row * 4ull;
     moe_sum_push push = {.index = f->route_rows,
-                         .route = vk_view_address(&op->route),
+                         .route = gpu_view_address(&op->route),
                          .x = down->y,
-                         .y = vk_view_address(&op->y),
+                         .y = gpu_view_address(&op->y),
                          .route_stride = (uint32_t)op->route.stride,
                          .x_stride = (uint32_t)down->y_stride,
                          .y_stride = (uint32_t)op->y.stride,
@@ -344,69 +345,69 @@ static tandem_status lower_sum(vk_builder *builder, const ffn *f, const vk_produ
                         .rows = op->head.rows,
                         .row_axis = 1,
                         .rows_per_group = 1};
-    vk_dispatch *dispatch;
-    VK_DO(vk_step_begin(builder, "moe_sum"));
-    VK_DO(vk_dispatch_add(builder, "moe_sum", spec, 1, &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic = (vk_traffic){.rows = op->head.rows,
-                                     .row_bytes = (op->n_used + 1) * row_bytes + op->n_used * 8ull,
-                                     .row_flops = 2ull * op->n_used * down->n_row};
+    gpu_launch *dispatch;
+    GPU_DO(gpu_step_begin(builder, "moe_sum"));
+    GPU_DO(vk_dispatch_add(builder, "moe_sum", spec, 1, &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic = (gpu_traffic){.rows = op->head.rows,
+                                      .row_bytes = (op->n_used + 1) * row_bytes + op->n_used * 8ull,
+                                      .row_flops = 2ull * op->n_used * down->n_row};
     if (push.index)
-        VK_DO(vk_reads(builder, push.index, f->rows.max * 4ull));
-    VK_DO(vk_touches(builder, push.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
-    VK_DO(vk_touches(builder, push.x, down->y_stride, down->y_stride, f->n_entry, 0));
-    return vk_writes_view(builder, &op->y, row_bytes);
+        GPU_DO(gpu_reads(builder, push.index, f->rows.max * 4ull));
+    GPU_DO(gpu_touches(builder, push.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
+    GPU_DO(gpu_touches(builder, push.x, down->y_stride, down->y_stride, f->n_entry, 0));
+    return gpu_writes_view(builder, &op->y, row_bytes);
 }
 
-static tandem_status lower_down(vk_builder *builder, const ffn *f, const vk_input *x) {
+static tandem_status lower_down(gpu_builder *builder, const ffn *f, const vk_input *x) {
     const tandem_op_moe_ffn *op = f->op;
     vk_product product = product_of(builder, f, DOWN);
-    vk_scratch scratch;
+    gpu_scratch scratch;
     if (!f->grouped) {
-        product.y = vk_view_address(&op->y);
+        product.y = gpu_view_address(&op->y);
         product.y_stride = op->y.stride;
         product.y_rows = f->rows.max;
         return add_product(builder, f, &product, DOWN, x, "down");
     }
     product.y_stride = (product.n_row * 4ull + 15) / 16 * 16;
     product.y_rows = f->n_entry;
-    VK_DO(vk_scratch_take(builder, f->n_entry * product.y_stride, &scratch));
+    GPU_DO(gpu_scratch_take(builder, f->n_entry * product.y_stride, &scratch));
     product.y = scratch.address;
-    VK_DO(add_product(builder, f, &product, DOWN, x, "down"));
-    VK_DO(lower_sum(builder, f, &product));
-    vk_scratch_give(builder, &scratch);
+    GPU_DO(add_product(builder, f, &product, DOWN, x, "down"));
+    GPU_DO(lower_sum(builder, f, &product));
+    gpu_scratch_give(builder, &scratch);
     return TANDEM_OK;
 }
 
 /* Rounds the rows of *input. Part of the step that was begun last. */
-static tandem_status round_input(vk_builder *builder, const ffn *f, uint32_t rows_per_tok, uint32_t n_col,
+static tandem_status round_input(gpu_builder *builder, const ffn *f, uint32_t rows_per_tok, uint32_t n_col,
                                  vk_input *input) {
     vk_input from = *input;
-    VK_DO(vk_quantise(builder, f->op->head.rows, rows_per_tok, n_col, &from, input));
-    vk_scratch_give(builder, &from.scratch);
+    GPU_DO(vk_quantise(builder, f->op->head.rows, rows_per_tok, n_col, &from, input));
+    gpu_scratch_give(builder, &from.scratch);
     return TANDEM_OK;
 }
 
-tandem_status vk_lower_moe_ffn(vk_builder *builder, const tandem_op_moe_ffn *op) {
+tandem_status vk_lower_moe_ffn(gpu_builder *builder, const tandem_op_moe_ffn *op) {
     ffn f = ffn_of(builder, op);
     uint32_t n_col = pack_of(&f, f.gate)->n_col;
     vk_input x = vk_input_of_view(builder, op->head.rows, &op->x, n_col), y;
     for (uint32_t r = 0; r < op->weights->n_record; r++)
-        VK_DO(vk_uses_record(builder, op->weights, r));
+        GPU_DO(gpu_uses_record(builder, op->weights, r));
     f.grouped = wants_groups(builder, &f);
     if (f.grouped || f.q8)
-        VK_DO(vk_step_begin(builder, f.grouped ? "moe_group" : "quantise_q8"));
+        GPU_DO(gpu_step_begin(builder, f.grouped ? "moe_group" : "quantise_q8"));
     if (f.grouped)
-        VK_DO(lower_group(builder, &f));
+        GPU_DO(lower_group(builder, &f));
     if (f.q8)
-        VK_DO(round_input(builder, &f, 1, n_col, &x));
-    VK_DO(lower_up(builder, &f, &x, &y));
-    vk_scratch_give(builder, &x.scratch);
+        GPU_DO(round_input(builder, &f, 1, n_col, &x));
+    GPU_DO(lower_up(builder, &f, &x, &y));
+    gpu_scratch_give(builder, &x.scratch);
     if (f.q8) {
-        VK_DO(vk_step_begin(builder, "moe_quantise_q8"));
-        VK_DO(round_input(builder, &f, op->n_used, f.width, &y));
+        GPU_DO(gpu_step_begin(builder, "moe_quantise_q8"));
+        GPU_DO(round_input(builder, &f, op->n_used, f.width, &y));
     }
-    VK_DO(lower_down(builder, &f, &y));
-    vk_scratch_give(builder, &y.scratch);
-    vk_scratch_give(builder, &f.lists);
+    GPU_DO(lower_down(builder, &f, &y));
+    gpu_scratch_give(builder, &y.scratch);
+    gpu_scratch_give(builder, &f.lists);
     return TANDEM_OK;
 }

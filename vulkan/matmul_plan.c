@@ -33,7 +33,7 @@ static uint32_t min_u32(uint32_t a, uint32_t b) {
 }
 
 /* Loop iterations of a subgroup. */
-static uint64_t iterations(const vk_pack *pack, const tile *t, const vk_matmul_request *request) {
+static uint64_t iterations(const tandem_kit_pack *pack, const tile *t, const vk_matmul_request *request) {
     uint64_t n_pass = request->experts == EXPERTS_SUM ? request->n_used : 1;
     return MATMUL_ITERATIONS((uint64_t)pack->n_col, t->unroll, n_pass);
 }
@@ -47,7 +47,7 @@ static uint32_t chunk_blocks(uint32_t type) {
 }
 
 /* Idle share of the lanes, in thousandths, when `lanes` of them take the blocks of a chunk in turn. */
-static uint32_t idle_permille(const vk_pack *pack, uint32_t lanes) {
+static uint32_t idle_permille(const tandem_kit_pack *pack, uint32_t lanes) {
     uint32_t chunk = chunk_blocks(pack->type);
     uint32_t n_block = (pack->n_col + 31) / 32;
     uint32_t rounds = n_block / chunk * (chunk / lanes) + (n_block % chunk + lanes - 1) / lanes;
@@ -58,7 +58,7 @@ static uint32_t idle_permille(const vk_pack *pack, uint32_t lanes) {
  * possible: a row a lane and many rows a lane. Its code must stay in the instruction cache, so large tiles
  * are rolled. Measured with bench/matvec_bench; the second choice of rows keeps both a few threads and small
  * matrices in work, since a workgroup has rows_per_lane * subgroup_size rows. */
-static tile software_tile(const vk_matmul_request *request, const vk_pack *pack) {
+static tile software_tile(const vk_matmul_request *request, const tandem_kit_pack *pack) {
     tile t = {.local = request->subgroup_size, .lanes_per_row = 1, .col_subgroups = 1, .blocks_in_flight = 1};
     bool q8 = request->precision == TANDEM_PRECISION_Q8;
     t.n_col = request->kind == VK_MATMUL_MAT ? 8 : floor_pow2(min_u32(request->n_tok, 8));
@@ -75,7 +75,7 @@ static tile software_tile(const vk_matmul_request *request, const vk_pack *pack)
 
 /* A GPU hides latency by bytes in flight: a lane asks for its whole share of a chunk at once. Lanes share a
  * row while the matrix has too few rows for one each and no more than 2 % of them idle. */
-static tile gpu_tile(const vk_matmul_request *request, const vk_pack *pack) {
+static tile gpu_tile(const vk_matmul_request *request, const tandem_kit_pack *pack) {
     tile t = {.local = 128,
               .lanes_per_row = 1,
               .rows_per_lane = 1,
@@ -106,7 +106,8 @@ static tile gpu_tile(const vk_matmul_request *request, const vk_pack *pack) {
     return t;
 }
 
-bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_matmul_request *request) {
+bool vk_matmul_plan_make(vk_matmul_plan *plan, const tandem_kit_pack *pack,
+                         const vk_matmul_request *request) {
     const char *format = tandem_kit_pack_format_name(pack->type);
     const char *precision = request->precision == TANDEM_PRECISION_EXACT ? "exact"
                             : request->precision == TANDEM_PRECISION_Q8  ? "q8"

@@ -5,12 +5,12 @@
 
 #define SHARED_BLOCK_BYTES (1u << 20)
 #define SHARED_LIMIT (64u << 10) /* ranges up to this share blocks */
-#define UNIT VK_MEMORY_ALIGNMENT
+#define UNIT GPU_MEMORY_ALIGNMENT
 #define N_UNIT (SHARED_BLOCK_BYTES / UNIT)
 
-struct vk_block {
-    vk_block *next; /* of the context's list */
-    vk_block *previous;
+struct gpu_block {
+    gpu_block *next; /* of the context's list */
+    gpu_block *previous;
     uint64_t bytes;
     VkDeviceMemory memory;
     VkBuffer buffer;
@@ -24,13 +24,13 @@ struct vk_block {
     uint8_t used[N_UNIT]; /* 1: the unit is taken */
 };
 
-typedef struct vk_retired {
-    struct vk_retired *next;
-    vk_memory memory;
+typedef struct gpu_retired {
+    struct gpu_retired *next;
+    gpu_memory memory;
     uint64_t serial;
-} vk_retired;
+} gpu_retired;
 
-static const char *const class_names[VK_N_CLASS] = {
+static const char *const class_names[GPU_N_CLASS] = {
     "weights", "host-placed weights", "the KV cache", "buffers", "programs", "staging"};
 
 /* The memory type that fits best: flags that must be there, then flags that are liked. TANDEM_NONE: none. */
@@ -69,7 +69,7 @@ static uint32_t choose_type(const tandem_context *context, uint32_t placement, u
     return find_type(context, type_bits, host, cached, odd | local);
 }
 
-static void destroy_block(tandem_context *context, vk_block *block) {
+static void destroy_block(tandem_context *context, gpu_block *block) {
     if (block->buffer)
         context->vk.DestroyBuffer(context->handle, block->buffer, NULL);
     if (block->memory)
@@ -82,7 +82,7 @@ static void destroy_block(tandem_context *context, vk_block *block) {
         context->blocks = block->next;
     context->memory.by_class[block->class] -= block->counted;
     context->memory.total -= block->counted;
-    vk_free(block);
+    gpu_free(block);
 }
 
 static tandem_status check_size(const tandem_context *context, uint32_t class, uint64_t bytes,
@@ -97,7 +97,7 @@ static tandem_status check_size(const tandem_context *context, uint32_t class, u
 
 static tandem_status check_cap(const tandem_context *context, uint32_t class, uint64_t bytes,
                                tandem_error *error) {
-    const vk_memory_count *count = &context->memory;
+    const gpu_memory_count *count = &context->memory;
     if (count->cap == 0 || (bytes <= count->cap && count->total <= count->cap - bytes))
         return TANDEM_OK;
     return tandem_kit_fail(
@@ -107,7 +107,7 @@ static tandem_status check_cap(const tandem_context *context, uint32_t class, ui
         class_names[class]);
 }
 
-static tandem_status bind_block(tandem_context *context, vk_block *block, uint64_t bytes,
+static tandem_status bind_block(tandem_context *context, gpu_block *block, uint64_t bytes,
                                 tandem_error *error) {
     tandem_status status = TANDEM_OK;
     VkMemoryRequirements needs;
@@ -141,19 +141,19 @@ static tandem_status bind_block(tandem_context *context, vk_block *block, uint64
     VkBufferDeviceAddressInfo address = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
                                          .buffer = block->buffer};
     block->address = context->vk.GetBufferDeviceAddress(context->handle, &address);
-    vk_log(TANDEM_LOG_DEBUG, "%llu bytes for %s at 0x%llx", (unsigned long long)bytes,
-           class_names[block->class], (unsigned long long)block->address);
+    gpu_log(TANDEM_LOG_DEBUG, "%llu bytes for %s at 0x%llx", (unsigned long long)bytes,
+            class_names[block->class], (unsigned long long)block->address);
 fail:
     return status;
 }
 
 static tandem_status create_block(tandem_context *context, uint32_t class, uint32_t placement, uint64_t bytes,
-                                  vk_block **result, tandem_error *error) {
+                                  gpu_block **result, tandem_error *error) {
     tandem_status status = TANDEM_OK;
     status = check_cap(context, class, bytes, error);
     if (status != TANDEM_OK)
         return status;
-    vk_block *block = vk_alloc(sizeof *block);
+    gpu_block *block = gpu_alloc(sizeof *block);
     if (!block)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY,
                                "No host memory for the record of an allocation");
@@ -181,7 +181,7 @@ fail:
     return status;
 }
 
-static void set_range(vk_memory *memory, vk_block *block, uint64_t offset, uint64_t bytes) {
+static void set_range(gpu_memory *memory, gpu_block *block, uint64_t offset, uint64_t bytes) {
     memory->block = block;
     memory->buffer = block->buffer;
     memory->offset = offset;
@@ -191,7 +191,7 @@ static void set_range(vk_memory *memory, vk_block *block, uint64_t offset, uint6
 }
 
 /* First fit in the units of one shared block. */
-static int take_units(vk_block *block, uint64_t bytes, vk_memory *memory) {
+static int take_units(gpu_block *block, uint64_t bytes, gpu_memory *memory) {
     uint32_t need = (uint32_t)((bytes + UNIT - 1) / UNIT);
     uint32_t run = 0;
     if (N_UNIT - block->n_used < need)
@@ -209,9 +209,9 @@ static int take_units(vk_block *block, uint64_t bytes, vk_memory *memory) {
     return 0;
 }
 
-tandem_status vk_memory_allocate(tandem_context *context, uint32_t class, uint32_t placement, uint64_t bytes,
-                                 vk_memory *memory, tandem_error *error) {
-    vk_block *block = NULL;
+tandem_status gpu_memory_allocate(tandem_context *context, uint32_t class, uint32_t placement, uint64_t bytes,
+                                  gpu_memory *memory, tandem_error *error) {
+    gpu_block *block = NULL;
     tandem_status status = check_size(context, class, bytes, error);
     if (status != TANDEM_OK)
         return status;
@@ -234,8 +234,8 @@ tandem_status vk_memory_allocate(tandem_context *context, uint32_t class, uint32
     return TANDEM_OK;
 }
 
-void vk_memory_free(tandem_context *context, vk_memory *memory) {
-    vk_block *block = memory->block;
+void gpu_memory_free(tandem_context *context, gpu_memory *memory) {
+    gpu_block *block = memory->block;
     if (!block)
         return;
     if (block->shared) {
@@ -250,13 +250,13 @@ void vk_memory_free(tandem_context *context, vk_memory *memory) {
     memset(memory, 0, sizeof *memory);
 }
 
-void vk_memory_retire(tandem_context *context, vk_memory *memory) {
+void gpu_memory_retire(tandem_context *context, gpu_memory *memory) {
     if (!memory->block)
         return;
-    vk_retired *node = vk_is_done(context, context->serial) ? NULL : vk_alloc(sizeof *node);
+    gpu_retired *node = gpu_is_done(context, context->serial) ? NULL : gpu_alloc(sizeof *node);
     if (!node) {
-        vk_drain(context);
-        vk_memory_free(context, memory);
+        gpu_drain(context);
+        gpu_memory_free(context, memory);
         return;
     }
     node->memory = *memory;
@@ -266,23 +266,23 @@ void vk_memory_retire(tandem_context *context, vk_memory *memory) {
     memset(memory, 0, sizeof *memory);
 }
 
-void vk_memory_collect(tandem_context *context, int all) {
-    vk_retired **link = &context->retired;
+void gpu_memory_collect(tandem_context *context, int all) {
+    gpu_retired **link = &context->retired;
     while (*link) {
-        vk_retired *node = *link;
-        if (!all && !vk_is_done(context, node->serial)) {
+        gpu_retired *node = *link;
+        if (!all && !gpu_is_done(context, node->serial)) {
             link = &node->next;
             continue;
         }
         *link = node->next;
-        vk_memory_free(context, &node->memory);
-        vk_free(node);
+        gpu_memory_free(context, &node->memory);
+        gpu_free(node);
     }
 }
 
-int vk_memory_block(const tandem_context *context, uint32_t index, uint64_t *address, uint64_t *bytes,
-                    void **pointer) {
-    const vk_block *block = context->blocks;
+int gpu_memory_block(const tandem_context *context, uint32_t index, uint64_t *address, uint64_t *bytes,
+                     void **pointer) {
+    const gpu_block *block = context->blocks;
     while (block && index-- > 0)
         block = block->next;
     if (!block || !block->mapped)

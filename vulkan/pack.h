@@ -9,8 +9,6 @@
 
 #include "../shaders/params.h"
 
-typedef tandem_kit_pack vk_pack;
-
 /* How to launch a matrix product: tile sizes and grid of matmul.comp for one matrix (or GLU pair). */
 #define VK_MATMUL_VEC 0u /* few rows of x (decode): limited by weight bytes */
 #define VK_MATMUL_MAT 1u /* many (prefill): limited by arithmetic */
@@ -46,10 +44,10 @@ typedef struct vk_matmul_plan {
  * lavapipe's loop budget (900,000 columns). The subgroup size
  * of the pipeline must be the request's (required explicitly where the device has a choice). A product of
  * several matrices (q, k, v) is one launch each, without a barrier between. */
-bool vk_matmul_plan_make(vk_matmul_plan *plan, const vk_pack *pack, const vk_matmul_request *request);
+bool vk_matmul_plan_make(vk_matmul_plan *plan, const tandem_kit_pack *pack, const vk_matmul_request *request);
 
 /* Module of embed.comp for this matrix: "embed_q4_0"; false: none. Its grid, and that of "quantise_q8":
  * params.h. */
-bool vk_embed_shader(char name[32], const vk_pack *pack);
+bool vk_embed_shader(char name[32], const tandem_kit_pack *pack);
 
 #endif

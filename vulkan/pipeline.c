@@ -33,12 +33,12 @@ int vk_shader_exists(const char *name) {
 
 static tandem_status grow(vk_pipeline_set *set, tandem_error *error) {
     uint32_t capacity = set->capacity ? set->capacity * 2 : 64;
-    vk_pipeline *items = vk_alloc((uint64_t)capacity * sizeof *items);
+    vk_pipeline *items = gpu_alloc((uint64_t)capacity * sizeof *items);
     if (!items)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the list of pipelines");
     if (set->n)
         memcpy(items, set->items, set->n * sizeof *items);
-    vk_free(set->items);
+    gpu_free(set->items);
     set->items = items;
     set->capacity = capacity;
     return TANDEM_OK;
@@ -154,7 +154,7 @@ static tandem_status warm(tandem_context *context, tandem_error *error) {
     }
     status = vk_commands_end(context, error);
     if (status == TANDEM_OK)
-        status = vk_wait_all(context, error);
+        status = gpu_wait_all(context, error);
     if (status == TANDEM_OK)
         for (uint32_t i = 0; i < set->n; i++)
             set->items[i].warm = 1;
@@ -170,13 +170,13 @@ static tandem_status store_cache(tandem_context *context, tandem_error *error) {
     if (!set->cache_path[0])
         return TANDEM_OK;
     VK_TRY(context, GetPipelineCacheData, context->handle, set->cache, &bytes, NULL);
-    data = vk_alloc(bytes);
+    data = gpu_alloc(bytes);
     if (!data)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the pipeline cache");
     VK_TRY(context, GetPipelineCacheData, context->handle, set->cache, &bytes, data);
     vk_cache_store(set->cache_path, data, bytes);
 fail:
-    vk_free(data);
+    gpu_free(data);
     return status;
 }
 
@@ -201,7 +201,7 @@ tandem_status vk_pipelines_build(tandem_context *context, tandem_error *error) {
     if (n_cold == 0)
         return TANDEM_OK;
     if (n_new > 0) {
-        build_job job = {.context = context, .results = vk_alloc(set->n * sizeof(VkResult))};
+        build_job job = {.context = context, .results = gpu_alloc(set->n * sizeof(VkResult))};
         if (!job.results)
             return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory to compile %u pipelines",
                                    n_new);
@@ -209,7 +209,7 @@ tandem_status vk_pipelines_build(tandem_context *context, tandem_error *error) {
         for (uint32_t i = 0; i < set->n && status == TANDEM_OK; i++)
             if (job.results[i] != VK_SUCCESS)
                 status = vk_context_failed(context, error, job.results[i], "vkCreateComputePipelines");
-        vk_free(job.results);
+        gpu_free(job.results);
         if (status != TANDEM_OK)
             drop_uncompiled(set);
     }
@@ -222,7 +222,7 @@ tandem_status vk_pipelines_build(tandem_context *context, tandem_error *error) {
 
 tandem_status vk_pipelines_create(tandem_context *context, tandem_error *error) {
     tandem_status status = TANDEM_OK;
-    vk_pipeline_set *set = vk_alloc(sizeof *set);
+    vk_pipeline_set *set = gpu_alloc(sizeof *set);
     uint64_t bytes = 0;
     void *data = NULL;
     if (!set)
@@ -241,7 +241,7 @@ tandem_status vk_pipelines_create(tandem_context *context, tandem_error *error) 
                                          .pPushConstantRanges = &range};
     VK_TRY(context, CreatePipelineLayout, context->handle, &layout, NULL, &context->pipeline_layout);
 fail:
-    vk_free(data);
+    gpu_free(data);
     return status;
 }
 
@@ -256,7 +256,7 @@ void vk_pipelines_destroy(tandem_context *context) {
         context->vk.DestroyPipelineCache(context->handle, set->cache, NULL);
     if (context->pipeline_layout)
         context->vk.DestroyPipelineLayout(context->handle, context->pipeline_layout, NULL);
-    vk_free(set->items);
-    vk_free(set);
+    gpu_free(set->items);
+    gpu_free(set);
     context->pipelines = NULL;
 }

@@ -53,7 +53,7 @@ void vk_pipelines_destroy(tandem_context *context);
 
 /* The file of this device, driver and set of shaders in the host's cache folder; "" without a folder. */
 void vk_cache_path(const tandem_context *context, char *path, size_t room);
-/* Its contents, or NULL: missing, damaged or of another format. To vk_free. */
+/* Its contents, or NULL: missing, damaged or of another format. To gpu_free. */
 void *vk_cache_load(const char *path, uint64_t *bytes);
 /* Replaces the file in one step; a failure costs only time later, so it is logged. */
 void vk_cache_store(const char *path, const void *data, uint64_t bytes);

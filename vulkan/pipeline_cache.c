@@ -57,7 +57,7 @@ void *vk_cache_load(const char *path, uint64_t *bytes) {
     if (fread(&header, sizeof header, 1, file) != 1 || header.magic != CACHE_MAGIC ||
         header.version != CACHE_VERSION || header.bytes == 0 || header.bytes > CACHE_MAX_BYTES)
         goto fail;
-    data = vk_alloc(header.bytes);
+    data = gpu_alloc(header.bytes);
     if (!data || fread(data, (size_t)header.bytes, 1, file) != 1 ||
         hash_bytes(HASH_START, data, header.bytes) != header.hash)
         goto fail;
@@ -66,9 +66,9 @@ void *vk_cache_load(const char *path, uint64_t *bytes) {
     return data;
 fail:
     fclose(file);
-    vk_free(data);
-    vk_log(TANDEM_LOG_WARNING, "The pipeline cache %s is damaged or of another version; it will be replaced",
-           path);
+    gpu_free(data);
+    gpu_log(TANDEM_LOG_WARNING, "The pipeline cache %s is damaged or of another version; it will be replaced",
+            path);
     return NULL;
 }
 
@@ -86,7 +86,7 @@ void vk_cache_store(const char *path, const void *data, uint64_t bytes) {
     }
     if (good && rename(temporary, path) == 0)
         return;
-    vk_log(TANDEM_LOG_WARNING, "The pipeline cache %s could not be written (%s)", path, strerror(errno));
+    gpu_log(TANDEM_LOG_WARNING, "The pipeline cache %s could not be written (%s)", path, strerror(errno));
     if (file)
         unlink(temporary);
 }

@@ -14,14 +14,14 @@ typedef struct op_list {
 static tandem_status take_ops(tandem_context *context, const tandem_program_desc *desc, op_list *list,
                               tandem_error *error) {
     list->n = desc->n_op;
-    list->ops = vk_alloc((uint64_t)list->n * sizeof *list->ops);
-    list->prologues = vk_alloc((uint64_t)list->n * sizeof *list->prologues);
+    list->ops = gpu_alloc((uint64_t)list->n * sizeof *list->ops);
+    list->prologues = gpu_alloc((uint64_t)list->n * sizeof *list->prologues);
     if (!list->ops || !list->prologues)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for %u ops", list->n);
     for (uint32_t i = 0; i < list->n; i++) {
-        tandem_status status = vk_take_op(&list->ops[i], &list->prologues[i], desc->ops[i], i, error);
+        tandem_status status = gpu_take_op(&list->ops[i], &list->prologues[i], desc->ops[i], i, error);
         if (status == TANDEM_OK)
-            status = vk_supports_op(context, &list->ops[i], desc->precision, i, error);
+            status = gpu_supports_op(context, &list->ops[i], desc->precision, i, error);
         if (status != TANDEM_OK)
             return status;
     }
@@ -29,55 +29,55 @@ static tandem_status take_ops(tandem_context *context, const tandem_program_desc
 }
 
 static void free_ops(op_list *list) {
-    vk_free(list->ops);
-    vk_free(list->prologues);
+    gpu_free(list->ops);
+    gpu_free(list->prologues);
 }
 
 /* One pass of the builder over all ops. */
-static tandem_status lower_all(vk_builder *builder, const op_list *list) {
+static tandem_status lower_all(gpu_builder *builder, const op_list *list) {
     const tandem_op_topk *first_topk = NULL;
     builder->op_index = TANDEM_NONE;
-    VK_DO(vk_lower_prepare(builder));
+    GPU_DO(gpu_lower_prepare(builder));
     for (uint32_t i = 0; i < list->n; i++) {
         const tandem_kit_op *op = &list->ops[i];
         builder->op_index = i;
         builder->op_label = op->head.label;
         if (op->head.kind == TANDEM_OP_TOPK && !first_topk)
             first_topk = &op->topk;
-        VK_DO(vk_lower(builder, &op->head));
+        GPU_DO(gpu_lower(builder, &op->head));
     }
     if (first_topk && !(first_topk->head.rows == TANDEM_ROWS_OUT && builder->program->limits.max_out == 0)) {
         builder->op_label = first_topk->head.label;
         builder->op_index = (uint32_t)((const tandem_kit_op *)first_topk - list->ops);
-        VK_DO(vk_lower_finish(builder, first_topk));
+        GPU_DO(vk_lower_finish(builder, first_topk));
     }
     return TANDEM_OK;
 }
 
-static void clear_list(vk_list *list, size_t item_bytes) {
+static void clear_list(gpu_list *list, size_t item_bytes) {
     list->n = 0;
     if (list->items)
         memset(list->items, 0, list->capacity * item_bytes);
 }
 
-/* For the second pass: vk_list_add promises zeroed items. */
+/* For the second pass: gpu_list_add promises zeroed items. */
 static void clear_lists(tandem_program *program) {
-    clear_list(&program->dispatches, sizeof(vk_dispatch));
-    clear_list(&program->ranges, sizeof(vk_range));
-    clear_list(&program->steps, sizeof(vk_step));
+    clear_list(&program->launches, sizeof(gpu_launch));
+    clear_list(&program->ranges, sizeof(gpu_range));
+    clear_list(&program->steps, sizeof(gpu_step));
     clear_list(&program->rules, sizeof(launch_rule));
-    clear_list(&program->uses, sizeof(vk_weight_use));
+    clear_list(&program->uses, sizeof(gpu_weight_use));
 }
 
 static uint64_t align(uint64_t n) {
-    return (n + VK_MEMORY_ALIGNMENT - 1) & ~(uint64_t)(VK_MEMORY_ALIGNMENT - 1);
+    return (n + GPU_MEMORY_ALIGNMENT - 1) & ~(uint64_t)(GPU_MEMORY_ALIGNMENT - 1);
 }
 
 /* The places of all parts, after the pass that learned their sizes. */
-static vk_layout make_layout(const vk_builder *builder) {
+static gpu_layout make_layout(const gpu_builder *builder) {
     const tandem_program *program = builder->program;
     uint64_t n_rule = program->rules.n;
-    vk_layout layout = {0};
+    gpu_layout layout = {0};
     layout.indirect = align(RUN_BLOCK_BYTES((uint64_t)program->limits.max_tokens, program->limits.max_out));
     layout.rules = align(layout.indirect + n_rule * INDIRECT_BYTES);
     layout.constants = align(layout.rules + n_rule * sizeof(launch_rule));
@@ -87,15 +87,15 @@ static vk_layout make_layout(const vk_builder *builder) {
 }
 
 /* Sends rules and constants to the workspace. */
-static tandem_status upload_constants(vk_builder *builder) {
+static tandem_status upload_constants(gpu_builder *builder) {
     tandem_program *program = builder->program;
-    const vk_layout *layout = &program->layout;
+    const gpu_layout *layout = &program->layout;
     if (program->rules.n)
-        VK_DO(vk_upload(builder->context, &program->workspace, layout->rules, program->rules.items,
-                        program->rules.n * sizeof(launch_rule), builder->error));
+        GPU_DO(gpu_upload(builder->context, &program->workspace, layout->rules, program->rules.items,
+                          program->rules.n * sizeof(launch_rule), builder->error));
     if (builder->n_constant)
-        VK_DO(vk_upload(builder->context, &program->workspace, layout->constants, builder->constants,
-                        builder->n_constant, builder->error));
+        GPU_DO(gpu_upload(builder->context, &program->workspace, layout->constants, builder->constants,
+                          builder->n_constant, builder->error));
     return TANDEM_OK;
 }
 
@@ -103,18 +103,18 @@ static tandem_status upload_constants(vk_builder *builder) {
 static tandem_status build(tandem_program *program, const op_list *list, tandem_error *error) {
     tandem_context *context = program->context;
     /* note: made-up addresses must not be 0, which says "absent". */
-    vk_builder size = {.context = context, .program = program, .error = error, .base = VK_MEMORY_ALIGNMENT};
-    VK_DO(lower_all(&size, list));
+    gpu_builder size = {.context = context, .program = program, .error = error, .base = GPU_MEMORY_ALIGNMENT};
+    GPU_DO(lower_all(&size, list));
     program->layout = make_layout(&size);
-    VK_DO(vk_memory_allocate(context, VK_CLASS_WORKSPACE, TANDEM_PLACE_DEVICE, program->layout.end,
-                             &program->workspace, error));
-    vk_builder real = {.context = context,
-                       .program = program,
-                       .error = error,
-                       .n_rule = program->rules.n,
-                       .layout = program->layout,
-                       .base = program->workspace.address,
-                       .constants = vk_alloc(size.n_constant)};
+    GPU_DO(gpu_memory_allocate(context, GPU_CLASS_WORKSPACE, TANDEM_PLACE_DEVICE, program->layout.end,
+                               &program->workspace, error));
+    gpu_builder real = {.context = context,
+                        .program = program,
+                        .error = error,
+                        .n_rule = program->rules.n,
+                        .layout = program->layout,
+                        .base = program->workspace.address,
+                        .constants = gpu_alloc(size.n_constant)};
     if (!real.constants)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY,
                                "No host memory for the constants of a program");
@@ -122,39 +122,39 @@ static tandem_status build(tandem_program *program, const op_list *list, tandem_
     tandem_status status = lower_all(&real, list);
     if (status == TANDEM_OK)
         status = upload_constants(&real);
-    vk_free(real.constants);
+    gpu_free(real.constants);
     if (status == TANDEM_OK)
-        status = vk_schedule(program, error);
+        status = gpu_schedule(program, error);
     if (status == TANDEM_OK)
-        status = vk_place_barriers(program, error);
+        status = gpu_place_barriers(program, error);
     return status;
 }
 
 static tandem_status create_tables(tandem_program *program, tandem_error *error) {
     const tandem_kit_limits *limits = &program->limits;
     program->table_bytes = align(RUN_BLOCK_BYTES((uint64_t)limits->max_tokens, limits->max_out));
-    return vk_memory_allocate(program->context, VK_CLASS_WORKSPACE, TANDEM_PLACE_HOST,
-                              VK_N_PENDING * program->table_bytes, &program->tables, error);
+    return gpu_memory_allocate(program->context, GPU_CLASS_WORKSPACE, TANDEM_PLACE_HOST,
+                               GPU_N_PENDING * program->table_bytes, &program->tables, error);
 }
 
-tandem_status vk_program_create(tandem_context *context, const tandem_program_desc *desc,
-                                tandem_program **result, tandem_error *error) {
+tandem_status gpu_program_create(tandem_context *context, const tandem_program_desc *desc,
+                                 tandem_program **result, tandem_error *error) {
     tandem_program_desc taken;
     tandem_kit_limits limits;
     op_list list = {0};
-    tandem_status status = vk_context_check(context, error);
+    tandem_status status = gpu_context_check(context, error);
     if (status == TANDEM_OK)
-        status = tandem_kit_program_limits(&vk_backend, desc, &limits, error);
+        status = tandem_kit_program_limits(&gpu_backend, desc, &limits, error);
     if (status == TANDEM_OK)
         status = TANDEM_KIT_TAKE(tandem_program_desc, &taken, desc, error);
     if (status != TANDEM_OK)
         return status;
     if (!result)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "program_create: the place for the handle is NULL");
-    if (taken.max_tokens > VK_MAX_ROWS)
+    if (taken.max_tokens > GPU_MAX_ROWS)
         return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED, "max_tokens of %u: a launch covers %u rows",
-                               taken.max_tokens, VK_MAX_ROWS);
-    tandem_program *program = vk_alloc(sizeof *program);
+                               taken.max_tokens, GPU_MAX_ROWS);
+    tandem_program *program = gpu_alloc(sizeof *program);
     if (!program)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a program");
     context->n_object++;
@@ -165,7 +165,7 @@ tandem_status vk_program_create(tandem_context *context, const tandem_program_de
     /* A rotation table ends where the cache does, also where every layer is a ring. */
     if (program->kv && program->limits.n_position > program->kv->max_position)
         program->limits.n_position = program->kv->max_position;
-    vk_memory_collect(context, 0);
+    gpu_memory_collect(context, 0);
     status = take_ops(context, &taken, &list, error);
     if (status == TANDEM_OK)
         status = build(program, &list, error);
@@ -174,23 +174,23 @@ tandem_status vk_program_create(tandem_context *context, const tandem_program_de
     if (status == TANDEM_OK)
         status = vk_pipelines_build(context, error);
     if (status == TANDEM_OK)
-        status = vk_program_record(program, error);
+        status = gpu_program_record(program, error);
     free_ops(&list);
     if (status != TANDEM_OK) {
-        vk_program_destroy(program);
+        gpu_program_destroy(program);
         return status;
     }
     *result = program;
     return TANDEM_OK;
 }
 
-void vk_program_destroy(tandem_program *program) {
+void gpu_program_destroy(tandem_program *program) {
     if (!program)
         return;
     tandem_context *context = program->context;
-    if (!vk_is_done(context, context->serial))
-        vk_drain(context);
-    for (uint32_t i = 0; i < VK_N_PENDING; i++) {
+    if (!gpu_is_done(context, context->serial))
+        gpu_drain(context);
+    for (uint32_t i = 0; i < GPU_N_PENDING; i++) {
         /* note: freeing NULL handles is allowed, so half-recorded programs need no care. */
         context->vk.FreeCommandBuffers(context->handle, context->command_pool, 1, &program->prefix[i]);
         context->vk.FreeCommandBuffers(context->handle, context->command_pool, 1, &program->suffix[i]);
@@ -199,24 +199,24 @@ void vk_program_destroy(tandem_program *program) {
     context->vk.FreeCommandBuffers(context->handle, context->command_pool, 1, &program->profile);
     if (program->profile_queries)
         context->vk.DestroyQueryPool(context->handle, program->profile_queries, NULL);
-    vk_memory_free(context, &program->workspace);
-    vk_memory_free(context, &program->tables);
-    vk_free(program->dispatches.items);
-    vk_free(program->ranges.items);
-    vk_free(program->steps.items);
-    vk_free(program->rules.items);
-    vk_free(program->uses.items);
-    vk_free(program);
+    gpu_memory_free(context, &program->workspace);
+    gpu_memory_free(context, &program->tables);
+    gpu_free(program->launches.items);
+    gpu_free(program->ranges.items);
+    gpu_free(program->steps.items);
+    gpu_free(program->rules.items);
+    gpu_free(program->uses.items);
+    gpu_free(program);
     context->n_object--;
 }
 
 static tandem_status check_program(const tandem_program *program, tandem_error *error) {
     if (!program)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The program is NULL");
-    return vk_context_check(program->context, error);
+    return gpu_context_check(program->context, error);
 }
 
-tandem_status vk_program_step_count(const tandem_program *program, uint32_t *n, tandem_error *error) {
+tandem_status gpu_program_step_count(const tandem_program *program, uint32_t *n, tandem_error *error) {
     tandem_status status = check_program(program, error);
     if (status == TANDEM_OK && !n)
         status =
@@ -226,17 +226,17 @@ tandem_status vk_program_step_count(const tandem_program *program, uint32_t *n, 
     return status;
 }
 
-tandem_status vk_program_step(const tandem_program *program, uint32_t index, tandem_step *info,
-                              tandem_error *error) {
+tandem_status gpu_program_step(const tandem_program *program, uint32_t index, tandem_step *info,
+                               tandem_error *error) {
     tandem_status status = check_program(program, error);
     if (status == TANDEM_OK && index >= program->steps.n)
         status =
             tandem_kit_fail(error, TANDEM_E_INVALID, "Step %u of a program with %u", index, program->steps.n);
     if (status != TANDEM_OK)
         return status;
-    const vk_step *step = VK_AT(program->steps, vk_step, index);
+    const gpu_step *step = GPU_AT(program->steps, gpu_step, index);
     tandem_step filled = {
-        .n_op = step->n_op, .n_dispatch = step->n_dispatch, .barrier_before = step->barrier_before};
+        .n_op = step->n_op, .n_dispatch = step->n_launch, .barrier_before = step->barrier_before};
     for (uint32_t i = 0; i < 8; i++)
         filled.ops[i] = i < step->n_op ? step->ops[i] : 0;
     memcpy(filled.kernel, step->kernel, sizeof filled.kernel);

@@ -18,12 +18,12 @@
 #include <tandem/validate.h>
 
 /* The plugin's own table (plugin.c): the shared validator reads handles through it. */
-extern const tandem_backend vk_backend;
+extern const tandem_backend gpu_backend;
 
-#define VK_MAX_ROWS 65535u /* of a program: rows are a grid axis, and Vulkan grants that many groups */
+#define GPU_MAX_ROWS 65535u /* of a program: rows are a grid axis, and Vulkan grants that many groups */
 
 /* Bytes that a dispatch reads or writes: n_row pieces of row_bytes, stride apart, from address on. */
-typedef struct vk_range {
+typedef struct gpu_range {
     uint64_t address;
     uint64_t row_bytes;
     uint64_t stride;
@@ -34,10 +34,10 @@ typedef struct vk_range {
     const tandem_weights *weights; /* not NULL: a segment of a record, which may move: address is looked up */
     uint32_t record;
     uint32_t segment;
-} vk_range;
+} gpu_range;
 
 /* What a dispatch moves, for program_cost. Row terms count the live rows of `rows`. */
-typedef struct vk_traffic {
+typedef struct gpu_traffic {
     uint32_t rows; /* TANDEM_ROWS_ALL or _OUT */
     uint32_t
         rows_per_pass;     /* the weights are read once per this many rows; 0: rows are read singly (EMBED) */
@@ -47,18 +47,18 @@ typedef struct vk_traffic {
     uint64_t row_flops;
     const tandem_weights *weights;
     uint32_t record;
-    uint32_t n_used;              /* > 0: weight bytes are of one expert, and each row uses so many */
-    const vk_kv_layer *attention; /* not NULL: the keys of this layer are read */
-    const vk_kv_layer *append;    /* not NULL: every row is appended to this layer */
+    uint32_t n_used;               /* > 0: weight bytes are of one expert, and each row uses so many */
+    const gpu_kv_layer *attention; /* not NULL: the keys of this layer are read */
+    const gpu_kv_layer *append;    /* not NULL: every row is appended to this layer */
     uint32_t n_head;
     uint32_t window;
     uint32_t rows_per_tile; /* attention: rows that share a load, tiles_per_row times */
     uint32_t tiles_per_row;
     uint32_t keys_per_split, max_split;
     uint64_t split_row_bytes; /* partial results of a row and split, where there is more than one split */
-} vk_traffic;
+} gpu_traffic;
 
-typedef struct vk_dispatch {
+typedef struct gpu_launch {
     uint32_t pipeline;
     uint32_t step;
     uint32_t rule;    /* launch rule, or TANDEM_NONE */
@@ -69,123 +69,123 @@ typedef struct vk_dispatch {
     uint32_t n_range;
     uint32_t push_bytes;
     uint8_t push[VK_PUSH_BYTES];
-    vk_traffic traffic;
-} vk_dispatch;
+    gpu_traffic traffic;
+} gpu_launch;
 
-typedef struct vk_step {
-    uint32_t first_dispatch;
-    uint32_t n_dispatch;
+typedef struct gpu_step {
+    uint32_t first_launch;
+    uint32_t n_launch;
     uint32_t barrier_before;
     uint32_t barrier_indirect; /* 1: the barrier also covers launch arguments that a step wrote */
     uint32_t n_op;
     uint32_t ops[8];
     char kernel[64];
     char label[64];
-} vk_step;
+} gpu_step;
 
 /* Weights that a run reads and must find complete. */
-typedef struct vk_weight_use {
+typedef struct gpu_weight_use {
     const tandem_weights *weights;
     uint32_t record;
-} vk_weight_use;
+} gpu_weight_use;
 
 /* A growing array of plain structs. */
-typedef struct vk_list {
+typedef struct gpu_list {
     void *items;
     uint32_t n;
     uint32_t capacity;
-} vk_list;
+} gpu_list;
 
-#define VK_AT(list, type, i) (&((type *)(list).items)[i])
+#define GPU_AT(list, type, i) (&((type *)(list).items)[i])
 
 /* Adds a zeroed item; NULL: no memory. */
-void *vk_list_add(vk_list *list, size_t item_bytes);
+void *gpu_list_add(gpu_list *list, size_t item_bytes);
 
 /* Offsets in the workspace. */
-typedef struct vk_layout {
+typedef struct gpu_layout {
     uint64_t run, indirect, rules, constants, scratch, end;
-} vk_layout;
+} gpu_layout;
 
 struct tandem_program {
     tandem_context *context;
     tandem_kit_limits limits; /* what runs keep to */
     uint32_t precision;
-    vk_list dispatches; /* vk_dispatch; number 0 is prepare.comp, outside the steps */
-    vk_list ranges;     /* vk_range */
-    vk_list steps;      /* vk_step */
-    vk_list rules;      /* launch_rule */
-    vk_list uses;       /* vk_weight_use */
-    tandem_kv *kv;      /* of its ATTENTION ops; NULL: none */
+    gpu_list launches; /* gpu_launch; number 0 is prepare.comp, outside the steps */
+    gpu_list ranges;   /* gpu_range */
+    gpu_list steps;    /* gpu_step */
+    gpu_list rules;    /* launch_rule */
+    gpu_list uses;     /* gpu_weight_use */
+    tandem_kv *kv;     /* of its ATTENTION ops; NULL: none */
 
-    vk_memory workspace;
-    vk_layout layout;
-    vk_memory tables; /* host: a run block for each pending slot */
+    gpu_memory workspace;
+    gpu_layout layout;
+    gpu_memory tables; /* host: a run block for each pending slot */
     uint64_t table_bytes;
 
-    VkCommandBuffer prefix[VK_N_PENDING]; /* prepare.comp from the slot's table, first timestamp */
+    VkCommandBuffer prefix[GPU_N_PENDING]; /* prepare.comp from the slot's table, first timestamp */
     VkCommandBuffer main;
-    VkCommandBuffer suffix[VK_N_PENDING]; /* last timestamp */
+    VkCommandBuffer suffix[GPU_N_PENDING]; /* last timestamp */
     VkCommandBuffer profile; /* main with a timestamp after each step; made by the first PROFILE run */
     VkQueryPool profile_queries;
 };
 
 /* ---- program.c ---- */
-tandem_status vk_program_create(tandem_context *context, const tandem_program_desc *desc,
-                                tandem_program **program, tandem_error *error);
-void vk_program_destroy(tandem_program *program);
-tandem_status vk_program_step_count(const tandem_program *program, uint32_t *n, tandem_error *error);
-tandem_status vk_program_step(const tandem_program *program, uint32_t step, tandem_step *info,
-                              tandem_error *error);
+tandem_status gpu_program_create(tandem_context *context, const tandem_program_desc *desc,
+                                 tandem_program **program, tandem_error *error);
+void gpu_program_destroy(tandem_program *program);
+tandem_status gpu_program_step_count(const tandem_program *program, uint32_t *n, tandem_error *error);
+tandem_status gpu_program_step(const tandem_program *program, uint32_t step, tandem_step *info,
+                               tandem_error *error);
 /* ---- supports.c ---- */
 
 /* Takes an op and, for a MATMUL that has one, its prologue. */
-tandem_status vk_take_op(tandem_kit_op *taken, tandem_op_stream *prologue, const tandem_op *op,
-                         uint32_t op_index, tandem_error *error);
+tandem_status gpu_take_op(tandem_kit_op *taken, tandem_op_stream *prologue, const tandem_op *op,
+                          uint32_t op_index, tandem_error *error);
 /* The predicate behind `supports` and program_create, for a valid op. */
-tandem_status vk_supports_op(tandem_context *context, const tandem_kit_op *op, uint32_t precision,
-                             uint32_t op_index, tandem_error *error);
-tandem_status vk_supports(tandem_context *context, const tandem_op *op, uint32_t precision,
-                          tandem_error *error);
+tandem_status gpu_supports_op(tandem_context *context, const tandem_kit_op *op, uint32_t precision,
+                              uint32_t op_index, tandem_error *error);
+tandem_status gpu_supports(tandem_context *context, const tandem_op *op, uint32_t precision,
+                           tandem_error *error);
 /* ---- cost.c ---- */
-tandem_status vk_program_cost(const tandem_program *program, const tandem_run *run, tandem_cost *const *costs,
-                              uint32_t n_step, tandem_error *error);
+tandem_status gpu_program_cost(const tandem_program *program, const tandem_run *run,
+                               tandem_cost *const *costs, uint32_t n_step, tandem_error *error);
 /* ---- run.c ---- */
-tandem_status vk_run(tandem_program *program, const tandem_run *run, tandem_ticket *ticket,
-                     tandem_error *error);
-/* Writes a valid run into the slot's table; returns the bytes written. */
-uint64_t vk_run_fill_table(const tandem_program *program, const tandem_run *run, uint32_t slot);
-/* ---- ticket.c ---- */
-tandem_status vk_wait(tandem_context *context, tandem_ticket ticket, uint64_t timeout_ns,
+tandem_status gpu_run(tandem_program *program, const tandem_run *run, tandem_ticket *ticket,
                       tandem_error *error);
-tandem_status vk_times(tandem_context *context, tandem_ticket ticket, tandem_times *times,
+/* Writes a valid run into the slot's table; returns the bytes written. */
+uint64_t gpu_run_fill_table(const tandem_program *program, const tandem_run *run, uint32_t slot);
+/* ---- ticket.c ---- */
+tandem_status gpu_wait(tandem_context *context, tandem_ticket ticket, uint64_t timeout_ns,
                        tandem_error *error);
-tandem_status vk_step_times(tandem_context *context, tandem_ticket ticket, uint64_t *ns, uint32_t n_step,
-                            tandem_error *error);
+tandem_status gpu_times(tandem_context *context, tandem_ticket ticket, tandem_times *times,
+                        tandem_error *error);
+tandem_status gpu_step_times(tandem_context *context, tandem_ticket ticket, uint64_t *ns, uint32_t n_step,
+                             tandem_error *error);
 
 /* ---- hazard.c ---- */
 
 /* The bytes of a range now: a moving one is looked up. */
-vk_range vk_range_resolve(const vk_range *range);
+gpu_range gpu_range_resolve(const gpu_range *range);
 /* 1: some byte belongs to both. Exact. */
-int vk_ranges_overlap(const vk_range *a, const vk_range *b);
+int gpu_ranges_overlap(const gpu_range *a, const gpu_range *b);
 /* 1: one of the two dispatches writes what the other touches. */
-int vk_dispatches_conflict(const tandem_program *program, uint32_t a, uint32_t b);
+int gpu_launches_conflict(const tandem_program *program, uint32_t a, uint32_t b);
 /* Sets barrier_before of every step: exactly where a hazard with dispatches since the last barrier is.
  * INTERNAL: two dispatches of one step conflict. */
-tandem_status vk_place_barriers(tandem_program *program, tandem_error *error);
+tandem_status gpu_place_barriers(tandem_program *program, tandem_error *error);
 /* Checks a list of barriers (barrier[i]: before step i) by looking at every pair of dispatches: conflicting
  * ones must have a barrier between, and every barrier must be the only one between some conflicting pair.
  * Returns the number of faults; the first one as a sentence. */
-uint32_t vk_check_barriers(const tandem_program *program, const uint8_t *barrier, char *sentence,
-                           size_t room);
+uint32_t gpu_check_barriers(const tandem_program *program, const uint8_t *barrier, char *sentence,
+                            size_t room);
 
 /* ---- schedule.c ---- */
 
 /* Puts steps that do not depend on each other into one, before barriers are placed. */
-tandem_status vk_schedule(tandem_program *program, tandem_error *error);
+tandem_status gpu_schedule(tandem_program *program, tandem_error *error);
 
 /* ---- record.c ---- */
-tandem_status vk_program_record(tandem_program *program, tandem_error *error);
+tandem_status gpu_program_record(tandem_program *program, tandem_error *error);
 /* One dispatch, for tests; number 0 (prepare.comp) reads the table of slot 0. */
 void vk_record_one(const tandem_program *program, VkCommandBuffer commands, uint32_t index);
 tandem_status vk_program_record_profile(tandem_program *program, tandem_error *error);

@@ -8,7 +8,7 @@ tandem_status vk_context_failed(tandem_context *context, tandem_error *error, Vk
     return vk_fail_driver(error, result, call);
 }
 
-tandem_status vk_context_check(const tandem_context *context, tandem_error *error) {
+tandem_status gpu_context_check(const tandem_context *context, tandem_error *error) {
     if (!context)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The context is NULL");
     if (context->lost)
@@ -38,8 +38,8 @@ fail:
     return status;
 }
 
-tandem_status vk_wait_serial(tandem_context *context, uint64_t serial, uint64_t timeout_ns,
-                             tandem_error *error) {
+tandem_status gpu_wait_serial(tandem_context *context, uint64_t serial, uint64_t timeout_ns,
+                              tandem_error *error) {
     if (serial <= context->completed)
         return TANDEM_OK;
     VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
@@ -58,7 +58,7 @@ tandem_status vk_wait_serial(tandem_context *context, uint64_t serial, uint64_t 
     return TANDEM_OK;
 }
 
-int vk_is_done(tandem_context *context, uint64_t serial) {
+int gpu_is_done(tandem_context *context, uint64_t serial) {
     if (serial <= context->completed)
         return 1;
     uint64_t value = 0;
@@ -69,11 +69,11 @@ int vk_is_done(tandem_context *context, uint64_t serial) {
     return serial <= context->completed;
 }
 
-tandem_status vk_wait_all(tandem_context *context, tandem_error *error) {
-    return vk_wait_serial(context, context->serial, UINT64_MAX, error);
+tandem_status gpu_wait_all(tandem_context *context, tandem_error *error) {
+    return gpu_wait_serial(context, context->serial, UINT64_MAX, error);
 }
 
-void vk_drain(tandem_context *context) {
+void gpu_drain(tandem_context *context) {
     /* A lost device answers at once, and then nothing is running any more. */
     if (context->vk.DeviceWaitIdle(context->handle) == VK_SUCCESS)
         context->completed = context->serial;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 static void record_dispatch(const tandem_program *program, VkCommandBuffer commands,
-                            const vk_dispatch *dispatch, const void *push) {
+                            const gpu_launch *dispatch, const void *push) {
     const tandem_context *context = program->context;
     const vk_device_table *vk = &context->vk;
     vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE,
@@ -40,13 +40,13 @@ static void record_barrier(const tandem_program *program, VkCommandBuffer comman
 static void record_steps(const tandem_program *program, VkCommandBuffer commands, VkQueryPool queries) {
     const vk_device_table *vk = &program->context->vk;
     for (uint32_t s = 0; s < program->steps.n; s++) {
-        const vk_step *step = VK_AT(program->steps, vk_step, s);
+        const gpu_step *step = GPU_AT(program->steps, gpu_step, s);
         if (step->barrier_before || queries)
             record_barrier(program, commands, step->barrier_indirect || queries);
         if (s == 0 && queries)
             vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, queries, 0);
-        for (uint32_t i = 0; i < step->n_dispatch; i++) {
-            const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, step->first_dispatch + i);
+        for (uint32_t i = 0; i < step->n_launch; i++) {
+            const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, step->first_launch + i);
             record_dispatch(program, commands, dispatch, dispatch->push);
         }
         if (queries)
@@ -57,13 +57,13 @@ static void record_steps(const tandem_program *program, VkCommandBuffer commands
 /* What slot `slot` pushes to prepare.comp. */
 static prepare_push prefix_push(const tandem_program *program, uint32_t slot) {
     prepare_push push;
-    memcpy(&push, VK_AT(program->dispatches, vk_dispatch, 0)->push, sizeof push);
+    memcpy(&push, GPU_AT(program->launches, gpu_launch, 0)->push, sizeof push);
     push.source = program->tables.address + slot * program->table_bytes;
     return push;
 }
 
 void vk_record_one(const tandem_program *program, VkCommandBuffer commands, uint32_t index) {
-    const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, index);
+    const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, index);
     prepare_push push = prefix_push(program, 0);
     record_dispatch(program, commands, dispatch, index == 0 ? (const void *)&push : dispatch->push);
 }
@@ -73,7 +73,7 @@ static tandem_status record_prefix(tandem_program *program, uint32_t slot, tande
     tandem_context *context = program->context;
     VkCommandBuffer commands = program->prefix[slot];
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
-    const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, 0);
+    const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, 0);
     prepare_push push = prefix_push(program, slot);
     VK_TRY(context, BeginCommandBuffer, commands, &begin);
     context->vk.CmdResetQueryPool(commands, context->timestamps, 2 * slot, 2);
@@ -116,16 +116,16 @@ fail:
     return status;
 }
 
-tandem_status vk_program_record(tandem_program *program, tandem_error *error) {
+tandem_status gpu_program_record(tandem_program *program, tandem_error *error) {
     tandem_context *context = program->context;
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                       .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
-    tandem_status status = allocate(program, program->prefix, VK_N_PENDING, error);
+    tandem_status status = allocate(program, program->prefix, GPU_N_PENDING, error);
     if (status == TANDEM_OK)
-        status = allocate(program, program->suffix, VK_N_PENDING, error);
+        status = allocate(program, program->suffix, GPU_N_PENDING, error);
     if (status == TANDEM_OK)
         status = allocate(program, &program->main, 1, error);
-    for (uint32_t slot = 0; slot < VK_N_PENDING && status == TANDEM_OK; slot++) {
+    for (uint32_t slot = 0; slot < GPU_N_PENDING && status == TANDEM_OK; slot++) {
         status = record_prefix(program, slot, error);
         if (status == TANDEM_OK)
             status = record_suffix(program, slot, error);

@@ -7,7 +7,7 @@
 
 /* A slot whose run has ended; TANDEM_NONE: all are pending. */
 static uint32_t find_slot(const tandem_context *context) {
-    for (uint32_t i = 0; i < VK_N_PENDING; i++)
+    for (uint32_t i = 0; i < GPU_N_PENDING; i++)
         if (context->slot_ticket[i] == 0)
             return i;
     return TANDEM_NONE;
@@ -17,12 +17,12 @@ static tandem_status check_run(const tandem_program *program, const tandem_run *
     const tandem_context *context = program->context;
     const tandem_row next = {0, context->next_position, context->next_slot};
     tandem_status status =
-        tandem_kit_validate_run(&vk_backend, &program->limits, run, program->kv ? program->kv->length : NULL,
+        tandem_kit_validate_run(&gpu_backend, &program->limits, run, program->kv ? program->kv->length : NULL,
                                 context->next_known ? &next : NULL, error);
     if (status != TANDEM_OK || context->n_incomplete == 0)
         return status;
     for (uint32_t i = 0; i < program->uses.n; i++) {
-        const vk_weight_use *use = VK_AT(program->uses, vk_weight_use, i);
+        const gpu_weight_use *use = GPU_AT(program->uses, gpu_weight_use, i);
         if (!use->weights->records[use->record].complete)
             return tandem_kit_fail(error, TANDEM_E_INVALID,
                                    "The run reads weights whose record %u has missing rows", use->record);
@@ -37,7 +37,7 @@ static tandem_row get_row(const tandem_context *context, const tandem_run *run, 
     return tandem_kit_run_row(run, i);
 }
 
-uint64_t vk_run_fill_table(const tandem_program *program, const tandem_run *run, uint32_t slot) {
+uint64_t gpu_run_fill_table(const tandem_program *program, const tandem_run *run, uint32_t slot) {
     uint8_t *table = program->tables.mapped + slot * program->table_bytes;
     run_row *rows = (run_row *)(table + RUN_ROWS_OFFSET);
     uint32_t *out_row = (uint32_t *)(table + RUN_OUT_ROW_OFFSET((uint64_t)program->limits.max_tokens));
@@ -91,10 +91,10 @@ static void note_run(tandem_program *program, const tandem_run *run) {
 static tandem_status prepare_profile(tandem_program *program, uint64_t **ticks, tandem_error *error) {
     tandem_status status = vk_program_record_profile(program, error);
     if (status == TANDEM_OK)
-        status = vk_wait_all(program->context, error);
+        status = gpu_wait_all(program->context, error);
     if (status != TANDEM_OK)
         return status;
-    *ticks = vk_alloc((program->steps.n + 1ull) * sizeof **ticks);
+    *ticks = gpu_alloc((program->steps.n + 1ull) * sizeof **ticks);
     if (!*ticks)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the times of %u steps",
                                program->steps.n);
@@ -102,11 +102,11 @@ static tandem_status prepare_profile(tandem_program *program, uint64_t **ticks, 
 }
 
 /* Waits for a profile run and turns the timestamps into times of steps. */
-static tandem_status finish_profile(tandem_program *program, vk_ticket *entry, tandem_error *error) {
+static tandem_status finish_profile(tandem_program *program, gpu_ticket *entry, tandem_error *error) {
     tandem_context *context = program->context;
     uint64_t *ticks = entry->step_ns;
     uint32_t n = program->steps.n + 1;
-    tandem_status status = vk_wait_serial(context, entry->serial, UINT64_MAX, error);
+    tandem_status status = gpu_wait_serial(context, entry->serial, UINT64_MAX, error);
     if (status != TANDEM_OK)
         return status;
     VK_TRY(context, GetQueryPoolResults, context->handle, program->profile_queries, 0, n, n * sizeof *ticks,
@@ -120,7 +120,7 @@ fail:
 
 /* Submits a checked run and issues its ticket. */
 static tandem_status queue_run(tandem_program *program, const tandem_run *run, uint32_t slot,
-                               vk_ticket **result, tandem_error *error) {
+                               gpu_ticket **result, tandem_error *error) {
     tandem_context *context = program->context;
     VkCommandBuffer commands[3] = {program->prefix[slot], program->main, program->suffix[slot]};
     uint64_t serial, *ticks = NULL;
@@ -129,15 +129,15 @@ static tandem_status queue_run(tandem_program *program, const tandem_run *run, u
         status = prepare_profile(program, &ticks, error);
         commands[1] = program->profile;
     }
-    uint64_t upload_bytes = vk_run_fill_table(program, run, slot);
+    uint64_t upload_bytes = gpu_run_fill_table(program, run, slot);
     if (status == TANDEM_OK)
         status = vk_submit(context, commands, 3, &serial, error);
     if (status != TANDEM_OK) {
-        vk_free(ticks);
+        gpu_free(ticks);
         return status;
     }
     note_run(program, run);
-    vk_ticket *entry = vk_ticket_issue(context);
+    gpu_ticket *entry = gpu_ticket_issue(context);
     entry->serial = serial;
     entry->slot = slot;
     entry->upload_bytes = upload_bytes;
@@ -147,14 +147,14 @@ static tandem_status queue_run(tandem_program *program, const tandem_run *run, u
     return TANDEM_OK;
 }
 
-tandem_status vk_run(tandem_program *program, const tandem_run *desc, tandem_ticket *ticket,
-                     tandem_error *error) {
+tandem_status gpu_run(tandem_program *program, const tandem_run *desc, tandem_ticket *ticket,
+                      tandem_error *error) {
     tandem_run run;
-    uint64_t begin = vk_clock_ns();
+    uint64_t begin = gpu_clock_ns();
     if (!program)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The program is NULL");
     tandem_context *context = program->context;
-    tandem_status status = vk_context_check(context, error);
+    tandem_status status = gpu_context_check(context, error);
     if (status == TANDEM_OK)
         status = check_run(program, desc, error);
     if (status == TANDEM_OK)
@@ -163,18 +163,18 @@ tandem_status vk_run(tandem_program *program, const tandem_run *desc, tandem_tic
         return status;
     if (run.result && run.result->context != context)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The result buffer belongs to another context");
-    vk_tickets_collect(context);
+    gpu_tickets_collect(context);
     uint32_t slot = find_slot(context);
     if (slot == TANDEM_NONE)
         return tandem_kit_fail(error, TANDEM_E_BUSY, "%u runs are pending, as many as a context takes",
-                               VK_N_PENDING);
-    vk_ticket *entry;
+                               GPU_N_PENDING);
+    gpu_ticket *entry;
     status = queue_run(program, &run, slot, &entry, error);
     if (status != TANDEM_OK)
         return status;
     if (run.flags & TANDEM_RUN_PROFILE)
         status = finish_profile(program, entry, error);
-    entry->host_ns = vk_clock_ns() - begin;
+    entry->host_ns = gpu_clock_ns() - begin;
     if (status == TANDEM_OK && ticket)
         *ticket = entry->ticket;
     return status;

@@ -30,7 +30,7 @@ static tandem_status check_strides(const tandem_view *const *views, uint32_t n, 
 
 static tandem_status check_embed(const tandem_op_embed *op, uint32_t op_index, tandem_error *error) {
     char shader[32];
-    const vk_pack *pack = &op->table->packs[op->matrix];
+    const tandem_kit_pack *pack = &op->table->packs[op->matrix];
     if (!vk_embed_shader(shader, pack) || !vk_shader_exists(shader))
         return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
                                   "EMBED: no kernel for tables of type %s",
@@ -67,9 +67,9 @@ static tandem_status check_precision(const tandem_context *context, const char *
 }
 
 /* A product of one matrix; experts: EXPERTS_*. */
-static tandem_status check_product(const tandem_context *context, const vk_pack *pack, const char *name,
-                                   uint32_t precision, uint32_t experts, uint32_t n_used, uint32_t op_index,
-                                   tandem_error *error) {
+static tandem_status check_product(const tandem_context *context, const tandem_kit_pack *pack,
+                                   const char *name, uint32_t precision, uint32_t experts, uint32_t n_used,
+                                   uint32_t op_index, tandem_error *error) {
     vk_matmul_plan plan;
     vk_matmul_request request = {.kind = VK_MATMUL_VEC,
                                  .precision = precision,
@@ -207,8 +207,8 @@ static int op_belongs(const tandem_context *context, const tandem_kit_op *op) {
 
 /* ---- the predicate ---- */
 
-tandem_status vk_supports_op(tandem_context *context, const tandem_kit_op *op, uint32_t precision,
-                             uint32_t op_index, tandem_error *error) {
+tandem_status gpu_supports_op(tandem_context *context, const tandem_kit_op *op, uint32_t precision,
+                              uint32_t op_index, tandem_error *error) {
     if (!op_belongs(context, op))
         return tandem_kit_fail_op(error, TANDEM_E_INVALID, op_index,
                                   "%s: an object belongs to another context",
@@ -242,8 +242,8 @@ tandem_status vk_supports_op(tandem_context *context, const tandem_kit_op *op, u
     }
 }
 
-tandem_status vk_take_op(tandem_kit_op *taken, tandem_op_stream *prologue, const tandem_op *op,
-                         uint32_t op_index, tandem_error *error) {
+tandem_status gpu_take_op(tandem_kit_op *taken, tandem_op_stream *prologue, const tandem_op *op,
+                          uint32_t op_index, tandem_error *error) {
     tandem_kit_op inner;
     tandem_status status = tandem_kit_take_op(taken, op, op_index, error);
     if (status != TANDEM_OK || taken->head.kind != TANDEM_OP_MATMUL || !taken->matmul.prologue)
@@ -256,16 +256,16 @@ tandem_status vk_take_op(tandem_kit_op *taken, tandem_op_stream *prologue, const
     return TANDEM_OK;
 }
 
-tandem_status vk_supports(tandem_context *context, const tandem_op *op, uint32_t precision,
-                          tandem_error *error) {
+tandem_status gpu_supports(tandem_context *context, const tandem_op *op, uint32_t precision,
+                           tandem_error *error) {
     tandem_kit_op taken;
     tandem_op_stream prologue;
-    tandem_status status = vk_context_check(context, error);
+    tandem_status status = gpu_context_check(context, error);
     if (status == TANDEM_OK)
-        status = tandem_kit_validate_op(&vk_backend, op, precision, error);
+        status = tandem_kit_validate_op(&gpu_backend, op, precision, error);
     if (status == TANDEM_OK)
-        status = vk_take_op(&taken, &prologue, op, 0, error);
+        status = gpu_take_op(&taken, &prologue, op, 0, error);
     if (status == TANDEM_OK)
-        status = vk_supports_op(context, &taken, precision, 0, error);
+        status = gpu_supports_op(context, &taken, precision, 0, error);
     return status;
 }

@@ -39,11 +39,11 @@ static uint64_t n_calls(void) {
 }
 
 static uint32_t dispatch_count(const tandem_program *program) {
-    return program->dispatches.n;
+    return program->launches.n;
 }
 
 static void get_dispatch(const tandem_program *program, uint32_t index, vk_test_dispatch *out) {
-    const vk_dispatch *dispatch = VK_AT(program->dispatches, vk_dispatch, index);
+    const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, index);
     const vk_pipeline *pipeline = &program->context->pipelines->items[dispatch->pipeline];
     memset(out, 0, sizeof *out);
     snprintf(out->shader, sizeof out->shader, "%s", pipeline->shader->name);
@@ -56,36 +56,36 @@ static void get_dispatch(const tandem_program *program, uint32_t index, vk_test_
 }
 
 static void get_range(const tandem_program *program, uint32_t dispatch, uint32_t index, vk_test_range *out) {
-    const vk_dispatch *d = VK_AT(program->dispatches, vk_dispatch, dispatch);
-    vk_range range = vk_range_resolve(VK_AT(program->ranges, vk_range, d->first_range + index));
+    const gpu_launch *d = GPU_AT(program->launches, gpu_launch, dispatch);
+    gpu_range range = gpu_range_resolve(GPU_AT(program->ranges, gpu_range, d->first_range + index));
     *out = (vk_test_range){range.address, range.row_bytes, range.stride,
                            range.n_row,   range.write,     range.weights != NULL};
 }
 
 static int ranges_overlap(const vk_test_range *a, const vk_test_range *b) {
-    const vk_range x = {
+    const gpu_range x = {
         .address = a->address, .row_bytes = a->row_bytes, .stride = a->stride, .n_row = a->n_row};
-    const vk_range y = {
+    const gpu_range y = {
         .address = b->address, .row_bytes = b->row_bytes, .stride = b->stride, .n_row = b->n_row};
-    return vk_ranges_overlap(&x, &y);
+    return gpu_ranges_overlap(&x, &y);
 }
 
 static uint32_t check_barriers(const tandem_program *program, uint32_t drop, uint32_t add, char *sentence,
                                size_t room) {
-    uint8_t *barrier = vk_alloc(program->steps.n);
+    uint8_t *barrier = gpu_alloc(program->steps.n);
     if (!barrier)
         return UINT32_MAX;
     for (uint32_t i = 0; i < program->steps.n; i++)
-        barrier[i] = (i != drop && VK_AT(program->steps, vk_step, i)->barrier_before) || i == add;
-    uint32_t n_fault = vk_check_barriers(program, barrier, sentence, room);
-    vk_free(barrier);
+        barrier[i] = (i != drop && GPU_AT(program->steps, gpu_step, i)->barrier_before) || i == add;
+    uint32_t n_fault = gpu_check_barriers(program, barrier, sentence, room);
+    gpu_free(barrier);
     return n_fault;
 }
 
 static tandem_status begin_run(tandem_program *program, const tandem_run *run, tandem_error *error) {
-    tandem_status status = vk_wait_all(program->context, error);
+    tandem_status status = gpu_wait_all(program->context, error);
     if (status == TANDEM_OK)
-        vk_run_fill_table(program, run, 0);
+        gpu_run_fill_table(program, run, 0);
     return status;
 }
 
@@ -97,18 +97,18 @@ static tandem_status run_dispatch(tandem_program *program, uint32_t index, tande
     vk_record_one(program, commands, index);
     status = vk_commands_end(program->context, error);
     if (status == TANDEM_OK)
-        status = vk_wait_all(program->context, error);
+        status = gpu_wait_all(program->context, error);
     return status;
 }
 
 static int allocation(const tandem_context *context, uint32_t index, uint64_t *address, uint64_t *bytes,
                       void **pointer) {
-    return vk_memory_block(context, index, address, bytes, pointer);
+    return gpu_memory_block(context, index, address, bytes, pointer);
 }
 
 const vk_test_interface vk_the_test_interface = {
     .struct_size = sizeof(vk_test_interface),
-    .n_pending = VK_N_PENDING,
+    .n_pending = GPU_N_PENDING,
     .n_messages = n_messages,
     .provoke = provoke,
     .validates = validates,

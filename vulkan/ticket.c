@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-static vk_ticket *entry_of(tandem_context *context, tandem_ticket ticket) {
-    return &context->tickets[ticket % VK_N_TICKET];
+static gpu_ticket *entry_of(tandem_context *context, tandem_ticket ticket) {
+    return &context->tickets[ticket % GPU_N_TICKET];
 }
 
 uint64_t vk_ticks_to_ns(const tandem_context *context, uint64_t ticks) {
@@ -15,7 +15,7 @@ uint64_t vk_ticks_to_ns(const tandem_context *context, uint64_t ticks) {
 }
 
 /* The device times of a run that has ended. A failed query leaves them unknown. */
-static void read_times(tandem_context *context, vk_ticket *entry) {
+static void read_times(tandem_context *context, gpu_ticket *entry) {
     uint64_t ticks[2];
     VkResult result =
         context->vk.GetQueryPoolResults(context->handle, context->timestamps, 2 * entry->slot, 2,
@@ -29,10 +29,10 @@ static void read_times(tandem_context *context, vk_ticket *entry) {
     context->last_run_end = entry->end;
 }
 
-void vk_tickets_collect(tandem_context *context) {
+void gpu_tickets_collect(tandem_context *context) {
     while (context->first_unfinished <= context->last_ticket) {
-        vk_ticket *entry = entry_of(context, context->first_unfinished);
-        if (!vk_is_done(context, entry->serial))
+        gpu_ticket *entry = entry_of(context, context->first_unfinished);
+        if (!gpu_is_done(context, entry->serial))
             return;
         if (entry->slot != TANDEM_NONE) {
             read_times(context, entry);
@@ -43,16 +43,16 @@ void vk_tickets_collect(tandem_context *context) {
     }
 }
 
-vk_ticket *vk_ticket_issue(tandem_context *context) {
+gpu_ticket *gpu_ticket_issue(tandem_context *context) {
     tandem_ticket ticket = ++context->last_ticket;
-    vk_ticket *entry = entry_of(context, ticket);
-    if (ticket > VK_N_TICKET && !entry->finished) {
-        vk_drain(context);
+    gpu_ticket *entry = entry_of(context, ticket);
+    if (ticket > GPU_N_TICKET && !entry->finished) {
+        gpu_drain(context);
         context->last_ticket--; /* the new one is not in the ring yet */
-        vk_tickets_collect(context);
+        gpu_tickets_collect(context);
         context->last_ticket++;
     }
-    vk_free(entry->step_ns);
+    gpu_free(entry->step_ns);
     memset(entry, 0, sizeof *entry);
     entry->ticket = ticket;
     entry->slot = TANDEM_NONE;
@@ -60,29 +60,29 @@ vk_ticket *vk_ticket_issue(tandem_context *context) {
 }
 
 /* The entry of a ticket, or NULL with a status: never issued, or forgotten. */
-static vk_ticket *find(tandem_context *context, tandem_ticket ticket, tandem_status *status,
-                       tandem_error *error) {
+static gpu_ticket *find(tandem_context *context, tandem_ticket ticket, tandem_status *status,
+                        tandem_error *error) {
     if (ticket == 0 || ticket > context->last_ticket) {
         *status = tandem_kit_fail(error, TANDEM_E_INVALID, "Ticket %llu was never issued",
                                   (unsigned long long)ticket);
         return NULL;
     }
-    vk_ticket *entry = entry_of(context, ticket);
+    gpu_ticket *entry = entry_of(context, ticket);
     if (entry->ticket == ticket)
         return entry;
     *status = tandem_kit_fail(error, TANDEM_E_INVALID, "The times of ticket %llu are forgotten: %u are kept",
-                              (unsigned long long)ticket, VK_N_TICKET);
+                              (unsigned long long)ticket, GPU_N_TICKET);
     return NULL;
 }
 
-tandem_status vk_wait(tandem_context *context, tandem_ticket ticket, uint64_t timeout_ns,
-                      tandem_error *error) {
-    tandem_status status = vk_context_check(context, error);
+tandem_status gpu_wait(tandem_context *context, tandem_ticket ticket, uint64_t timeout_ns,
+                       tandem_error *error) {
+    tandem_status status = gpu_context_check(context, error);
     if (status != TANDEM_OK)
         return status;
     uint64_t serial = context->serial;
     if (ticket != TANDEM_TICKET_ALL) {
-        vk_ticket *entry = find(context, ticket, &status, NULL);
+        gpu_ticket *entry = find(context, ticket, &status, NULL);
         if (ticket == 0 || ticket > context->last_ticket)
             return tandem_kit_fail(error, TANDEM_E_INVALID, "Ticket %llu was never issued",
                                    (unsigned long long)ticket);
@@ -90,20 +90,20 @@ tandem_status vk_wait(tandem_context *context, tandem_ticket ticket, uint64_t ti
             return TANDEM_OK; /* replaced in the ring, hence ended */
         serial = entry->serial;
     }
-    status = vk_wait_serial(context, serial, timeout_ns, error);
+    status = gpu_wait_serial(context, serial, timeout_ns, error);
     if (status == TANDEM_OK)
-        vk_tickets_collect(context);
+        gpu_tickets_collect(context);
     return status;
 }
 
 /* The entry of a run that has ended. */
-static vk_ticket *find_finished(tandem_context *context, tandem_ticket ticket, tandem_status *status,
-                                tandem_error *error) {
-    *status = vk_context_check(context, error);
+static gpu_ticket *find_finished(tandem_context *context, tandem_ticket ticket, tandem_status *status,
+                                 tandem_error *error) {
+    *status = gpu_context_check(context, error);
     if (*status != TANDEM_OK)
         return NULL;
-    vk_tickets_collect(context);
-    vk_ticket *entry = find(context, ticket, status, error);
+    gpu_tickets_collect(context);
+    gpu_ticket *entry = find(context, ticket, status, error);
     if (entry && !entry->finished) {
         *status = tandem_kit_fail(error, TANDEM_E_TIMEOUT, "Ticket %llu has not ended yet",
                                   (unsigned long long)ticket);
@@ -112,10 +112,10 @@ static vk_ticket *find_finished(tandem_context *context, tandem_ticket ticket, t
     return entry;
 }
 
-tandem_status vk_times(tandem_context *context, tandem_ticket ticket, tandem_times *times,
-                       tandem_error *error) {
+tandem_status gpu_times(tandem_context *context, tandem_ticket ticket, tandem_times *times,
+                        tandem_error *error) {
     tandem_status status;
-    const vk_ticket *entry = find_finished(context, ticket, &status, error);
+    const gpu_ticket *entry = find_finished(context, ticket, &status, error);
     if (!entry)
         return status;
     tandem_times filled = {.n_step = entry->n_step,
@@ -126,10 +126,10 @@ tandem_status vk_times(tandem_context *context, tandem_ticket ticket, tandem_tim
     return TANDEM_KIT_GIVE(tandem_times, times, &filled, error);
 }
 
-tandem_status vk_step_times(tandem_context *context, tandem_ticket ticket, uint64_t *ns, uint32_t n_step,
-                            tandem_error *error) {
+tandem_status gpu_step_times(tandem_context *context, tandem_ticket ticket, uint64_t *ns, uint32_t n_step,
+                             tandem_error *error) {
     tandem_status status;
-    const vk_ticket *entry = find_finished(context, ticket, &status, error);
+    const gpu_ticket *entry = find_finished(context, ticket, &status, error);
     if (!entry)
         return status;
     if (entry->n_step == 0 || !ns || n_step != entry->n_step)

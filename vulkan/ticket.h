@@ -5,10 +5,10 @@
 #include "program.h"
 
 /* The next ticket, zeroed but for its number. The one that it replaces has ended. */
-vk_ticket *vk_ticket_issue(tandem_context *context);
+gpu_ticket *gpu_ticket_issue(tandem_context *context);
 
 /* Reads the times of the runs that have ended and frees their slots. */
-void vk_tickets_collect(tandem_context *context);
+void gpu_tickets_collect(tandem_context *context);
 
 /* Device ticks as nanoseconds. */
 uint64_t vk_ticks_to_ns(const tandem_context *context, uint64_t ticks);

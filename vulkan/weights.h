@@ -5,11 +5,11 @@
 #include "object.h"
 
 /* Allocates, or frees (at once, or after the pending work), the parts of one record in one place. */
-tandem_status vk_storage_create(tandem_weights *weights, uint32_t placement, vk_memory **parts,
-                                tandem_error *error);
-void vk_storage_release(tandem_weights *weights, vk_memory **parts, int retire);
+tandem_status gpu_storage_create(tandem_weights *weights, uint32_t placement, gpu_memory **parts,
+                                 tandem_error *error);
+void gpu_storage_release(tandem_weights *weights, gpu_memory **parts, int retire);
 
 /* The record's table entries for its present placement, [n_segment]. */
-void vk_table_entries(const tandem_weights *weights, uint32_t record, uint64_t *entries);
+void gpu_table_entries(const tandem_weights *weights, uint32_t record, uint64_t *entries);
 
 #endif

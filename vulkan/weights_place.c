@@ -21,8 +21,8 @@ static void record_table(tandem_weights *weights, uint32_t record, VkCommandBuff
     }
 }
 
-static void record_copies(tandem_weights *weights, VkCommandBuffer commands, const vk_memory *from,
-                          const vk_memory *to) {
+static void record_copies(tandem_weights *weights, VkCommandBuffer commands, const gpu_memory *from,
+                          const gpu_memory *to) {
     for (uint32_t i = 0; i < weights->n_part; i++) {
         VkBufferCopy region = {from[i].offset, to[i].offset, weights->part_bytes[i]};
         weights->context->vk.CmdCopyBuffer(commands, from[i].buffer, to[i].buffer, 1, &region);
@@ -32,10 +32,10 @@ static void record_copies(tandem_weights *weights, VkCommandBuffer commands, con
 /* Submits the move; `copy`: the bytes are not at the target yet. */
 static tandem_status submit_move(tandem_weights *weights, uint32_t record, uint32_t placement, int copy,
                                  tandem_error *error) {
-    vk_record *r = &weights->records[record];
+    gpu_record *r = &weights->records[record];
     uint32_t old = r->placement;
     VkCommandBuffer commands;
-    uint64_t *entries = vk_alloc(weights->n_segment * sizeof *entries);
+    uint64_t *entries = gpu_alloc(weights->n_segment * sizeof *entries);
     if (!entries)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory to edit the table of weights");
     tandem_status status = vk_commands_begin(weights->context, &commands, error);
@@ -45,48 +45,48 @@ static tandem_status submit_move(tandem_weights *weights, uint32_t record, uint3
         else if (copy)
             record_copies(weights, commands, r->device, r->host);
         r->placement = placement;
-        vk_table_entries(weights, record, entries);
+        gpu_table_entries(weights, record, entries);
         record_table(weights, record, commands, entries);
         status = vk_commands_end(weights->context, error);
         if (status != TANDEM_OK)
             r->placement = old;
     }
-    vk_free(entries);
+    gpu_free(entries);
     return status;
 }
 
 static tandem_status move_record(tandem_weights *weights, uint32_t record, uint32_t placement,
                                  tandem_error *error) {
-    vk_record *r = &weights->records[record];
+    gpu_record *r = &weights->records[record];
     int to_device = placement == TANDEM_PLACE_DEVICE;
-    vk_memory **target = to_device ? &r->device : &r->host;
+    gpu_memory **target = to_device ? &r->device : &r->host;
     int copy = *target == NULL;
     tandem_status status = TANDEM_OK;
-    vk_memory_collect(weights->context, 0);
+    gpu_memory_collect(weights->context, 0);
     if (copy)
-        status = vk_storage_create(weights, placement, target, error);
+        status = gpu_storage_create(weights, placement, target, error);
     if (status != TANDEM_OK)
         return status;
     status = submit_move(weights, record, placement, copy, error);
     if (status != TANDEM_OK) {
         if (copy)
-            vk_storage_release(weights, target, 1);
+            gpu_storage_release(weights, target, 1);
         return status;
     }
     *(to_device ? &weights->n_on_device : &weights->n_on_host) += (uint32_t)copy;
     if (!to_device) {
-        vk_storage_release(weights, &r->device, 1);
+        gpu_storage_release(weights, &r->device, 1);
         weights->n_on_device--;
     }
     /* A record that lived on the host keeps its home copy there: going back costs a table entry. */
     return TANDEM_OK;
 }
 
-tandem_status vk_weights_place(tandem_weights *weights, uint32_t record, uint32_t placement,
-                               tandem_ticket *ticket, tandem_error *error) {
+tandem_status gpu_weights_place(tandem_weights *weights, uint32_t record, uint32_t placement,
+                                tandem_ticket *ticket, tandem_error *error) {
     if (!weights)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The weights are NULL");
-    tandem_status status = vk_context_check(weights->context, error);
+    tandem_status status = gpu_context_check(weights->context, error);
     if (status != TANDEM_OK)
         return status;
     if (record >= weights->n_record || placement > TANDEM_PLACE_HOST)
@@ -99,7 +99,7 @@ tandem_status vk_weights_place(tandem_weights *weights, uint32_t record, uint32_
         status = move_record(weights, record, placement, error);
     if (status != TANDEM_OK)
         return status;
-    vk_ticket *issued = vk_ticket_issue(weights->context);
+    gpu_ticket *issued = gpu_ticket_issue(weights->context);
     issued->serial = weights->context->serial;
     if (ticket)
         *ticket = issued->ticket;

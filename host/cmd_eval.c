@@ -11,10 +11,10 @@
 
 static const command_usage usage = {
     "eval", "-m MODEL (--tokens IDS|@FILE | --prompt TEXT) [--logits FILE.npy] [options]",
-    "Runs a token list and prints, for every position, the likeliest next token. --logits writes all logits\n"
+    "Runs a token list and prints, for every position, the likeliest next token. --logits writes all logits "
     "(NumPy, f32 [tokens, vocabulary]) as they come.",
     "The cache is f32 unless --kv says otherwise. Columns: position, token, likeliest next token, its logit, "
-    "logsumexp of\n"
+    "logsumexp of "
     "the row."};
 
 typedef struct eval_command {

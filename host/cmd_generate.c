@@ -12,7 +12,7 @@ static const command_usage usage = {
     "generate", "-m MODEL -p TEXT [options]",
     "Continues a prompt. The text goes to standard output as it is made, the figures to standard error.",
     "--temp 0 (the default) takes the likeliest token. Otherwise: temperature, then top-k, then top-p. With "
-    "top-k up to 64\n"
+    "top-k up to 64 "
     "the candidates come from the device, and top-p acts within them; --top-k 0 considers the whole "
     "vocabulary.\n"
     "--tokens gives the prompt as ids (1,2,3 or @FILE); without a vocabulary in the model, ids are printed."};

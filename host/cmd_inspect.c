@@ -10,14 +10,14 @@
 static const command_usage usage = {
     "inspect", "MODEL [options]",
     "Shape, parts, formats and memory of a model (GGUF file or preset), and whether it fits cards of 8 to 24 "
-    "GB\n"
+    "GB "
     "and the device of --plugin.",
     "--ctx, --kv and --batch narrow the tables to one context length, cache type and size of run.\n"
     "--steps compiles the model for --plugin and lists the steps of one decoded token: kernel, launches, "
     "barriers, bytes.\n"
     "Memory and throughput are predictions; throughput is what the bandwidth alone allows, without "
     "--bandwidth "
-    "that\nof an RTX 3060 and an RTX 4090 by their data sheets."};
+    "that of an RTX 3060 and an RTX 4090 by their data sheets."};
 
 typedef struct inspect_command {
     common_options common;

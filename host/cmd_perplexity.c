@@ -14,11 +14,11 @@ static const command_usage usage = {
     "perplexity", "-m MODEL -f FILE [options]",
     "Perplexity of a text: exp of the mean negative log-likelihood of every token after the begin token.",
     "The text runs in one context of up to --ctx positions (default: all of it, at most the trained length); "
-    "a longer text\n"
+    "a longer text "
     "is cut into windows, each beginning with the begin token, its first token not counted twice. With an "
-    "--against\n"
+    "--against "
     "option the same tokens also run there, and the Kullback-Leibler divergence of the next-token "
-    "distributions and the\n"
+    "distributions and the "
     "share of equal likeliest tokens are printed. The cache is f32 unless --kv says otherwise."};
 
 #define COMPARE_ROWS 16u /* rows whose logits are held at a time */

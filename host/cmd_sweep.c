@@ -11,11 +11,11 @@ const char sweep_command[] = "sweep";
 static const command_usage usage = {
     "sweep", "-m MODEL [options]",
     "Measures decode and prefill at growing depths, for every combination of the lists given, and checks "
-    "each\n"
+    "each "
     "combination against the reference plugin. Results go to a journal as they come; a rerun goes on where "
     "it stopped.",
     "Lists have commas: --depth 0,1024,4096 --kv f16,q8_0. Every combination of model, plugin, cache type "
-    "and precision\n"
+    "and precision "
     "runs in a process of its own; a crash or a cell out of memory is a row, and the sweep goes on.\n"
     "decode runs the head for every token, prefill never; decode-no-head is for comparing the two.\n"
     "Exit code 1: a result was wrong or unchecked, or a cell failed."};

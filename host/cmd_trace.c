@@ -16,7 +16,7 @@ static const command_usage usage = {
     "every "
     "layer.\n"
     "Columns printed: layer, experts that were used at all, share of the ten most used ones (uniform: "
-    "10 / EXPERTS),\n"
+    "10 / EXPERTS), "
     "share of choices that the token before had made too."};
 
 typedef struct trace_command {

@@ -6,6 +6,7 @@
 #include "cli.h"
 #include "commands.h"
 #include "options.h"
+#include "wrap.h"
 
 #ifndef TANDEM_VERSION
 #define TANDEM_VERSION "unknown"
@@ -32,21 +33,27 @@ static const command commands[] = {
     {"quantize", cmd_quantize, "a GGUF file with its weights in another format"},
     {"trace", cmd_trace, "which experts the tokens of a text are sent to"},
     {"sweep", cmd_sweep, "throughput by context length, plugin, cache type and precision"},
+    {"peaks", cmd_peaks, "bandwidths, product rates and launch costs of a device, for rooflines"},
 };
 
 #define N_COMMAND (sizeof commands / sizeof commands[0])
 
 static void print_usage(FILE *file) {
-    fprintf(file, "usage: tandem COMMAND [options]\n\nRuns Gemma models on pluggable GPU backends and "
-                  "measures them.\n\n");
-    for (size_t i = 0; i < N_COMMAND; i++)
-        fprintf(file, "  %-12s %s\n", commands[i].name, commands[i].summary);
-    fprintf(
+    fprintf(file, "usage: tandem COMMAND [options]\n\n");
+    wrap_print(file, "Runs Gemma models on pluggable GPU backends and measures them.", 0, 0);
+    fprintf(file, "\n");
+    for (size_t i = 0; i < N_COMMAND; i++) {
+        fprintf(file, "  %-12s ", commands[i].name);
+        wrap_print(file, commands[i].summary, 15, 15);
+    }
+    fprintf(file, "\n");
+    wrap_print(
         file,
-        "\nBefore or behind a command: --plugin-option PLUGIN.NAME=VALUE, a setting of one plugin, such as\n"
-        "cuda.library=PATH, the CUDA driver to open.\n"
-        "\n`tandem COMMAND --help` explains a command. Exit codes: 0 good, 1 a check failed, 2 usage,\n"
-        "3 environment (file, device, driver, plugin), 4 out of memory.\n");
+        "Before or behind a command: --plugin-option PLUGIN.NAME=VALUE, a setting of one plugin, such as "
+        "cuda.library=PATH, the CUDA driver to open.\n\n"
+        "`tandem COMMAND --help` explains a command. Exit codes: 0 good, 1 a check failed, 2 usage, "
+        "3 environment (file, device, driver, plugin), 4 out of memory.",
+        0, 0);
 }
 
 static int run_command(int argc, char **argv) {

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wrap.h"
+
 #define HELP_COLUMN 26
 
 static bool is_digits(const char *text, size_t n) {
@@ -96,19 +98,26 @@ static void print_option(const option *o) {
     int n =
         snprintf(left, sizeof left, "  %s --%s%s%s", letter, o->name, value ? " " : "", value ? value : "");
     if (n <= HELP_COLUMN)
-        printf("%-*s  %s\n", HELP_COLUMN, left, o->help);
+        printf("%-*s  ", HELP_COLUMN, left);
     else
-        printf("%s\n%*s  %s\n", left, HELP_COLUMN, "", o->help);
+        printf("%s\n%*s  ", left, HELP_COLUMN, "");
+    wrap_print(stdout, o->help, HELP_COLUMN + 2, HELP_COLUMN + 2);
 }
 
 static void print_help(const command_usage *usage, const option *const *tables, uint32_t n_table) {
-    printf("usage: tandem %s%s%s\n\n%s\n\n", usage->name, usage->arguments[0] ? " " : "", usage->arguments,
-           usage->summary);
+    printf("usage: tandem %s ", usage->name);
+    const uint32_t column = 15 + (uint32_t)strlen(usage->name);
+    wrap_print(stdout, usage->arguments, column, column);
+    printf("\n");
+    wrap_print(stdout, usage->summary, 0, 0);
+    printf("\n");
     for (uint32_t i = 0; i < n_table; i++)
         for (const option *o = tables[i]; o->name; o++)
             print_option(o);
-    if (usage->details)
-        printf("\n%s\n", usage->details);
+    if (usage->details) {
+        printf("\n");
+        wrap_print(stdout, usage->details, 0, 0);
+    }
 }
 
 static const option *find_option(const option *const *tables, uint32_t n_table, const char *name,

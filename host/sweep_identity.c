@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "hash.h"
+#include "identity.h"
 #include "inspect.h"
 #include "sweep.h"
 
@@ -82,31 +83,6 @@ static cJSON *describe_model(const sweep_options *o, const model_source *source,
     return j;
 }
 
-static cJSON *describe_plugin(const tandem_descriptor *d) {
-    cJSON *j = cJSON_CreateObject();
-    cJSON_AddStringToObject(j, "name", d->name);
-    cJSON_AddStringToObject(j, "version", d->version);
-    cJSON_AddStringToObject(j, "git", d->git);
-    cJSON_AddStringToObject(j, "toolchain", d->toolchain);
-    cJSON_AddStringToObject(j, "targets", d->targets);
-    cJSON_AddStringToObject(j, "shaders", d->shaders);
-    return j;
-}
-
-static cJSON *describe_device(const tandem_device_info *info) {
-    char uuid[37];
-    format_uuid(info->uuid, uuid);
-    cJSON *j = cJSON_CreateObject();
-    cJSON_AddStringToObject(j, "name", info->name);
-    cJSON_AddStringToObject(j, "kind", device_kind_name(info->kind));
-    cJSON_AddStringToObject(j, "uuid", uuid);
-    cJSON_AddStringToObject(j, "driver", info->driver);
-    cJSON_AddNumberToObject(j, "matrix_paths", info->matrix_paths);
-    cJSON_AddNumberToObject(j, "matrix_used", info->matrix_used);
-    cJSON_AddNumberToObject(j, "memory_total", (double)info->memory_total);
-    return j;
-}
-
 int sweep_identity(const sweep_options *o, const cli_device *device, const model_source *source, char *key,
                    size_t size, cJSON *j, tandem_message *message) {
     const tandem_descriptor *d = device->backend->descriptor;
@@ -124,7 +100,7 @@ int sweep_identity(const sweep_options *o, const cli_device *device, const model
     cJSON_AddStringToObject(j, "key", key);
     cJSON_AddStringToObject(j, "model_key", model);
     cJSON_AddItemToObject(j, "model", describe_model(o, source, how));
-    cJSON_AddItemToObject(j, "plugin", describe_plugin(d));
-    cJSON_AddItemToObject(j, "device", describe_device(&device->info));
+    cJSON_AddItemToObject(j, "plugin", identity_plugin(d));
+    cJSON_AddItemToObject(j, "device", identity_device(&device->info));
     return TANDEM_OK;
 }

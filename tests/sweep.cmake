@@ -10,3 +10,12 @@ if(TARGET tandem_vulkan)
     tandem_run(sweep_torture 300 COMMAND ${PROJECT_SOURCE_DIR}/bench/sweep_torture.sh --tiny ${PROJECT_BINARY_DIR}/torture
         LABELS quick ENVIRONMENT "TANDEM=$<TARGET_FILE:tandem>")
 endif()
+
+tandem_test(peaks_test SOURCES peaks_test.c LIBRARIES tandem_program)
+tandem_run(peaks 60 COMMAND peaks_test LABELS quick sanitize)
+set(simulated_driver)
+if(TARGET tandem_cuda)
+    set(simulated_driver ${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/cudasim/libcuda.so.1)
+endif()
+tandem_run(peaks_cli 60 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/peaks_cli_test.sh $<TARGET_FILE:tandem> ${simulated_driver}
+    LABELS quick)

@@ -92,8 +92,10 @@ static int probe_sum(expert_probe *e, const tandem_op_moe_ffn *ffn, double budge
         for (uint32_t i = 0; i < N_ELEMENT; i++)
             got[i] = y[e->element[i]];
         if (e->p->n_result < PROBE_MAX_RESULTS)
-            e->p->result[e->p->n_result++] =
-                (probe_result){"experts", e->layer, probe_error(got, e->sum, N_ELEMENT), budget};
+            e->p->result[e->p->n_result++] = (probe_result){.what = "experts",
+                                                            .layer = e->layer,
+                                                            .error = probe_error(got, e->sum, N_ELEMENT),
+                                                            .budget = budget};
     }
     free(y);
     return status;
@@ -131,7 +133,9 @@ static int probe_choice(expert_probe *e, const tandem_op_moe_route *route, tande
         status = probe_rows(e->p->s->desc.source, &router, rows, c->n_expert, e->x, logit, message);
     if (!status && e->p->n_result < PROBE_MAX_RESULTS)
         e->p->result[e->p->n_result++] =
-            (probe_result){"router", e->layer, judge_choice(logit, c->n_expert, e->ids, e->n_used), 0};
+            (probe_result){.what = "router",
+                           .layer = e->layer,
+                           .error = judge_choice(logit, c->n_expert, e->ids, e->n_used)};
     free(rows);
     free(logit);
     return status;

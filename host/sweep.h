@@ -34,12 +34,12 @@ typedef struct sweep_options {
     option_texts models, plugins, devices, kvs, precisions, depth_texts, phase_texts, batches, experts;
     uint32_t depth[SWEEP_MAX_DEPTHS], n_depth; /* ascending, no duplicates */
     uint32_t phase[SWEEP_MAX_PHASES], n_phase;
-    const char *fill;  /* real, synthetic */
-    uint32_t n_sample; /* decoded tokens of a round */
-    uint32_t n_chunk;  /* prefill chunks of a round */
-    uint32_t n_round;  /* most rounds of a cell */
-    float target;      /* half of the interval, per cent of the median: reached, no further round */
-    float price_kwh;   /* 0: not given */
+    const char *fill;   /* real, synthetic */
+    uint32_t n_sample;  /* decoded tokens of a round */
+    uint32_t n_chunk;   /* prefill chunks of a round */
+    uint32_t n_round;   /* most rounds of a cell */
+    float target;       /* half of the interval, per cent of the median: reached, no further round */
+    float price_kwh;    /* 0: not given */
     const char *format; /* of the results: table, markdown, csv, json */
     uint32_t timeout_s;
     const char *journal;
@@ -83,6 +83,8 @@ typedef struct cell_samples {
     uint64_t *device_ns, *gap_ns; /* [n]; the gap is the device's idle time before the run, decode only */
     uint64_t wall_ns;             /* of all runs together, rolling back not included */
     uint32_t wall_tokens;         /* tokens in that time */
+    uint64_t other_cpu_ns;        /* of this process's other threads in that time */
+    uint32_t n_wait;              /* runs waited for with nothing queued behind them */
     uint8_t *mark;                /* [n] SAMPLE_* */
     uint32_t n_round;
     uint32_t n_kept;     /* samples in the summary */
@@ -111,8 +113,8 @@ typedef struct sweep_walk {
 
 /* The cache at `depth` positions, going on from where it is; synthetic: filled anew. */
 int sweep_go_to(sweep_walk *w, uint32_t depth, bool synthetic, tandem_message *message);
-/* Measures rounds until the interval is as narrow as asked for, at most n_round, and rolls back to the present
- * depth. Every round runs the same tokens, so its top-k ids must be those of the round before. */
+/* Measures rounds until the interval is as narrow as asked for, at most n_round, and rolls back to the
+ * present depth. Every round runs the same tokens, so its top-k ids must be those of the round before. */
 int sweep_measure(sweep_walk *w, uint32_t phase, uint32_t n_round, cell_samples *samples,
                   tandem_message *message);
 uint32_t sweep_token(const sweep_walk *w, uint32_t position);
@@ -131,6 +133,13 @@ double sweep_prefix_error(const cJSON *prefix, const cJSON *reference, uint32_t 
  * reference. */
 cJSON *sweep_stamp(const cJSON *prefix, const cJSON *reference);
 
+/* sweep_why.c: adds "clock": whether the device's times fit the host's. kind: TANDEM_DEVICE_*. */
+void sweep_add_clock(const cell_samples *samples, uint32_t kind, cJSON *stamp);
+/* Adds "hash": whether equal runs gave equal ids. */
+void sweep_add_hash(const cell_samples *samples, cJSON *stamp);
+/* Why a stamp is not ok, one sentence without a full stop; "" where nothing is wrong. */
+void sweep_why(const cJSON *stamp, char *text, size_t size);
+
 /* sweep_parent.c: runs the missing cells of a column; TANDEM_EXIT_*, or OPTIONS_GO_ON where all went well. */
 typedef struct sweep_run {
     const sweep_options *options;
@@ -144,8 +153,8 @@ int sweep_run_column(sweep_run *run, const sweep_column *column);
 /* Set by Ctrl-C. */
 extern volatile int sweep_interrupted;
 
-/* sweep_table.c: the latest rows of the cells asked for, on standard output in the format asked for. Returns the
- * exit code they amount to. */
+/* sweep_table.c: the latest rows of the cells asked for, on standard output in the format asked for. Returns
+ * the exit code they amount to. */
 int sweep_print(const sweep_run *run);
 typedef void (*sweep_row)(void *user, const cJSON *row);
 /* Calls back with the latest row of every cell asked for, in the order of the sweep. */

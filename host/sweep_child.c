@@ -311,7 +311,8 @@ static void add_samples(const child *c, cJSON *j, uint32_t phase) {
     cJSON_AddNumberToObject(rate, "n", s->n_kept);
 }
 
-/* The column's stamp, and what this cell adds: equal results of equal runs. */
+/* The column's stamp, and what this cell adds: layers at its depth, equal results of equal runs, clocks that
+ * agree. */
 static void add_stamp(const child *c, cJSON *j) {
     const cell_samples *s = &c->samples;
     cJSON *stamp = cJSON_AddItemToObject(j, "stamp", cJSON_Duplicate(c->stamp, true))
@@ -323,16 +324,14 @@ static void add_stamp(const child *c, cJSON *j) {
     cJSON_AddNumberToObject(stamp, "probe_ns", (double)c->probe_ns);
     if (!probe_is_good(&c->probe))
         cJSON_ReplaceItemInObject(stamp, "ok", cJSON_CreateFalse());
-    if (!s->n_hash)
-        return;
-    char text[24];
-    snprintf(text, sizeof text, "%016llx", (unsigned long long)s->hash);
-    cJSON *hash = cJSON_AddObjectToObject(stamp, "hash");
-    cJSON_AddStringToObject(hash, "top_k", text);
-    cJSON_AddNumberToObject(hash, "n", s->n_hash);
-    cJSON_AddNumberToObject(hash, "unequal", s->n_unequal);
-    if (s->n_unequal)
-        cJSON_ReplaceItemInObject(stamp, "ok", cJSON_CreateFalse());
+    if (s->n_hash)
+        sweep_add_hash(s, stamp);
+    if (c->device.info.kind != TANDEM_DEVICE_SIMULATED)
+        sweep_add_clock(s, c->device.info.kind, stamp);
+    char why[320];
+    sweep_why(stamp, why, sizeof why);
+    if (!json_true(stamp, "ok") && why[0])
+        cJSON_AddStringToObject(stamp, "why", why);
 }
 
 /* Card, machine, and what a token costs. */

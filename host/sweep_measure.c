@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock_check.h"
 #include "hash.h"
 #include "sweep.h"
 
@@ -122,7 +123,9 @@ static int measure_prefill(sweep_walk *w, bool warm, cell_samples *samples, tand
     samples->n_token = batch;
     for (uint32_t i = warm ? 1 : 0; i <= w->options->n_chunk; i++) {
         run_times times;
+        const uint64_t cpu = clock_other_cpu_ns();
         int status = feed(w, batch, &times, message);
+        const uint64_t spent = clock_other_cpu_ns() - cpu;
         if (!status)
             status = hash_behind(w, samples, message);
         if (!status)
@@ -133,6 +136,8 @@ static int measure_prefill(sweep_walk *w, bool warm, cell_samples *samples, tand
             add_sample(samples, &times, false);
             samples->wall_ns += times.wall_ns;
             samples->wall_tokens += batch;
+            samples->other_cpu_ns += spent;
+            samples->n_wait++;
         }
         if (w->report && !warm)
             w->report(w->user, batch);
@@ -184,12 +189,14 @@ static int measure_decode(sweep_walk *w, bool with_head, bool warm, cell_samples
         if (!status && with_head)
             check_hash(samples, hash);
     }
-    uint64_t begin = now_ns();
+    const uint64_t begin = now_ns(), cpu = clock_other_cpu_ns();
     hash = 1;
     if (!status)
         status = decode_runs(w, n, with_head, samples, &hash, SWEEP_WARM_RUNS, message);
     samples->wall_ns += now_ns() - begin;
     samples->wall_tokens += n;
+    samples->other_cpu_ns += clock_other_cpu_ns() - cpu;
+    samples->n_wait++;
     if (!status && with_head)
         check_hash(samples, hash);
     if (!status)

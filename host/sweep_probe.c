@@ -11,16 +11,13 @@
 
 #define WAIT_NS 600000000000u
 #define PIECE_ROWS 512u /* cache rows read at a time */
-#define N_SAMPLE 24u    /* rows of a product that are computed again */
 
-/* Attention is f32 in every precision; products are judged after the same rounding. */
 #define BUDGET_ATTENTION 1e-8
-#define BUDGET_PRODUCT 1e-8
-#define BUDGET_TIPPED 1e-5 /* the last bit of a product may tip the rounding of what is made from it */
 
-static void add_result(probe *p, const char *what, uint32_t layer, double error, double budget) {
+void probe_add(probe *p, const char *what, uint32_t layer, double error, double budget) {
     if (p->n_result < PROBE_MAX_RESULTS)
-        p->result[p->n_result++] = (probe_result){what, layer, error, budget};
+        p->result[p->n_result++] =
+            (probe_result){.what = what, .layer = layer, .error = error, .budget = budget};
 }
 
 /* What storing a row costs, by the cache's type: ten times the mean square of its rounding. */
@@ -30,7 +27,6 @@ static double row_budget(uint32_t kv_type) {
 
 /* ---- reading ---- */
 
-/* The last row of a view, or a CONST row: n f32. */
 static int read_view(const probe *p, tandem_view view, void *target, uint64_t bytes,
                      tandem_message *message) {
     const uint64_t row = view.rows == TANDEM_ROWS_ALL ? p->n_rows - 1 : 0;
@@ -40,7 +36,7 @@ static int read_view(const probe *p, tandem_view view, void *target, uint64_t by
     return status ? message_plugin(message, status, &error, "reading a probe") : TANDEM_OK;
 }
 
-static int read_floats(const probe *p, tandem_view view, uint32_t n, float **out, tandem_message *message) {
+int probe_read_floats(const probe *p, tandem_view view, uint32_t n, float **out, tandem_message *message) {
     float *x = malloc(n * sizeof *x);
     if (!x)
         return message_out_of_memory(message, "a probe", n * sizeof *x);
@@ -102,17 +98,17 @@ typedef struct head_probe {
 static int read_head(probe *p, head_probe *h, tandem_message *message) {
     const tandem_op_attention *op = h->op;
     const uint32_t n = h->kv.head_dim, n_q = op->n_head * n, n_kv = h->kv.n_kv_head * n;
-    int status = read_floats(p, op->q, n_q, &h->q, message);
+    int status = probe_read_floats(p, op->q, n_q, &h->q, message);
     if (!status)
-        status = read_floats(p, op->out, n_q, &h->out, message);
+        status = probe_read_floats(p, op->out, n_q, &h->out, message);
     if (!status && op->q_norm.buffer)
-        status = read_floats(p, op->q_norm, n, &h->q_norm, message);
+        status = probe_read_floats(p, op->q_norm, n, &h->q_norm, message);
     if (!status && op->k.buffer)
-        status = read_floats(p, op->k, n_kv, &h->k, message);
+        status = probe_read_floats(p, op->k, n_kv, &h->k, message);
     if (!status && op->k_norm.buffer)
-        status = read_floats(p, op->k_norm, n, &h->k_norm, message);
+        status = probe_read_floats(p, op->k_norm, n, &h->k_norm, message);
     if (!status && op->v.buffer)
-        status = read_floats(p, op->v, n_kv, &h->v, message);
+        status = probe_read_floats(p, op->v, n_kv, &h->v, message);
     h->k_rows = malloc(PIECE_ROWS * n_kv * sizeof(float));
     h->v_rows = malloc(PIECE_ROWS * n_kv * sizeof(float));
     h->wide = calloc(4 * n, sizeof(double));
@@ -152,10 +148,10 @@ static void judge_new_row(probe *p, const head_probe *h, const float *k_row, con
     probe_norm_rotate(k, h->k_norm, n, h->k_norm ? op->eps : -1, op->rope_omega, op->n_rope_pair, p->position,
                       expected);
     widen(k_row + h->kv_head * n, n, got);
-    add_result(p, "k row", op->layer, probe_error(got, expected, n), row_budget(h->kv.type));
+    probe_add(p, "k row", op->layer, probe_error(got, expected, n), row_budget(h->kv.type));
     probe_norm_rotate(v, NULL, n, op->flags & TANDEM_ATTENTION_V_NORM ? op->eps : -1, NULL, 0, 0, expected);
     widen(v_row + h->kv_head * n, n, got);
-    add_result(p, "v row", op->layer, probe_error(got, expected, n), row_budget(h->kv.type));
+    probe_add(p, "v row", op->layer, probe_error(got, expected, n), row_budget(h->kv.type));
 }
 
 static int judge_head(probe *p, head_probe *h, tandem_message *message) {
@@ -183,7 +179,7 @@ static int judge_head(probe *p, head_probe *h, tandem_message *message) {
     for (uint32_t i = 0; i < n; i++)
         result[i] = a.acc[i] / a.sum;
     widen(h->out + h->head * n, n, got);
-    add_result(p, "attention", op->layer, probe_error(got, result, n), BUDGET_ATTENTION);
+    probe_add(p, "attention", op->layer, probe_error(got, result, n), BUDGET_ATTENTION);
     return TANDEM_OK;
 }
 
@@ -202,73 +198,65 @@ static int probe_attention(probe *p, const tandem_op_attention *op, tandem_messa
     return status;
 }
 
-/* ---- products ---- */
-
-static void draw_rows(const probe *p, uint64_t n_row, uint64_t rows[N_SAMPLE]) {
-    for (uint32_t i = 0; i < N_SAMPLE; i++)
-        rows[i] = hash_mix(p->seed + p->position + 31 * i + 7) % n_row;
-}
-
-static void pick(const float *x, const uint64_t *rows, double *y) {
-    for (uint32_t i = 0; i < N_SAMPLE; i++)
-        y[i] = x[rows[i]];
-}
-
-/* Rows of a product of one matrix without prologue. */
-static int probe_product(probe *p, const tandem_op_matmul *op, uint32_t role, uint32_t layer,
-                         tandem_message *message) {
-    source_tensor t;
-    uint64_t rows[N_SAMPLE];
-    double expected[N_SAMPLE], got[N_SAMPLE];
-    float *x = NULL, *y = NULL;
-    int status =
-        model_source_role(p->s->desc.source, role, layer, &t, message) < 1 ? TANDEM_E_INTERNAL : TANDEM_OK;
-    if (status)
-        return message_fail(message, TANDEM_E_INTERNAL, "Layer %u has no tensor to probe.", layer);
-    status = read_floats(p, op->x[0], (uint32_t)t.dims[0], &x, message);
-    if (!status)
-        status = read_floats(p, op->y[0], (uint32_t)t.n_row, &y, message);
-    if (!status) {
-        draw_rows(p, t.n_row, rows);
-        tandem_kit_round_activations(p->s->desc.precision, x, x, t.dims[0]);
-        status = probe_rows(p->s->desc.source, &t, rows, N_SAMPLE, x, expected, message);
-    }
-    if (!status) {
-        pick(y, rows, got);
-        add_result(p, "output rows", layer, probe_error(got, expected, N_SAMPLE), BUDGET_PRODUCT);
-    }
-    free(x);
-    free(y);
-    return status;
-}
-
 /* ---- one run, one layer ---- */
+
+static const tandem_op_matmul *matmul_at(const tandem_op *const *ops, uint32_t index) {
+    return (const tandem_op_matmul *)(const void *)ops[index];
+}
+
+/* A run that ends with the gates: attention and everything around it are still where they were written. */
+static int probe_first_half(probe *p, uint32_t layer, const tandem_op *const *ops, uint32_t n,
+                            tandem_message *message) {
+    const uint32_t qkv = find_op(ops, n, layer, "attn_qkv"), gates = find_op(ops, n, layer, "ffn_gate_up");
+    const uint32_t attention = find_op(ops, n, layer, "attention");
+    const uint32_t output = find_op(ops, n, layer, "attn_output");
+    int status = probe_attention(p, (const tandem_op_attention *)(const void *)ops[attention], message);
+    if (!status)
+        status = probe_product(p, matmul_at(ops, output), MODEL_T_ATTN_OUTPUT, layer, "output rows", message);
+    return status ? status : probe_normed(p, matmul_at(ops, qkv), matmul_at(ops, gates), layer, message);
+}
 
 static int probe_layer(probe *p, uint32_t layer, const tandem_op *const *ops, uint32_t n,
                        const uint32_t *tokens, tandem_message *message) {
     session *s = p->s;
     const uint32_t start = s->length;
-    const uint32_t attention = find_op(ops, n, layer, "attention"),
-                   output = find_op(ops, n, layer, "attn_output");
+    const uint32_t gates = find_op(ops, n, layer, "ffn_gate_up"), down = find_op(ops, n, layer, "ffn_down");
     const uint32_t route = find_op(ops, n, layer, "moe_route"), ffn = find_op(ops, n, layer, "moe_ffn");
-    if (output == n)
+    const bool has_experts = ffn < n;
+    if (gates == n || down == n)
         return TANDEM_OK;
-    int status = run_first_ops(p, ops, output + 1, tokens, message);
+    int status = run_first_ops(p, ops, gates + 1, tokens, message);
     if (!status)
-        status = probe_attention(p, (const tandem_op_attention *)(const void *)ops[attention], message);
-    if (!status)
-        status = probe_product(p, (const tandem_op_matmul *)(const void *)ops[output], MODEL_T_ATTN_OUTPUT,
-                               layer, message);
+        status = probe_first_half(p, layer, ops, n, message);
     if (!status)
         status = session_truncate(s, start, message);
-    if (status || ffn == n || s->routing)
-        return status;
-    status = run_first_ops(p, ops, ffn + 1, tokens, message);
     if (!status)
+        status = run_first_ops(p, ops, (has_experts ? ffn : down) + 1, tokens, message);
+    if (!status)
+        status = probe_product(p, matmul_at(ops, down), MODEL_T_FFN_DOWN, layer, "down rows", message);
+    if (!status && has_experts && !s->routing)
         status = probe_experts(p, (const tandem_op_moe_route *)(const void *)ops[route],
                                (const tandem_op_moe_ffn *)(const void *)ops[ffn], layer,
-                               s->desc.precision == TANDEM_PRECISION_EXACT ? BUDGET_PRODUCT : BUDGET_TIPPED,
+                               s->desc.precision == TANDEM_PRECISION_EXACT ? PROBE_BUDGET_PRODUCT
+                                                                           : PROBE_BUDGET_TIPPED,
                                message);
+    return status ? status : session_truncate(s, start, message);
+}
+
+/* The session's own program, as a cell of one token runs it. */
+static int probe_whole(probe *p, const tandem_op *const *ops, uint32_t n, const uint32_t *tokens,
+                       tandem_message *message) {
+    session *s = p->s;
+    const uint32_t start = s->length;
+    const tandem_op *head = ops[n - 2], *topk = ops[n - 1];
+    if (p->n_rows != 1 || topk->kind != TANDEM_OP_TOPK)
+        return TANDEM_OK;
+    int status = session_decode(s, tokens[0], true, message);
+    if (!status)
+        status = session_collect(s, NULL, NULL, message);
+    if (!status)
+        status = probe_head(p, (const tandem_op_matmul *)(const void *)head,
+                            (const tandem_op_topk *)(const void *)topk, message);
     return status ? status : session_truncate(s, start, message);
 }
 
@@ -292,7 +280,7 @@ int probe_run(probe *p, session *s, const uint32_t *tokens, uint32_t n_rows, uin
         if (layer < s->config->n_layer)
             status = probe_layer(p, layer, ops, n, tokens, message);
     }
-    return status;
+    return status ? status : probe_whole(p, ops, n, tokens, message);
 }
 
 bool probe_is_good(const probe *p) {
@@ -312,6 +300,8 @@ cJSON *probe_json(const probe *p) {
         cJSON_AddNumberToObject(j, "error", isfinite(r->error) ? r->error : 1e300);
         cJSON_AddNumberToObject(j, "budget", r->budget);
         cJSON_AddBoolToObject(j, "ok", r->error <= r->budget);
+        if (r->instead)
+            cJSON_AddStringToObject(j, "instead", r->instead);
         cJSON_AddItemToArray(list, j);
     }
     return list;

@@ -2,9 +2,11 @@
  *
  * A program of the model's first ops, up to the layer in question, runs as a cell would run it; then the
  * inputs, the output and the cache rows of its attention are read back, and one query head is computed anew
- * from them, with the exact angle of its rotation; so are the cache's new row, rows of the output projection
- * and, in a layer with experts, the router's choice and elements of the experts' sum. What came before the
- * layer is taken as it is: the prefix against the reference answers for it, this answers for the depth.
+ * from them, with the exact angle of its rotation; so are the cache's new row, rows of every product, the
+ * residual stream between attention and feed-forward part and, in a layer with experts, the router's choice
+ * and elements of the experts' sum. A run of one token is also made with the session's own program, and rows
+ * of the head and what TOPK found are computed from the stream that it left. What came before the layer is
+ * taken as it is: the prefix against the reference answers for it, this answers for the depth.
  */
 #ifndef TANDEM_HOST_SWEEP_PROBE_H
 #define TANDEM_HOST_SWEEP_PROBE_H
@@ -15,12 +17,14 @@
 
 /* One check. error: sum (a - b)^2 / sum b^2, b computed here. */
 typedef struct probe_result {
-    const char *what; /* "attention", "k row", "v row", "output rows", "router", "experts" */
+    const char *what; /* "attention", "k row", "v row", "qkv rows", "output rows", "stream", "gate rows",
+                         "down rows", "router", "experts", "logits", "top-k" */
     uint32_t layer;
     double error, budget;
+    const char *instead; /* the precision that the values fit where they do not fit the stated one; or NULL */
 } probe_result;
 
-#define PROBE_MAX_RESULTS 16u
+#define PROBE_MAX_RESULTS 32u
 
 typedef struct probe {
     session *s;
@@ -62,6 +66,25 @@ void probe_softmax_add(probe_softmax *a, const float *k, const float *v, uint32_
 int probe_rows(const model_source *source, const source_tensor *tensor, const uint64_t *row, uint32_t n_row,
                const float *x, double *y, tandem_message *message);
 double probe_gelu(double x);
+
+/* Attention is f32 in every precision; products are judged after the same rounding. */
+#define PROBE_BUDGET_PRODUCT 1e-8
+#define PROBE_BUDGET_TIPPED                                                                                  \
+    1e-5 /* the last bit of a product may tip the rounding of what is made from it                           \
+          */
+
+void probe_add(probe *p, const char *what, uint32_t layer, double error, double budget);
+/* The last row of a view, or a CONST row: n f32, malloc'd. */
+int probe_read_floats(const probe *p, tandem_view view, uint32_t n, float **out, tandem_message *message);
+
+/* probe_products.c: rows of a product of one matrix without prologue. */
+int probe_product(probe *p, const tandem_op_matmul *op, uint32_t role, uint32_t layer, const char *what,
+                  tandem_message *message);
+/* Results "qkv rows", "stream" and "gate rows", after a run that ended with the gates of that layer. */
+int probe_normed(probe *p, const tandem_op_matmul *qkv, const tandem_op_matmul *gate_up, uint32_t layer,
+                 tandem_message *message);
+/* Results "logits" and "top-k", after a run of the whole model. */
+int probe_head(probe *p, const tandem_op_matmul *head, const tandem_op_topk *topk, tandem_message *message);
 
 /* probe_experts.c: results "router" and "experts". */
 int probe_experts(probe *p, const tandem_op_moe_route *route, const tandem_op_moe_ffn *ffn, uint32_t layer,

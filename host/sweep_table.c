@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "sweep.h"
+#include "wrap.h"
 
 enum { KV, PRECISION, PHASE, DEPTH, RATE, RANGE, WALL_RATE, BANDWIDTH, CHECK, N_COLUMN };
 
@@ -45,9 +46,11 @@ static void fill_check(const cJSON *row, char text[CELL]) {
         snprintf(text, CELL, "is the reference");
     else if (!strcmp(method, "none"))
         snprintf(text, CELL, "UNCHECKED");
-    else
+    else if (json_true(stamp, "ok") || json_number(stamp, "worst_error") > json_number(stamp, "budget"))
         snprintf(text, CELL, "%s %.0e", json_true(stamp, "ok") ? "ok" : "WRONG",
                  json_number(stamp, "worst_error"));
+    else
+        snprintf(text, CELL, "WRONG, see below");
 }
 
 static void fill_row(const cJSON *row, char cell[N_COLUMN][CELL]) {
@@ -162,6 +165,12 @@ static void add_row(void *user, const cJSON *row) {
     t->n_row++;
 }
 
+typedef struct why_list {
+    FILE *file;
+    uint32_t n;
+    const char *text[16];
+} why_list;
+
 typedef struct verdict {
     uint32_t n_done, n_self, n_wrong, n_unchecked, n_memory, n_unsupported, n_broken;
 } verdict;
@@ -242,6 +251,22 @@ static void note_no_rate(void *user, const cJSON *row) {
     *reason = text[0] ? text : *reason;
 }
 
+/* Each reason once, with what it is about first. */
+static void print_why(void *user, const cJSON *row) {
+    why_list *list = user;
+    const char *why = json_text(cJSON_GetObjectItem(row, "stamp"), "why");
+    for (uint32_t i = 0; i < list->n; i++)
+        if (!strcmp(list->text[i], why))
+            return;
+    if (!why[0] || list->n == sizeof list->text / sizeof *list->text)
+        return;
+    list->text[list->n++] = why;
+    char text[512];
+    snprintf(text, sizeof text, "WRONG (%s %s, %s at %.0f): %s.", json_text(row, "kv"),
+             json_text(row, "precision"), json_text(row, "phase"), json_number(row, "depth"), why);
+    wrap_print(list->file, text, 0, 2);
+}
+
 static int print_table(const sweep_run *run, bool markdown, FILE *file) {
     table t = {.file = file, .markdown = markdown};
     verdict v = {0};
@@ -259,6 +284,8 @@ static int print_table(const sweep_run *run, bool markdown, FILE *file) {
         fprintf(file, "* cache filled with synthetic values.\n");
     if (reason)
         fprintf(file, "No throughput is shown: %s.\n", reason);
+    why_list reasons = {.file = file};
+    sweep_each_row(run, print_why, &reasons);
     print_extras(run, file);
     return conclude(&v, file);
 }

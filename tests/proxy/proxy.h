@@ -7,7 +7,7 @@
  *     wrap=PATH      the real plugin; mandatory
  *     op=NAME        the op, by its label without "blk.N."; "*": every op
  *     depth=N        nothing is wrong in runs that begin below this position
- *     runs=N         nothing is wrong in the first N runs of a program
+ *     runs=N         nothing is wrong in the first N runs of all programs together
  *     NAME=VALUE     as the modes below say
  *
  * mode        what it changes
@@ -69,7 +69,6 @@ typedef struct proxy_program {
     proxy_variant wrong; /* garbage only; program NULL: the same */
     uint32_t precision;  /* as stated by the host */
     tandem_kv *kv;       /* of its attention ops, or NULL */
-    uint64_t n_run;
 } proxy_program;
 
 /* proxy_time.c */

@@ -145,6 +145,8 @@ tandem_status proxy_program_cost(const tandem_program *program, const tandem_run
 
 /* ---- runs ---- */
 
+static uint64_t n_run; /* of all programs */
+
 /* Whether the conditions of the options hold for a run. */
 static int is_due(const proxy_program *p, const tandem_run *run) {
     uint32_t position = run->position;
@@ -155,7 +157,7 @@ static int is_due(const proxy_program *p, const tandem_run *run) {
     } else if (run->rows) {
         position = run->rows[0].position;
     }
-    return position >= proxy.depth && p->n_run >= proxy.runs;
+    return position >= proxy.depth && n_run >= proxy.runs;
 }
 
 tandem_status proxy_start(tandem_program *program, const tandem_run *run, tandem_ticket *ticket,
@@ -172,7 +174,7 @@ tandem_status proxy_start(tandem_program *program, const tandem_run *run, tandem
                                PROXY_NAME);
     tandem_status status = proxy_inner.run(v->program, run, ticket, error);
     if (status == TANDEM_OK) {
-        p->n_run++;
+        n_run++;
         proxy_note_run(p, v, due, *ticket);
     }
     return status;

@@ -122,8 +122,10 @@ static int write_line(journal *j, const char *line, size_t length) {
     return fsync(j->fd) != 0 && errno != EINVAL && errno != EROFS ? errno : 0;
 }
 
-int journal_append(journal *j, cJSON *row, tandem_message *message) {
+void journal_stamp(cJSON *row) {
     char when[32];
+    if (cJSON_HasObjectItem(row, "schema"))
+        return;
     time_t now = time(NULL);
     struct tm utc;
     gmtime_r(&now, &utc);
@@ -131,6 +133,10 @@ int journal_append(journal *j, cJSON *row, tandem_message *message) {
     cJSON_AddStringToObject(row, "schema", JOURNAL_SCHEMA);
     cJSON_AddNumberToObject(row, "version", JOURNAL_VERSION);
     cJSON_AddStringToObject(row, "time", when);
+}
+
+int journal_append(journal *j, cJSON *row, tandem_message *message) {
+    journal_stamp(row);
     char *text = cJSON_PrintUnformatted(row);
     size_t length = text ? strlen(text) : 0;
     char *line = text ? malloc(length + 2) : NULL;

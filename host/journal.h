@@ -29,7 +29,10 @@ typedef struct journal {
 int journal_open(journal *j, const char *path, tandem_message *message);
 void journal_close(journal *j);
 
-/* Adds schema, version and time to `row` (owned by the journal from now on, also on failure), writes and
+/* Adds schema, version and time, where they are not there yet. */
+void journal_stamp(cJSON *row);
+
+/* Stamps `row` (owned by the journal from now on, also on failure), writes and
  * syncs it. */
 int journal_append(journal *j, cJSON *row, tandem_message *message);
 

@@ -33,6 +33,7 @@ static const command commands[] = {
     {"quantize", cmd_quantize, "a GGUF file with its weights in another format"},
     {"trace", cmd_trace, "which experts the tokens of a text are sent to"},
     {"sweep", cmd_sweep, "throughput by context length, plugin, cache type and precision"},
+    {"compare", cmd_compare, "is one plugin faster than another, by how much, and why"},
     {"peaks", cmd_peaks, "bandwidths, product rates and launch costs of a device, for rooflines"},
 };
 

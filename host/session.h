@@ -91,6 +91,8 @@ int session_read_routes(session *s, uint32_t n_row, uint32_t *ids, tandem_messag
 /* Queues a run of one token, or of SESSION_DEVICE_NEXT; at most SESSION_MAX_PENDING may wait to be
  * collected. */
 int session_decode(session *s, uint32_t token, bool with_head, tandem_message *message);
+/* The same with 1 to `batch` tokens. */
+int session_queue(session *s, const uint32_t *tokens, uint32_t n, bool with_head, tandem_message *message);
 uint32_t session_pending(const session *s);
 /* Waits for the oldest queued run. `row` (may be NULL) is empty for a run without head. */
 int session_collect(session *s, topk_row *row, run_times *times, tandem_message *message);

@@ -218,33 +218,47 @@ int session_score(session *s, const uint32_t *tokens, const uint32_t *targets, u
     return status;
 }
 
-int session_decode(session *s, uint32_t token, bool with_head, tandem_message *message) {
-    int status = check_room(s, 1, message);
+/* Queues `run` of rows behind the present length; fills what is the same for every queued run. */
+static int queue_pending(session *s, tandem_program *program, tandem_run *run, tandem_message *message) {
+    int status = check_room(s, run->n_rows, message);
     if (status)
         return status;
     if (s->n_pending == SESSION_MAX_PENDING)
         return message_fail(message, TANDEM_E_BUSY, "Collect a run before queueing another.");
-    status = impose_experts(s, 1, message);
+    status = impose_experts(s, run->n_rows, message);
     if (status)
         return status;
     uint32_t slot = (s->oldest + s->n_pending) % SESSION_MAX_PENDING;
     pending_run *p = &s->pending[slot];
-    *p = (pending_run){.result_row = slot, .with_head = with_head, .start_ns = now_ns()};
-    tandem_run run = {.struct_size = sizeof run,
-                      .source = token == SESSION_DEVICE_NEXT ? TANDEM_SOURCE_DEVICE_NEXT : TANDEM_SOURCE_HOST,
-                      .n_rows = 1,
-                      .n_out = with_head,
-                      .tokens = token == SESSION_DEVICE_NEXT ? NULL : &token,
-                      .position = token == SESSION_DEVICE_NEXT ? 0 : s->length,
-                      .result = with_head ? s->results : NULL,
-                      .result_offset = slot * session_row_bytes(s)};
+    *p = (pending_run){.result_row = slot, .with_head = run->n_out > 0, .start_ns = now_ns()};
+    run->struct_size = sizeof *run;
+    run->result = run->n_out ? s->results : NULL;
+    run->result_offset = slot * session_row_bytes(s);
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status refused = s->backend->run(s->decode.program, &run, &p->ticket, &error);
+    tandem_status refused = s->backend->run(program, run, &p->ticket, &error);
     if (refused)
-        return message_plugin(message, refused, &error, "decode");
+        return message_plugin(message, refused, &error, "run");
     s->n_pending++;
-    s->length++;
+    s->length += run->n_rows;
     return TANDEM_OK;
+}
+
+int session_decode(session *s, uint32_t token, bool with_head, tandem_message *message) {
+    if (token != SESSION_DEVICE_NEXT)
+        return session_queue(s, &token, 1, with_head, message);
+    tandem_run run = {.source = TANDEM_SOURCE_DEVICE_NEXT, .n_rows = 1, .n_out = with_head};
+    return queue_pending(s, s->decode.program, &run, message);
+}
+
+int session_queue(session *s, const uint32_t *tokens, uint32_t n, bool with_head, tandem_message *message) {
+    if (!n || n > s->desc.batch)
+        return message_fail(message, TANDEM_E_INVALID, "A run has 1 to %u rows, not %u.", s->desc.batch, n);
+    tandem_run run = {.source = TANDEM_SOURCE_HOST,
+                      .n_rows = n,
+                      .n_out = with_head,
+                      .tokens = tokens,
+                      .position = s->length};
+    return queue_pending(s, n == 1 ? s->decode.program : s->prefill.program, &run, message);
 }
 
 uint32_t session_pending(const session *s) {

@@ -129,6 +129,8 @@ int sweep_prefix(sweep_walk *w, const cJSON *reference, cJSON **prefix, tandem_m
 /* Worst row error of a prefix against another of the same columns; *n_equal: rows with the same likeliest
  * id. */
 double sweep_prefix_error(const cJSON *prefix, const cJSON *reference, uint32_t *n_equal);
+/* What a right program's prefix may differ by from the reference's, whose own roundings cost `rounding`. */
+double sweep_budget(double rounding);
 /* The stamp of a column. reference: a prefix with "rounding", its own distance from the unrounded
  * reference. */
 cJSON *sweep_stamp(const cJSON *prefix, const cJSON *reference);

@@ -21,7 +21,7 @@
 /* Where values are rounded on the way (cache types, precisions), a difference in the last bit flips a
  * rounding here and there, and flips make further flips: two right programs are as far from each other as
  * each is from the unrounded truth. That distance, `rounding`, is measured on the reference. */
-static double budget_of(double rounding) {
+double sweep_budget(double rounding) {
     return fmin(fmax(10 * rounding, BUDGET_LEAST), BUDGET_MOST);
 }
 
@@ -162,7 +162,7 @@ double sweep_prefix_error(const cJSON *prefix, const cJSON *reference, uint32_t 
 
 cJSON *sweep_stamp(const cJSON *prefix, const cJSON *reference) {
     uint32_t n_equal;
-    const double rounding = json_number(reference, "rounding"), budget = budget_of(rounding);
+    const double rounding = json_number(reference, "rounding"), budget = sweep_budget(rounding);
     const double worst = sweep_prefix_error(prefix, reference, &n_equal);
     cJSON *stamp = cJSON_CreateObject();
     cJSON_AddStringToObject(stamp, "method", "prefix");

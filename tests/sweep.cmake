@@ -19,3 +19,5 @@ if(TARGET tandem_cuda)
 endif()
 tandem_run(peaks_cli 60 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/peaks_cli_test.sh $<TARGET_FILE:tandem> ${simulated_driver}
     LABELS quick)
+tandem_run(compare 180 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/compare_test.sh $<TARGET_FILE:tandem> ${simulated_driver}
+    LABELS quick)

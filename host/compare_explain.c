@@ -1,0 +1,196 @@
+/* host/compare_explain.c: where the difference lies (contract: compare.h). */
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compare.h"
+
+/* ---- profiles ---- */
+
+static double profile_ns(cJSON *const *runs, uint32_t n_run, int index) {
+    double ns[COMPARE_PROFILES];
+    for (uint32_t i = 0; i < n_run; i++)
+        ns[i] = json_number(cJSON_GetArrayItem(runs[i], index), "ns");
+    return stats_median(ns, n_run);
+}
+
+/* The first list with the medians of all as its times: a program's steps are the same in every run. */
+static void take_medians(cJSON **runs, uint32_t n_run) {
+    const int n = cJSON_GetArraySize(runs[0]);
+    for (int i = 0; i < n; i++)
+        cJSON_SetNumberValue(cJSON_GetObjectItem(cJSON_GetArrayItem(runs[0], i), "ns"),
+                             profile_ns(runs, n_run, i));
+}
+
+static int profile_side(compare *c, compare_cell *cell, uint32_t side, tandem_message *message) {
+    cJSON *runs[COMPARE_PROFILES] = {0};
+    uint32_t *tokens = malloc(cell->n_token * sizeof *tokens);
+    int status = tokens ? compare_go_to(c, side, cell->depth, message)
+                        : message_out_of_memory(message, "tokens", cell->n_token * sizeof *tokens);
+    sweep_walk walk = compare_walk(c, side);
+    for (uint32_t i = 0; i < cell->n_token && !status; i++)
+        tokens[i] = sweep_token(&walk, cell->depth + i);
+    for (uint32_t i = 0; i < COMPARE_PROFILES && !status; i++) {
+        runs[i] = cJSON_CreateArray();
+        status = sweep_profile(walk.s, tokens, cell->n_token, cell->phase == PHASE_DECODE, runs[i], message);
+    }
+    if (!status) {
+        take_medians(runs, COMPARE_PROFILES);
+        cell->side[side].profile = runs[0];
+        runs[0] = NULL;
+    }
+    for (uint32_t i = 0; i < COMPARE_PROFILES; i++)
+        cJSON_Delete(runs[i]);
+    free(tokens);
+    return status;
+}
+
+int compare_profile(compare *c, compare_cell *cell, tandem_message *message) {
+    /* In swapped mode the side that is there goes first. */
+    const uint32_t first = c->side[SIDE_B].s ? SIDE_B : SIDE_A;
+    int status = profile_side(c, cell, first, message);
+    return status ? status : profile_side(c, cell, !first, message);
+}
+
+/* ---- both sides beside each other ---- */
+
+static double difference(const compare_op *op) {
+    return op->ns[SIDE_B] - op->ns[SIDE_A];
+}
+
+static int by_difference(const void *a, const void *b) {
+    double x = fabs(difference(a)), y = fabs(difference(b));
+    return (x < y) - (x > y);
+}
+
+static compare_op *find_op(compare_op *ops, uint32_t *n, const char *name) {
+    for (uint32_t i = 0; i < *n; i++)
+        if (!strcmp(ops[i].name, name))
+            return &ops[i];
+    ops[*n] = (compare_op){.name = name};
+    return &ops[(*n)++];
+}
+
+uint32_t compare_ops(const compare_cell *cell, compare_op **ops) {
+    const cJSON *lists[N_SIDE] = {cell->side[SIDE_A].profile, cell->side[SIDE_B].profile}, *item;
+    uint32_t n = 0;
+    *ops = NULL;
+    if (!cJSON_GetArraySize(lists[SIDE_A]) || !cJSON_GetArraySize(lists[SIDE_B]))
+        return 0;
+    const int most = cJSON_GetArraySize(lists[SIDE_A]) + cJSON_GetArraySize(lists[SIDE_B]) + 2;
+    compare_op *list = calloc((size_t)most, sizeof *list);
+    if (!list)
+        return 0;
+    double profiled[N_SIDE] = {0};
+    for (uint32_t side = 0; side < N_SIDE; side++)
+        cJSON_ArrayForEach(item, lists[side]) {
+            compare_op *op = find_op(list, &n, json_text(item, "op"));
+            op->ns[side] = json_number(item, "ns");
+            op->bytes[side] = json_number(item, "bytes");
+            profiled[side] += op->ns[side];
+        }
+    const uint32_t n_op = n;
+    for (uint32_t side = 0; side < N_SIDE; side++) {
+        find_op(list, &n, COMPARE_BETWEEN)->ns[side] = fmax(cell->side[side].device_ns - profiled[side], 0);
+        find_op(list, &n, COMPARE_IDLE)->ns[side] = cell->side[side].gap_ns;
+    }
+    qsort(list, n_op, sizeof *list, by_difference);
+    *ops = list;
+    return n;
+}
+
+/* ---- the sentence ---- */
+
+typedef struct sentence {
+    char *text;
+    size_t size, n;
+} sentence;
+
+static void say(sentence *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say(sentence *s, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(s->text + s->n, s->size - s->n, format, args);
+    va_end(args);
+    if (n > 0)
+        s->n = s->n + (size_t)n < s->size ? s->n + (size_t)n : s->size - 1;
+}
+
+#define MOST_NAMED 3u
+#define ENOUGH 0.8 /* of the difference: no further op is named */
+
+double compare_difference(const compare_op *ops, uint32_t n) {
+    double all = 0;
+    for (uint32_t i = 0; i < n; i++)
+        all += difference(&ops[i]);
+    return all;
+}
+
+/* What has a part in the difference, the largest first: index of the next after `before`, or n. */
+static uint32_t next_largest(const compare_op *ops, uint32_t n, double sign, double before) {
+    uint32_t best = n;
+    for (uint32_t i = 0; i < n; i++) {
+        const double x = sign * difference(&ops[i]);
+        if (x > 0 && x < before && (best == n || x > sign * difference(&ops[best])))
+            best = i;
+    }
+    return best;
+}
+
+void compare_sentence(const compare *c, const compare_cell *cell, char *text, size_t size) {
+    const compare_tally *a = &cell->side[SIDE_A], *b = &cell->side[SIDE_B];
+    const double whole = b->device_ns + b->gap_ns - a->device_ns - a->gap_ns;
+    const double sign = cell->stats.verdict == STATS_SLOWER ? 1 : -1;
+    text[0] = 0;
+    if (cell->stats.verdict != STATS_FASTER && cell->stats.verdict != STATS_SLOWER)
+        return;
+    compare_op *ops;
+    const uint32_t n = compare_ops(cell, &ops);
+    const double all = sign * compare_difference(ops, n);
+    sentence s = {.text = text, .size = size};
+    if (n && all > 0)
+        say(&s, "%s takes %.4g us %s for a %s, and most of it by ", c->side[SIDE_B].label, fabs(whole) * 1e-3,
+            sign > 0 ? "more" : "less", cell->phase == PHASE_PREFILL ? "chunk" : "token");
+    else if (n)
+        say(&s, "The ops, each timed alone, do not show where the difference of %.4g us lies",
+            fabs(whole) * 1e-3);
+    double named = 0, before = INFINITY;
+    for (uint32_t i = 0; i < MOST_NAMED && all > 0 && named < ENOUGH * all; i++) {
+        const uint32_t op = next_largest(ops, n, sign, before);
+        if (op == n)
+            break;
+        before = sign * difference(&ops[op]);
+        named += before;
+        say(&s, "%s%s (%.0f %%)", i ? ", " : "", ops[op].name, 100 * before / all);
+    }
+    if (s.n)
+        say(&s, ".");
+    free(ops);
+}
+
+/* ---- peaks ---- */
+
+int compare_read_peaks(compare *c) {
+    journal j;
+    tandem_message message;
+    if (!c->options->peaks)
+        return OPTIONS_GO_ON;
+    int status = journal_open(&j, c->options->peaks, &message);
+    if (status)
+        return cli_refuse(status, compare_command, &message);
+    for (uint32_t side = 0; side < N_SIDE; side++) {
+        char uuid[37];
+        format_uuid(c->side[side].device.info.uuid, uuid);
+        for (uint32_t i = 0; i < j.n_row; i++)
+            if (!strcmp(json_text(j.row[i], "row"), "peaks") &&
+                !strcmp(json_text(cJSON_GetObjectItem(j.row[i], "plugin"), "name"), c->side[side].name) &&
+                !strcmp(json_text(cJSON_GetObjectItem(j.row[i], "device"), "uuid"), uuid))
+                c->peak[side] = json_number(j.row[i], "read_bytes_per_s");
+        if (!(c->peak[side] > 0))
+            fprintf(stderr, "tandem compare: %s has no peak of %s on this device.\n", c->options->peaks,
+                    c->side[side].name);
+    }
+    journal_close(&j);
+    return OPTIONS_GO_ON;
+}

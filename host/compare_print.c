@@ -1,0 +1,175 @@
+/* host/compare_print.c: the comparison in words and a table, within 80 columns. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compare.h"
+#include "wrap.h"
+
+#define MOST_OPS 8u
+
+static void print_wrapped(uint32_t indent, const char *text) {
+    printf("%*s", (int)indent, "");
+    wrap_print(stdout, text, indent, indent);
+}
+
+static void print_doubts(const compare_doubts *doubts) {
+    for (uint32_t i = 0; i < doubts->n; i++)
+        print_wrapped(2, doubts->item[i].text);
+}
+
+static void print_side(const compare *c, uint32_t side) {
+    const compare_side *s = &c->side[side];
+    const tandem_device_info *info = &s->device.info;
+    printf("%c  %-10.20s %.44s [%s]\n", 'A' + (int)side, s->name, info->name, device_kind_name(info->kind));
+}
+
+static void print_checks(const compare *c) {
+    char text[400];
+    const cJSON *a = c->side[SIDE_A].stamp, *b = c->side[SIDE_B].stamp;
+    if (!a || !b || isnan(c->arms_error))
+        return;
+    snprintf(text, sizeof text,
+             "Outputs of %u tokens: A is %.0e and B %.0e from the reference (budget %.0e), B %.0e from A "
+             "(budget %.0e).",
+             STAMP_TOKENS, json_number(a, "worst_error"), json_number(b, "worst_error"),
+             json_number(a, "budget"), c->arms_error, 4 * json_number(a, "budget"));
+    print_wrapped(0, text);
+}
+
+void compare_print_head(const compare *c) {
+    char text[600];
+    const common_options *o = &c->sweep.common;
+    print_side(c, SIDE_A);
+    print_side(c, SIDE_B);
+    printf("%s; %s.\n", c->same_card ? "One device" : "These may be different devices",
+           c->swapped ? "swapped: one side is resident at a time" : "both sides are resident");
+    snprintf(text, sizeof text, "%.200s; cache %s, precision %s, chunks of %u%s%.200s.",
+             model_source_label(c->source), o->kv, o->precision, o->batch, o->routing ? ", experts " : "",
+             o->routing ? o->routing : "");
+    print_wrapped(0, text);
+    print_checks(c);
+    if (c->simulated)
+        print_wrapped(
+            0, "Outputs only: a simulated device proves results; its times say nothing about any device.");
+}
+
+/* ---- a cell ---- */
+
+static void print_rate(const compare *c, const compare_cell *cell, uint32_t side) {
+    const compare_tally *t = &cell->side[side];
+    const double ns = t->device_ns + t->gap_ns;
+    if (!(ns > 0))
+        return;
+    const bool software = c->side[side].device.info.kind == TANDEM_DEVICE_SOFTWARE;
+    printf("  %c %9.4g tokens/s%s, %.4g us a %s, %.3g us of them idle\n", 'A' + (int)side,
+           1e9 * cell->n_token / ns, software ? " [software]" : "", ns * 1e-3,
+           cell->n_token > 1 ? "chunk" : "token", t->gap_ns * 1e-3);
+}
+
+static void print_statistics(const compare_cell *cell) {
+    const stats_comparison *s = &cell->stats;
+    char text[400];
+    if (isnan(s->ratio.low))
+        return;
+    snprintf(text, sizeof text,
+             "Ratio %.4f, 95 %% interval %.4f to %.4f, from %u blocks%s; A against itself differs by up to "
+             "%.2f %%, and the "
+             "smallest effect that would have been seen is %.2f %%.",
+             s->ratio.median, s->ratio.low, s->ratio.high, cell->n_block,
+             cell->out_of_time ? " (out of time)" : "", 100 * s->floor, 100 * s->smallest);
+    print_wrapped(2, text);
+}
+
+static double gb_per_s(const compare_op *op, uint32_t side) {
+    return op->ns[side] > 0 ? op->bytes[side] / op->ns[side] : 0;
+}
+
+/* Microseconds with at most three digits behind the point, in at most nine columns. */
+static void print_us(double ns, bool with_sign) {
+    const double us = ns * 1e-3, size = fabs(us);
+    const int digits = size < 10 ? 2 : size < 1000 ? 1 : 0;
+    printf(with_sign ? " %+9.*f" : " %9.*f", digits, us);
+}
+
+static bool has_peaks(const compare *c) {
+    return c->peak[SIDE_A] > 0 || c->peak[SIDE_B] > 0;
+}
+
+/* Roofline: the share of the measured read bandwidth at which the op's bytes went by. */
+static void print_op(const compare *c, const compare_op *op, double all) {
+    const double more = op->ns[SIDE_B] - op->ns[SIDE_A];
+    printf("  %-15.15s", op->name);
+    print_us(op->ns[SIDE_A], false);
+    print_us(op->ns[SIDE_B], false);
+    print_us(more, true);
+    printf(" %4.0f %%", all != 0 ? 100 * more / all : 0);
+    for (uint32_t side = 0; side < N_SIDE; side++)
+        if (op->bytes[side] > 0)
+            printf(" %6.4g", gb_per_s(op, side));
+        else
+            printf(" %6s", "");
+    for (uint32_t side = 0; side < N_SIDE && has_peaks(c); side++)
+        if (op->bytes[side] > 0 && c->peak[side] > 0)
+            printf(" %3.0f %%", 1e11 * gb_per_s(op, side) / c->peak[side]);
+        else
+            printf(" %5s", "");
+    printf("\n");
+}
+
+static void print_ops(const compare *c, const compare_cell *cell) {
+    compare_op *ops;
+    const uint32_t n = compare_ops(cell, &ops);
+    const double all = compare_difference(ops, n);
+    compare_op rest = {.name = "(others)"};
+    if (n)
+        printf("  %-15s %9s %9s %9s %6s %6s %6s%s\n", "op", "A us", "B us", "B - A", "share", "A GB/s",
+               "B GB/s", has_peaks(c) ? " A peak B" : "");
+    for (uint32_t i = 0; i < n; i++)
+        if (i < MOST_OPS || i + 2 >= n)
+            print_op(c, &ops[i], all);
+        else
+            for (uint32_t side = 0; side < N_SIDE; side++) {
+                rest.ns[side] += ops[i].ns[side];
+                rest.bytes[side] += ops[i].bytes[side];
+            }
+    if (n > MOST_OPS + 2)
+        print_op(c, &rest, all);
+    free(ops);
+}
+
+/* The verdict stands at the end of a line of its own. */
+static void print_verdict(const compare *c, const compare_cell *cell) {
+    char text[300];
+    const char *a = c->side[SIDE_A].label, *b = c->side[SIDE_B].label, *note = compare_device_note(c);
+    printf("%s at depth %u%s%s%s: %s\n", phase_name(cell->phase), cell->depth, note[0] ? " [" : "", note,
+           note[0] ? "]" : "", cell->verdict);
+    if (c->simulated && !isnan(cell->depth_error))
+        snprintf(text, sizeof text, "The outputs of %s and %s differ by %.0e of their spread.", a, b,
+                 cell->depth_error);
+    else if (!c->simulated && strcmp(cell->verdict, stats_verdict_name(STATS_NOT_COMPARABLE)))
+        snprintf(text, sizeof text,
+                 "%s is %.3fx as fast as %s; their outputs differ by %.0e of their spread.", b,
+                 cell->stats.ratio.median, a, cell->depth_error);
+    else
+        return;
+    print_wrapped(2, text);
+}
+
+void compare_print_cell(const compare *c, const compare_cell *cell) {
+    char text[500];
+    printf("\n");
+    print_verdict(c, cell);
+    print_doubts(&c->doubts);
+    print_doubts(&cell->doubts);
+    if (c->doubts.n + cell->doubts.n == 0 && !c->simulated) {
+        print_rate(c, cell, SIDE_A);
+        print_rate(c, cell, SIDE_B);
+        print_statistics(cell);
+        print_ops(c, cell);
+        compare_sentence(c, cell, text, sizeof text);
+        if (text[0])
+            print_wrapped(2, text);
+    }
+    fflush(stdout);
+}

@@ -65,6 +65,7 @@ static vk_matmul_plan plan_of(const bench_device *device, const product *p, uint
                                  .subgroup_size = device->subgroup_size,
                                  .software = software,
                                  .int64 = int64,
+                                 .slow_dot = software,
                                  .n_unit = n_unit,
                                  .max_local = 256};
     vk_matmul_plan plan;

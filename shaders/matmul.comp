@@ -45,6 +45,7 @@ layout(constant_id = SPEC_COL_SUBGROUPS) const uint COL_SUBGROUPS = 1;
 layout(constant_id = SPEC_BLOCKS_IN_FLIGHT) const uint BLOCKS_IN_FLIGHT = 1;
 layout(constant_id = SPEC_UNROLL) const uint UNROLL = 8;
 layout(constant_id = SPEC_EXPERTS) const uint EXPERTS = EXPERTS_NONE;
+layout(constant_id = SPEC_DOT_PAIRS) const uint DOT_PAIRS = 0; // 1: no fast integer dot product
 const uint N_W = ROWS_PER_LANE * (1 + GLU); // weight rows of a lane: gate rows first, then up rows
 
 layout(push_constant) uniform Push { matmul_push p; };
@@ -130,6 +131,39 @@ const uint N_PART = 1; // sums of 32 columns
 #endif
 int total[N_PART * N_W * N_COL];
 
+#ifdef PAIR_WORDS
+int pair_total[N_W * N_COL];
+
+// Columns 2, 0 and 3, 1 of four packed codes, a pair in 16-bit halves. With w = w0 + 2^16 w2 and x = x2 +
+// 2^16 x0 the product w x holds w0 x0 + w2 x2 in its upper half, and w0 x2 in its lower one.
+ivec2 pairs_of(uint x) {
+    return (ivec2(int(x << 8), int(x)) >> 24) + (ivec2(int(x << 24), int(x << 16 & 0xff000000u)) >> 8);
+}
+
+void add_pairs(uint i, uint codes, ivec2 x) {
+    pair_total[i] += int(codes & 0xff00ffu) * x.x + int(codes >> 8 & 0xff00ffu) * x.y;
+}
+
+// The upper halves, before a sum of either half can leave 16 bits.
+void take_pairs(uint sums) {
+    [[unroll]] for (uint s = 0; s < N_W * N_COL; s++) {
+        total[sums + s] += pair_total[s] + 0x8000 >> 16;
+        pair_total[s] = 0;
+    }
+}
+
+bool pairs_full(uint e) {
+    return DOT_PAIRS == 1 && (e + 1u) % min(PAIR_WORDS, UNROLL) == 0u;
+}
+#else
+bool pairs_full(uint e) {
+    return false;
+}
+
+void take_pairs(uint sums) {
+}
+#endif
+
 void multiply_words(uint u, uint word, uint part, uint sums, const uvec4 first[N_COL],
                     const uvec4 second[N_COL]) {
     uint codes[N_W];
@@ -137,6 +171,14 @@ void multiply_words(uint u, uint word, uint part, uint sums, const uvec4 first[N
         codes[m] = block_codes(block[m * BLOCKS_IN_FLIGHT + u], word, part);
     [[unroll]] for (uint n = 0; n < N_COL; n++) {
         uint xv = word_of(part == 0u ? first[n] : second[n], word);
+#ifdef PAIR_WORDS
+        if (DOT_PAIRS == 1) {
+            ivec2 pairs = pairs_of(xv);
+            [[unroll]] for (uint m = 0; m < N_W; m++)
+                add_pairs(m * N_COL + n, codes[m], pairs);
+            continue;
+        }
+#endif
         [[unroll]] for (uint m = 0; m < N_W; m++)
             total[sums + m * N_COL + n] += dot4(codes[m], xv);
     }
@@ -145,8 +187,11 @@ void multiply_words(uint u, uint word, uint part, uint sums, const uvec4 first[N
 #ifdef HALF_SCALES
 void multiply_part(uint u, uint part, const uvec4 first[N_COL], const uvec4 second[N_COL]) {
     for (uint o = 0; o < 4; o += UNROLL)
-        [[unroll]] for (uint e = 0; e < min(UNROLL, 4u); e++)
+        [[unroll]] for (uint e = 0; e < min(UNROLL, 4u); e++) {
             multiply_words(u, word_index(o, e), part, part * N_W * N_COL, first, second);
+            if (pairs_full(e))
+                take_pairs(part * N_W * N_COL);
+        }
 }
 #endif
 
@@ -160,13 +205,20 @@ void multiply_block(uint u, uint j, uint k, bool live) {
     }
     [[unroll]] for (uint s = 0; s < N_PART * N_W * N_COL; s++)
         total[s] = 0;
+#ifdef PAIR_WORDS
+    [[unroll]] for (uint s = 0; s < N_W * N_COL; s++)
+        pair_total[s] = 0;
+#endif
 #ifdef HALF_SCALES
     multiply_part(u, 0u, first, second);
     multiply_part(u, 1u, first, second);
 #else
     for (uint o = 0; o < 8; o += UNROLL)
-        [[unroll]] for (uint e = 0; e < UNROLL; e++)
+        [[unroll]] for (uint e = 0; e < UNROLL; e++) {
             multiply_words(u, word_index(o, e), part_index(o, e), 0u, first, second);
+            if (pairs_full(e))
+                take_pairs(0u);
+        }
 #endif
     [[unroll]] for (uint m = 0; m < N_W; m++) {
         vec2 s = scale_of(m, u, j, 0u, live);

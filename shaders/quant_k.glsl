@@ -7,10 +7,12 @@
 const uint CHUNK_BLOCKS = 8u;
 const int DOT_ZERO = 0;
 #ifdef FORMAT_Q4_K
+#define PAIR_WORDS 4u
 const int CODE_BITS = 4;
 const float FLOAT_ZERO = 16.0;
 const uint CHUNK_UNITS = 9u * 8u;
 #else
+#define PAIR_WORDS 2u
 const int CODE_BITS = 5;
 const float FLOAT_ZERO = 32.0;
 const uint CHUNK_UNITS = 11u * 8u;

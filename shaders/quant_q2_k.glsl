@@ -3,6 +3,7 @@
 // column 16 + 4i + b. { f16 d, f16 dmin } follow the chunks of the group: word 8 c + r for chunk c and row r.
 #define HAS_MIN 1
 #define HALF_SCALES 1
+#define PAIR_WORDS 4u
 const int CODE_BITS = 2;
 const uint CHUNK_BLOCKS = 8u;
 const uint CHUNK_UNITS = 5u * 8u;

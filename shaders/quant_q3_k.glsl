@@ -3,6 +3,7 @@
 //   header unit: { f16 d, 0 } { low 4 bits of scales 0..7 } { of scales 8..15 } { high 2 bits of 16 scales }
 // Low two bits of a block as in quant_q2_k.glsl; high bits: one word, bit 8b + p for column 4p + b.
 #define HALF_SCALES 1
+#define PAIR_WORDS 4u
 const int CODE_BITS = 3;
 const uint CHUNK_BLOCKS = 8u;
 const uint CHUNK_UNITS = 7u * 8u;

@@ -2,6 +2,7 @@
 //   Q4_0, chunk of 8 blocks: [8 f16 d] [quants] x 8
 //   Q4_1, chunk of 4 blocks: [4 x (f16 d, f16 m)] [quants] x 4
 // A last chunk ends with its last block.
+#define PAIR_WORDS 4u
 const int CODE_BITS = 4;
 #ifdef FORMAT_Q4_0
 const uint CHUNK_BLOCKS = 8u;

@@ -2,6 +2,7 @@
 //   Q5_0, chunk of 8 blocks: [8 f16 d] then twice { [4 high words] [low bits] x 4 }
 //   Q5_1, chunk of 8 blocks: four times { [2 x (f16 d, f16 m, high word)] [low bits] x 2 }
 // A last chunk ends with its last block.
+#define PAIR_WORDS 2u
 const int CODE_BITS = 5;
 const uint CHUNK_BLOCKS = 8u;
 #ifdef FORMAT_Q5_0

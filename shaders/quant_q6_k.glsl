@@ -3,6 +3,7 @@
 // for column 4i + b, of the second for column 16 + 4i + b. The f16 d of the super-blocks, two to a word,
 // follow the chunks of the group: word 8 i + r holds d of chunks 2i and 2i + 1 of row r.
 #define HALF_SCALES 1
+#define PAIR_WORDS 1u
 const int CODE_BITS = 6;
 const uint CHUNK_BLOCKS = 8u;
 const uint CHUNK_UNITS = 13u * 8u;

@@ -17,7 +17,8 @@
  * many come before it.
  *
  * loops       with R = 256 / LOCAL_SIZE, S = subgroup, M = 16 k: maxima 6 R + 1, groups R (64 + 512 / S + 2) + 1,
- *             gathering 6 R + 1, elements ceil(M / LOCAL_SIZE) (M / 4 + 2 M / S + 2) + 1, sums 3 (LOCAL_SIZE / S + 1)
+ *             exp 6 R + 1, gathering and elements ceil(M / LOCAL_SIZE) (M / 4 + 2 M / S + 3) + 2,
+ *             sums 3 (LOCAL_SIZE / S + 1)
  */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -42,6 +43,7 @@ const uint MINUS_INF_BITS = 0xff800000u;
 const uint NO_ID = 0xffffffffu;
 
 shared uint group_key[N_GROUP];
+shared uint chosen[TOPK_MAX]; /* the k groups, the best first */
 shared uint threshold_key, threshold_group, n_found;
 shared uint found_key[MAX_FOUND], found_at[MAX_FOUND];
 shared uint lane_max[LOCAL_SIZE / 4u];
@@ -126,8 +128,8 @@ uint find_maxima(uint thread)
     return most;
 }
 
-/* Sets the threshold to the k-th group, the first with the largest key being number 1. */
-void find_threshold(uint thread, uint largest)
+/* Sets the chosen groups, and the threshold to the last of them. */
+void find_chosen(uint thread, uint largest)
 {
     uint lane = gl_SubgroupInvocationID;
     for (uint g = thread; g < N_GROUP; g += LOCAL_SIZE) {
@@ -139,6 +141,8 @@ void find_threshold(uint thread, uint largest)
         }
         for (uint first = 0u; first < N_GROUP; first += gl_SubgroupSize)
             rank += count_before(group_key[first + lane], first + lane, key, g);
+        if (rank < p.k)
+            chosen[rank] = g;
         if (rank == p.k - 1u) {
             threshold_key = key;
             threshold_group = g;
@@ -152,29 +156,31 @@ float exp_or_nan(uint bits, float largest)
     return is_nan(bits) ? uintBitsToFloat(NAN_BITS) : exp(uintBitsToFloat(bits) - largest);
 }
 
-/* Gathers the elements not below the threshold; returns this thread's part of the sum of exp(x - largest). */
-float gather(uint thread, float largest)
+/* This thread's part of the sum of exp(x - largest). */
+float sum_exp(uint thread, float largest)
 {
     float sum = 0.0;
-    for (uint g = thread; g < N_GROUP; g += LOCAL_SIZE) {
-        bool chosen = group_key[g] > threshold_key || group_key[g] == threshold_key && g <= threshold_group;
-        for (uint first = GROUP * g; first < GROUP * (g + 1u); first += 4u) {
-            if (STAGE == 1u && !chosen)
-                break;
-            uvec4 bits = four_values(first);
-            [[unroll]] for (uint e = 0u; e < 4u; e++) {
-                uint at = first + e, key = key_of(bits[e]);
-                if (at < n_here)
-                    sum += exp_or_nan(bits[e], largest);
-                if (chosen && (key > threshold_key || key == threshold_key && g <= threshold_group)) {
-                    uint slot = atomicAdd(n_found, 1u);
-                    found_key[slot] = key;
-                    found_at[slot] = at;
-                }
-            }
+    for (uint g = thread; g < N_GROUP; g += LOCAL_SIZE)
+        for (uint at = GROUP * g; at < GROUP * (g + 1u); at += 4u) {
+            uvec4 bits = four_values(at);
+            [[unroll]] for (uint e = 0u; e < 4u; e++)
+                sum += at + e < n_here ? exp_or_nan(bits[e], largest) : 0.0;
+        }
+    return sum;
+}
+
+/* Gathers the elements of the chosen groups that are not below the threshold. */
+void gather(uint thread)
+{
+    for (uint c = thread; c < p.k * GROUP; c += LOCAL_SIZE) {
+        uint g = p.k == 1u ? threshold_group : chosen[c / GROUP];
+        uint at = GROUP * g + c % GROUP, key = key_of(value_bits(at));
+        if (key > threshold_key || key == threshold_key && g <= threshold_group) {
+            uint slot = atomicAdd(n_found, 1u);
+            found_key[slot] = key;
+            found_at[slot] = at;
         }
     }
-    return sum;
 }
 
 void write_result(uint row, uint rank, uint at)
@@ -234,9 +240,10 @@ void main()
     uint largest_key = workgroup_max(find_maxima(thread));
     if (thread == 0u && p.k == 1u)
         threshold_key = largest_key;
-    find_threshold(thread, largest_key);
+    find_chosen(thread, largest_key);
     barrier();
-    float largest = value_of(largest_key), sum = gather(thread, largest);
+    gather(thread);
+    float largest = value_of(largest_key), sum = STAGE == 0u ? sum_exp(thread, largest) : 0.0;
     barrier();
 
     uint m = n_found;

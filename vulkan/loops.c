@@ -80,11 +80,10 @@ static uint64_t of_topk(const tandem_context *context, const gpu_launch *dispatc
     topk_push push;
     memcpy(&push, dispatch->push, sizeof push);
     uint64_t local = spec[0], subgroup = context->subgroup_size, rounds = divide_up(256, local);
-    uint64_t maxima = rounds * 6 + 1, groups = rounds * (64 + 512 / subgroup + 2) + 1,
-             gather = rounds * 6 + 1;
+    uint64_t maxima = rounds * 6 + 1, groups = rounds * (64 + 512 / subgroup + 2) + 1, exps = rounds * 6 + 1;
     uint64_t n = 16ull * push.k;
-    uint64_t elements = divide_up(n, local) * (n / 4 + 2 * divide_up(n, subgroup) + 2) + 1;
-    return maxima + groups + gather + elements + 3 * (divide_up(local, subgroup) + 1);
+    uint64_t elements = divide_up(n, local) * (n / 4 + 2 * divide_up(n, subgroup) + 3) + 2;
+    return maxima + groups + exps + elements + 3 * (divide_up(local, subgroup) + 1);
 }
 
 static uint64_t of_moe_group(const tandem_program *program, const gpu_launch *dispatch,

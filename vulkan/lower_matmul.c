@@ -137,6 +137,7 @@ int vk_product_has_plan(const gpu_builder *builder, const vk_product *product, v
                                  .subgroup_size = context->subgroup_size,
                                  .software = (uint32_t)context->device.cpu_tiles,
                                  .int64 = (uint32_t)context->device.int64,
+                                 .slow_dot = !context->device.dot_accelerated,
                                  .n_unit = context->device.info.n_units,
                                  .max_local = 256,
                                  .experts = product->experts.kind,

@@ -42,6 +42,12 @@ static bool is_float(uint32_t type) {
     return type == TANDEM_TYPE_F32 || type == TANDEM_TYPE_F16 || type == TANDEM_TYPE_BF16;
 }
 
+/* Codes of at most 4 bits: eight rows of them need no more registers than four rows of wider ones. */
+static bool is_narrow(uint32_t type) {
+    return type == TANDEM_TYPE_Q4_0 || type == TANDEM_TYPE_Q4_1 || type == TANDEM_TYPE_Q4_K ||
+           type == TANDEM_TYPE_Q2_K || type == TANDEM_TYPE_Q3_K;
+}
+
 static uint32_t chunk_blocks(uint32_t type) {
     return type == TANDEM_TYPE_Q4_1 ? 4 : 8;
 }
@@ -63,7 +69,8 @@ static tile software_tile(const vk_matmul_request *request, const tandem_kit_pac
     bool q8 = request->precision == TANDEM_PRECISION_Q8;
     t.n_col = request->kind == VK_MATMUL_MAT ? 8 : floor_pow2(min_u32(request->n_tok, 8));
     if (t.n_col == 1) {
-        t.rows_per_lane = !q8 && !is_float(pack->type) && request->n_row >= 512 ? 8 : 4;
+        bool many = q8 ? is_narrow(pack->type) : !is_float(pack->type);
+        t.rows_per_lane = many && request->n_row >= 512 ? 8 : 4;
         t.unroll = q8 ? 4 : 2;
     } else {
         t.rows_per_lane = request->kind == VK_MATMUL_MAT || request->n_row >= 1024 ? 16 : 8;
@@ -154,6 +161,7 @@ bool vk_matmul_plan_make(vk_matmul_plan *plan, const tandem_kit_pack *pack,
     plan->spec[SPEC_BLOCKS_IN_FLIGHT] = t.blocks_in_flight;
     plan->spec[SPEC_UNROLL] = t.unroll;
     plan->spec[SPEC_EXPERTS] = request->experts;
+    plan->spec[SPEC_DOT_PAIRS] = request->precision == TANDEM_PRECISION_Q8 && request->slow_dot;
     plan->grid_x = (request->n_row + rows - 1) / rows;
     return true;
 }

@@ -22,6 +22,7 @@ typedef struct vk_matmul_request {
     uint32_t subgroup_size; /* of the pipeline: 4..128; subgroups are full */
     uint32_t software;      /* 1: a CPU device */
     uint32_t int64;         /* 1: the device was created with shaderInt64 */
+    uint32_t slow_dot;      /* 1: the device has no accelerated integer dot product */
     uint32_t n_unit;        /* multiprocessors of the device to keep busy; 0: unknown */
     uint32_t max_local;     /* the device's limit on threads of a workgroup; 0: 1024 */
     uint32_t experts;       /* EXPERTS_* */

@@ -78,6 +78,7 @@ static tandem_status check_product(const tandem_context *context, const tandem_k
                                  .subgroup_size = context->subgroup_size,
                                  .software = (uint32_t)context->device.cpu_tiles,
                                  .int64 = (uint32_t)context->device.int64,
+                                 .slow_dot = !context->device.dot_accelerated,
                                  .n_unit = context->device.info.n_units,
                                  .max_local = 256,
                                  .experts = experts,

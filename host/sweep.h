@@ -135,6 +135,13 @@ double sweep_budget(double rounding);
  * reference. */
 cJSON *sweep_stamp(const cJSON *prefix, const cJSON *reference);
 
+/* sweep_notes.c: says on standard error what has changed since the journal's last cell of the same model,
+ * plugin, device and settings; nothing where `key` itself has rows. */
+void sweep_say_changes(const journal *j, const char *key, const cJSON *identity, const sweep_column *column,
+                       const char *fill);
+/* A sentence where the device has matrix units that no kernel uses, else "". */
+void sweep_note_matrix(const cJSON *row, char *text, size_t size);
+
 /* sweep_why.c: adds "clock": whether the device's times fit the host's. kind: TANDEM_DEVICE_*. */
 void sweep_add_clock(const cell_samples *samples, uint32_t kind, cJSON *stamp);
 /* Adds "hash": whether equal runs gave equal ids. */

@@ -83,6 +83,25 @@ static cJSON *describe_model(const sweep_options *o, const model_source *source,
     return j;
 }
 
+/* The plugin, its --plugin-option, and a hash of what it was built with and is told: another build or setting
+ * is another column. */
+static cJSON *describe_plugin(const cli_device *device, uint32_t *hash) {
+    const tandem_descriptor *d = device->backend->descriptor;
+    const char *options[CLI_MAX_PLUGIN_OPTIONS],
+        *built[] = {d->version, d->toolchain, d->targets, d->shaders};
+    const uint32_t n = cli_plugin_options(tandem_plugin_path(device->plugin), options);
+    uint64_t h = 1;
+    for (uint32_t i = 0; i < sizeof built / sizeof *built; i++)
+        h = hash_bytes(built[i], strlen(built[i]) + 1, h);
+    for (uint32_t i = 0; i < n; i++)
+        h = hash_bytes(options[i], strlen(options[i]) + 1, h);
+    *hash = (uint32_t)(h ^ h >> 32);
+    cJSON *j = identity_plugin(d);
+    if (n)
+        cJSON_AddItemToObject(j, "options", cJSON_CreateStringArray(options, (int)n));
+    return j;
+}
+
 int sweep_identity(const sweep_options *o, const cli_device *device, const model_source *source, char *key,
                    size_t size, cJSON *j, tandem_message *message) {
     const tandem_descriptor *d = device->backend->descriptor;
@@ -94,13 +113,15 @@ int sweep_identity(const sweep_options *o, const cli_device *device, const model
     if (status)
         return status;
     format_uuid(device->info.uuid, uuid);
-    snprintf(key, size, "%s|%s@%s|%s|%.128s|%s|%s|%s|b%u|cap%llu%s%s", model, d->name, d->git, uuid,
-             device->info.driver, o->kvs.text[0], o->precisions.text[0], o->fill, o->common.batch,
-             (unsigned long long)o->common.memory_cap, experts ? "|experts-" : "", experts ? experts : "");
+    uint32_t build;
+    cJSON_AddItemToObject(j, "plugin", describe_plugin(device, &build));
+    snprintf(key, size, "%s|%s@%s|%s|%.128s|%s|%s|%s|b%u|cap%llu%s%s|build-%08x", model, d->name, d->git,
+             uuid, device->info.driver, o->kvs.text[0], o->precisions.text[0], o->fill, o->common.batch,
+             (unsigned long long)o->common.memory_cap, experts ? "|experts-" : "", experts ? experts : "",
+             build);
     cJSON_AddStringToObject(j, "key", key);
     cJSON_AddStringToObject(j, "model_key", model);
     cJSON_AddItemToObject(j, "model", describe_model(o, source, how));
-    cJSON_AddItemToObject(j, "plugin", identity_plugin(d));
     cJSON_AddItemToObject(j, "device", identity_device(&device->info));
     return TANDEM_OK;
 }

@@ -356,6 +356,7 @@ static int answer_column(column_state *c, child_process *child, cJSON *m, tandem
         for (uint32_t i = 0; i < 3; i++)
             cJSON_AddItemToObject(c->identity, members[i], cJSON_DetachItemFromObject(m, members[i]));
         find_left(c);
+        sweep_say_changes(c->run->journal, c->key, c->identity, c->column, c->run->options->fill);
         c->known = true;
         option_texts *keys = &c->run->keys;
         if (keys->n < OPTION_MAX_TEXTS && (keys->text[keys->n] = strdup(c->key)))

@@ -148,6 +148,10 @@ static void add_row(void *user, const cJSON *row) {
         flush_table(t);
         snprintf(t->heading, sizeof t->heading, "%s", heading);
         fprintf(t->file, "\n%s\n", heading);
+        char note[512];
+        sweep_note_matrix(row, note, sizeof note);
+        if (note[0])
+            wrap_print(t->file, note, 0, 0);
     }
     if (t->n_row == t->max_row) {
         uint32_t room = t->max_row ? 2 * t->max_row : 32;
@@ -251,10 +255,11 @@ static void note_no_rate(void *user, const cJSON *row) {
     *reason = text[0] ? text : *reason;
 }
 
-/* Each reason once, with what it is about first. */
+/* Each reason once, with the first cell that it is about. */
 static void print_why(void *user, const cJSON *row) {
     why_list *list = user;
-    const char *why = json_text(cJSON_GetObjectItem(row, "stamp"), "why");
+    const bool done = !strcmp(json_text(row, "status"), "done");
+    const char *why = done ? json_text(cJSON_GetObjectItem(row, "stamp"), "why") : json_text(row, "reason");
     for (uint32_t i = 0; i < list->n; i++)
         if (!strcmp(list->text[i], why))
             return;
@@ -262,8 +267,9 @@ static void print_why(void *user, const cJSON *row) {
         return;
     list->text[list->n++] = why;
     char text[512];
-    snprintf(text, sizeof text, "WRONG (%s %s, %s at %.0f): %s.", json_text(row, "kv"),
-             json_text(row, "precision"), json_text(row, "phase"), json_number(row, "depth"), why);
+    snprintf(text, sizeof text, "%s (%s %s, %s at %.0f): %s%s", done ? "WRONG" : json_text(row, "status"),
+             json_text(row, "kv"), json_text(row, "precision"), json_text(row, "phase"),
+             json_number(row, "depth"), why, why[strlen(why) - 1] == '.' ? "" : ".");
     wrap_print(list->file, text, 0, 2);
 }
 

@@ -11,7 +11,7 @@ function(tandem_proxy name mode)
 endfunction()
 
 set(TANDEM_TEST_PROXIES ${PROJECT_BINARY_DIR}/tests/proxy)
-set(TANDEM_PROXIES twice garbage precision fallback scripted simulated crash hang oom driver)
+set(TANDEM_PROXIES twice garbage precision fallback scripted simulated crash hang oom driver lacks matrix)
 foreach(name IN LISTS TANDEM_PROXIES)
     string(TOUPPER ${name} mode)
     tandem_proxy(${name} ${mode})

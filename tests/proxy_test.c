@@ -276,7 +276,7 @@ static void scripted_noise_is_as_large_as_asked_for(void **state) {
     close_world(&w);
 }
 
-static void simulated_and_driver_are_what_is_said(void **state) {
+static void devices_are_what_is_said(void **state) {
     (void)state;
     world w = {0};
     tandem_device_info info = {.struct_size = sizeof info};
@@ -284,6 +284,10 @@ static void simulated_and_driver_are_what_is_said(void **state) {
     assert_int_equal(w.api->device_info(0, &info, NULL), TANDEM_OK);
     assert_int_equal(info.kind, TANDEM_DEVICE_SIMULATED);
     assert_string_equal(w.api->descriptor->name, "proxy_simulated");
+    tandem_plugin_close(w.plugin);
+    open_plugin(&w, "proxy_matrix", "", TANDEM_OK);
+    assert_int_equal(w.api->device_info(0, &info, NULL), TANDEM_OK);
+    assert_true(info.matrix_paths & ~info.matrix_used & TANDEM_MATRIX_COOPMAT);
     tandem_plugin_close(w.plugin);
     open_plugin(&w, "proxy_driver", "driver=577.01", TANDEM_OK);
     assert_int_equal(w.api->device_info(0, &info, NULL), TANDEM_OK);
@@ -326,6 +330,23 @@ static void memory_ends_at_a_depth(void **state) {
     close_world(&w);
 }
 
+static void lacks_what_is_named(void **state) {
+    (void)state;
+    world w;
+    tandem_message message = {""};
+    open_world(&w, "proxy_lacks", "op=attention head=32 kv=8", TANDEM_PRECISION_EXACT); /* f32, 32 wide */
+    session_desc desc = *session_description(w.s);
+    close_world(&w);
+    w = (world){0};
+    open_plugin(&w, "proxy_lacks", "op=attention head=32", TANDEM_OK);
+    assert_int_equal(model_source_open(&w.source, &model, &message), TANDEM_OK);
+    desc.backend = w.api;
+    desc.source = w.source;
+    assert_int_equal(session_create(&w.s, &desc, &message), TANDEM_E_UNSUPPORTED);
+    assert_non_null(strstr(message.text, "has no kernel for blk.0.attention"));
+    close_world(&w);
+}
+
 static void bad_options_are_refused(void **state) {
     (void)state;
     world w = {0};
@@ -343,9 +364,10 @@ int main(void) {
         cmocka_unit_test(fallback_is_a_gpu_in_name_only),
         cmocka_unit_test(scripted_times_are_those_of_the_script),
         cmocka_unit_test(scripted_noise_is_as_large_as_asked_for),
-        cmocka_unit_test(simulated_and_driver_are_what_is_said),
+        cmocka_unit_test(devices_are_what_is_said),
         cmocka_unit_test(crash_and_hang_are_real),
         cmocka_unit_test(memory_ends_at_a_depth),
+        cmocka_unit_test(lacks_what_is_named),
         cmocka_unit_test(bad_options_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,6 +45,10 @@ static tandem_status take_option(const char *option, tandem_error *error) {
         snprintf(proxy.driver, sizeof proxy.driver, "%s", value);
     else if (IS("depth"))
         proxy.depth = (uint32_t)strtoul(value, NULL, 10);
+    else if (IS("head"))
+        proxy.head = (uint32_t)strtoul(value, NULL, 10);
+    else if (IS("kv"))
+        proxy.kv = (uint32_t)strtoul(value, NULL, 10);
     else if (IS("runs"))
         proxy.runs = strtoull(value, NULL, 10);
     else if (IS("ns"))
@@ -67,7 +71,7 @@ static tandem_status take_option(const char *option, tandem_error *error) {
 }
 
 static tandem_status take_options(const tandem_host *host) {
-    proxy = (proxy_options){.ns = 100000, .base = 10000, .factor = 1};
+    proxy = (proxy_options){.ns = 100000, .base = 10000, .factor = 1, .kv = TANDEM_NONE};
     for (uint32_t i = 0; i < host->n_options; i++) {
         tandem_status status = take_option(host->options[i], host->error);
         if (status != TANDEM_OK)
@@ -136,6 +140,8 @@ static tandem_status device_info(uint32_t device, tandem_device_info *info, tand
     }
     if (PROXY_MODE == PROXY_SIMULATED)
         info->kind = TANDEM_DEVICE_SIMULATED;
+    if (PROXY_MODE == PROXY_MATRIX)
+        info->matrix_paths |= TANDEM_MATRIX_COOPMAT;
     if (PROXY_MODE == PROXY_DRIVER)
         snprintf(info->driver, sizeof info->driver, "%s", proxy.driver);
     return TANDEM_OK;
@@ -161,6 +167,7 @@ TANDEM_EXPORT tandem_status tandem_backend_query(const tandem_host *host, tandem
     *backend = proxy_inner;
     backend->descriptor = &descriptor;
     backend->device_info = device_info;
+    backend->supports = proxy_supports;
     backend->program_create = proxy_program_create;
     backend->program_destroy = proxy_program_destroy;
     backend->program_step_count = proxy_program_step_count;

@@ -23,6 +23,9 @@
  *   hang        a wait never returns
  *   oom         a run answers OUT_OF_MEMORY
  *   driver      driver=TEXT: the device's driver, as after an update
+ *   lacks       has no kernel for ops named `op`, attention only where heads are
+ *               head=N elements or wider and the cache is of type kv=N
+ *   matrix      says that the device has matrix units; the kernels do without
  */
 #ifndef TANDEM_TESTS_PROXY_H
 #define TANDEM_TESTS_PROXY_H
@@ -39,12 +42,14 @@ enum {
     PROXY_CRASH,
     PROXY_HANG,
     PROXY_OOM,
-    PROXY_DRIVER
+    PROXY_DRIVER,
+    PROXY_LACKS,
+    PROXY_MATRIX
 };
 
 typedef struct proxy_options {
     char wrap[1024], op[64], driver[128];
-    uint32_t depth;
+    uint32_t depth, head, kv;
     uint64_t runs, ns, base, seed;
     double factor, noise;
     uint32_t disguise;
@@ -87,6 +92,8 @@ void proxy_note_run(const proxy_program *program, const proxy_variant *variant, 
 void proxy_forget_program(const proxy_program *program);
 
 /* Slots of the table. */
+tandem_status proxy_supports(tandem_context *context, const tandem_op *op, uint32_t precision,
+                             tandem_error *error);
 tandem_status proxy_program_create(tandem_context *context, const tandem_program_desc *desc,
                                    tandem_program **program, tandem_error *error);
 void proxy_program_destroy(tandem_program *program);

@@ -20,6 +20,30 @@ static const proxy_program *own_const(const tandem_program *p) {
     return (const proxy_program *)(const void *)p;
 }
 
+/* ---- what a plugin may lack ---- */
+
+static int is_lacking(const tandem_op *op) {
+    tandem_kv_layer layer = {.struct_size = sizeof layer};
+    if (PROXY_MODE != PROXY_LACKS || !proxy_names(op->label))
+        return 0;
+    if (op->kind != TANDEM_OP_ATTENTION)
+        return 1;
+    const tandem_op_attention *a = (const tandem_op_attention *)(const void *)op;
+    return proxy_inner.kv_layer(a->kv, a->layer, &layer, NULL) == TANDEM_OK && layer.head_dim >= proxy.head &&
+           (proxy.kv == TANDEM_NONE || proxy.kv == layer.type);
+}
+
+static tandem_status refuse(const tandem_op *op, uint32_t index, tandem_error *error) {
+    return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, index, "the plugin %s has no kernel for %s",
+                              PROXY_NAME, op->label);
+}
+
+tandem_status proxy_supports(tandem_context *context, const tandem_op *op, uint32_t precision,
+                             tandem_error *error) {
+    return is_lacking(op) ? refuse(op, TANDEM_NONE, error)
+                          : proxy_inner.supports(context, op, precision, error);
+}
+
 /* ---- the edited list ---- */
 
 static int is_feed_forward(const char *label) {
@@ -75,6 +99,9 @@ static int leaves_anything(const tandem_program_desc *desc) {
 
 tandem_status proxy_program_create(tandem_context *context, const tandem_program_desc *desc,
                                    tandem_program **program, tandem_error *error) {
+    for (uint32_t i = 0; i < desc->n_op; i++)
+        if (is_lacking(desc->ops[i]))
+            return refuse(desc->ops[i], i, error);
     proxy_program *p = calloc(1, sizeof *p);
     if (!p)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "no memory for a program");

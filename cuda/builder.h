@@ -1,99 +1,18 @@
-/* builder.h: makes the launches of a program out of ops. Shared by program.c, builder.c and lower*.c. */
+/* builder.h: makes the launches of a program out of ops. Shared by builder.c, lower*.c and product.c. */
 #ifndef CU_BUILDER_H
 #define CU_BUILDER_H
 
-#include "program.h"
+#include "kernel.h"
 
-#define GPU_MAX_SCRATCH 64u
-
-/* A piece of scratch memory. */
-typedef struct gpu_scratch {
-    uint64_t address;
-    uint64_t bytes;
-    uint32_t index; /* in the builder's list; TANDEM_NONE: none */
-} gpu_scratch;
-
-typedef struct gpu_scratch_region {
-    uint64_t offset, bytes;
-    uint32_t busy;
-    uint32_t free_step; /* the step that freed it; it is given out again some steps later */
-    uint32_t used;      /* 1: an entry */
-} gpu_scratch_region;
-
-#define GPU_MAX_ROPE 8u
-
-/* Rotation tables in constant memory. */
-typedef struct gpu_rope {
-    const double *omega;
-    uint32_t n_pair;
-    uint32_t n_high;
-    uint64_t address;
-} gpu_rope;
-
-typedef struct gpu_builder {
-    tandem_context *context;
-    tandem_program *program;
-    tandem_error *error;
-    uint32_t op_index;
-    const char *op_label;
-    gpu_layout layout;
-    uint64_t base;       /* address of the workspace */
-    uint8_t *constants;  /* second pass: the constant part of the workspace, to be uploaded; else NULL */
-    uint64_t n_constant; /* bytes so far */
-    gpu_scratch_region scratch[GPU_MAX_SCRATCH];
-    uint64_t scratch_end; /* most bytes used at once */
-    gpu_rope ropes[GPU_MAX_ROPE];
-    uint32_t n_rope;
-} gpu_builder;
-
-/* The live rows of an op, as kernels are told. */
-typedef struct gpu_rows {
-    uint32_t rows;  /* TANDEM_ROWS_* */
-    uint32_t max;   /* most of them */
-    uint64_t n_tok; /* -> u32 live rows */
-    uint64_t index; /* -> u32 run row of each, 0: row i is row i */
-} gpu_rows;
-
-gpu_rows gpu_builder_rows(const gpu_builder *builder, uint32_t rows);
 /* Multiprocessors of the device. */
 uint32_t cu_n_units(const tandem_context *context);
-uint64_t gpu_builder_run(const gpu_builder *builder); /* address of the run block */
 
-/* The address of row 0 of a view, 0: absent. */
-uint64_t gpu_view_address(const tandem_view *view);
-/* 1: an op on OUT rows reads this view at index[i]. */
-uint32_t gpu_view_gathered(uint32_t op_rows, const tandem_view *view);
-
-/* Begins a step of the current op. */
-tandem_status gpu_step_begin(gpu_builder *builder, const char *kernel);
 /* Adds a launch of kernel [grid][block] to the step; params: one struct, copied. */
 tandem_status cu_launch_add(gpu_builder *builder, const char *kernel, const uint32_t grid[3], uint32_t block,
                             uint32_t shared_bytes, const void *params, uint32_t params_bytes,
                             gpu_launch **launch);
 
-/* Declare what the last launch touches. */
-tandem_status gpu_reads(gpu_builder *builder, uint64_t address, uint64_t bytes);
-tandem_status gpu_writes(gpu_builder *builder, uint64_t address, uint64_t bytes);
-tandem_status gpu_touches(gpu_builder *builder, uint64_t address, uint64_t row_bytes, uint64_t stride,
-                          uint64_t n_row, uint32_t write);
-/* The range declared last is written by several launches of the step, each row by one of them alone. */
-void gpu_written_apart(gpu_builder *builder);
-/* Live rows of a view (all of them, or one if CONST) of row_bytes each. An absent view: nothing. */
-tandem_status gpu_reads_view(gpu_builder *builder, const tandem_view *view, uint64_t row_bytes);
-tandem_status gpu_writes_view(gpu_builder *builder, const tandem_view *view, uint64_t row_bytes);
-/* The table entries and segments of a matrix, and notes that runs need the record. */
-tandem_status gpu_reads_matrix(gpu_builder *builder, const tandem_weights *weights, uint32_t record,
-                               uint32_t matrix);
-tandem_status gpu_uses_record(gpu_builder *builder, const tandem_weights *weights, uint32_t record);
-
-/* Scratch memory until gpu_scratch_give. Zero bytes: an address of 0. */
-tandem_status gpu_scratch_take(gpu_builder *builder, uint64_t bytes, gpu_scratch *scratch);
-void gpu_scratch_give(gpu_builder *builder, gpu_scratch *scratch);
-/* Constant memory: `place` gets where to write the bytes, NULL in the first pass. */
-tandem_status gpu_constant(gpu_builder *builder, uint64_t bytes, uint64_t *address, void **place);
-
 /* ---- lower*.c: one op each ---- */
-tandem_status gpu_lower(gpu_builder *builder, const tandem_op *op);
 tandem_status cu_lower_embed(gpu_builder *builder, const tandem_op_embed *op);
 tandem_status cu_lower_matmul(gpu_builder *builder, const tandem_op_matmul *op);
 tandem_status cu_lower_attention(gpu_builder *builder, const tandem_op_attention *op);
@@ -101,25 +20,9 @@ tandem_status cu_lower_topk(gpu_builder *builder, const tandem_op_topk *op);
 tandem_status cu_lower_elementwise(gpu_builder *builder, const tandem_op_elementwise *op);
 tandem_status cu_lower_moe_route(gpu_builder *builder, const tandem_op_moe_route *op);
 tandem_status cu_lower_moe_ffn(gpu_builder *builder, const tandem_op_moe_ffn *op);
-tandem_status gpu_lower_prepare(gpu_builder *builder);
-tandem_status cu_lower_finish(gpu_builder *builder, const tandem_op_topk *op);
-
-/* Where the outputs of a STREAM go beside the views of the op: f32 rows or q8 rows in scratch; 0: not. */
-typedef struct gpu_stream_extra {
-    uint64_t out[3];
-    uint64_t out_stride[3];
-    uint64_t q8[3];
-} gpu_stream_extra;
 
 /* extra may be NULL: a STREAM that stands alone. */
 tandem_status cu_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
                               const gpu_stream_extra *extra);
-
-#define GPU_DO(call)                                                                                         \
-    do {                                                                                                     \
-        tandem_status gpu_do_status = (call);                                                                \
-        if (gpu_do_status != TANDEM_OK)                                                                      \
-            return gpu_do_status;                                                                            \
-    } while (0)
 
 #endif

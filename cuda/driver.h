@@ -20,7 +20,8 @@
     X(DeviceGetAttribute, cuDeviceGetAttribute, "cuDeviceGetAttribute")                                      \
     X(DeviceTotalMem, cuDeviceTotalMem, "cuDeviceTotalMem_v2")                                               \
     X(CtxDestroy, cuCtxDestroy, "cuCtxDestroy_v2")                                                           \
-    X(CtxSetCurrent, cuCtxSetCurrent, "cuCtxSetCurrent")                                                     \
+    X(CtxPushCurrent, cuCtxPushCurrent, "cuCtxPushCurrent_v2")                                               \
+    X(CtxPopCurrent, cuCtxPopCurrent, "cuCtxPopCurrent_v2")                                                  \
     X(MemGetInfo, cuMemGetInfo, "cuMemGetInfo_v2")                                                           \
     X(MemAlloc, cuMemAlloc, "cuMemAlloc_v2")                                                                 \
     X(MemFree, cuMemFree, "cuMemFree_v2")                                                                    \

@@ -3,7 +3,6 @@
  * Images are fat binaries whose PTX is stored uncompressed, so which one has a kernel is read from its text.
  */
 #include "kernel.h"
-#include "plugin.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,12 +25,12 @@ int cu_kernel_exists(const char *name) {
 
 static tandem_status load_module(tandem_context *context, uint32_t image, tandem_error *error) {
     tandem_status status = TANDEM_OK;
-    if (!context->modules)
-        context->modules = gpu_alloc(cu_n_image * sizeof *context->modules);
-    if (!context->modules)
+    if (!context->api.modules)
+        context->api.modules = gpu_alloc(cu_n_image * sizeof *context->api.modules);
+    if (!context->api.modules)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the kernels' modules");
-    if (!context->modules[image])
-        CU_TRY(context, ModuleLoadData, &context->modules[image], cu_images[image].data);
+    if (!context->api.modules[image])
+        CU_TRY(context, ModuleLoadData, &context->api.modules[image], cu_images[image].data);
 fail:
     return status;
 }
@@ -44,7 +43,7 @@ static tandem_status load_kernel(tandem_context *context, const char *name, cu_k
     tandem_status status = load_module(context, image, error);
     if (status != TANDEM_OK)
         return status;
-    CU_TRY(context, ModuleGetFunction, &kernel->function, context->modules[image], name);
+    CU_TRY(context, ModuleGetFunction, &kernel->function, context->api.modules[image], name);
     snprintf(kernel->name, sizeof kernel->name, "%s", name);
 fail:
     return status;
@@ -64,7 +63,7 @@ fail:
 
 tandem_status cu_kernel_find(tandem_context *context, const char *name, uint32_t shared_bytes,
                              const cu_kernel **result, tandem_error *error) {
-    cu_kernel *kernel = context->kernels;
+    cu_kernel *kernel = context->api.kernels;
     while (kernel && strcmp(kernel->name, name) != 0)
         kernel = kernel->next;
     if (!kernel) {
@@ -76,22 +75,22 @@ tandem_status cu_kernel_find(tandem_context *context, const char *name, uint32_t
             gpu_free(kernel);
             return status;
         }
-        kernel->next = context->kernels;
-        context->kernels = kernel;
+        kernel->next = context->api.kernels;
+        context->api.kernels = kernel;
     }
     *result = kernel;
     return allow_shared(context, kernel, shared_bytes, error);
 }
 
 void cu_kernels_free(tandem_context *context) {
-    while (context->kernels) {
-        cu_kernel *next = context->kernels->next;
-        gpu_free(context->kernels);
-        context->kernels = next;
+    while (context->api.kernels) {
+        cu_kernel *next = context->api.kernels->next;
+        gpu_free(context->api.kernels);
+        context->api.kernels = next;
     }
-    for (uint32_t i = 0; context->modules && i < cu_n_image; i++)
-        if (context->modules[i])
-            context->cu->ModuleUnload(context->modules[i]);
-    gpu_free(context->modules);
-    context->modules = NULL;
+    for (uint32_t i = 0; context->api.modules && i < cu_n_image; i++)
+        if (context->api.modules[i])
+            context->api.cu->ModuleUnload(context->api.modules[i]);
+    gpu_free(context->api.modules);
+    context->api.modules = NULL;
 }

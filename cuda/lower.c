@@ -67,7 +67,7 @@ tandem_status gpu_lower_prepare(gpu_builder *builder) {
     return gpu_writes(builder, params.run, run_block_bytes(builder));
 }
 
-tandem_status cu_lower_finish(gpu_builder *builder, const tandem_op_topk *op) {
+tandem_status gpu_lower_finish(gpu_builder *builder, const tandem_op_topk *op) {
     uint32_t row_words = 2 * op->k + 2, max = gpu_builder_rows(builder, op->head.rows).max;
     const uint32_t grid[3] = {(max + FINISH_ROWS - 1) / FINISH_ROWS, 1, 1};
     finish_params params = {.run = gpu_builder_run(builder),

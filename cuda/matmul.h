@@ -14,8 +14,6 @@
 #include "kernels/params_moe.h"
 #include "kernels/params_tile.h"
 
-#define GPU_MAX_VEC_ROWS 8u
-
 /* How a product reads its rows. */
 #define CU_PRODUCT_VEC 0u
 #define CU_PRODUCT_TALL 1u  /* tiles of TILE_TALL rows */

@@ -12,25 +12,28 @@ tandem_status cu_context_failed(tandem_context *context, tandem_error *error, CU
     return cu_fail_driver(error, result, call);
 }
 
-tandem_status gpu_context_check(const tandem_context *context, tandem_error *error) {
-    if (!context)
-        return tandem_kit_fail(error, TANDEM_E_INVALID, "The context is NULL");
-    if (context->lost)
-        return tandem_kit_fail(error, TANDEM_E_DEVICE_LOST,
-                               "The device is lost: only destroy functions work on this context");
-    CUresult result = context->cu->CtxSetCurrent(context->handle);
-    return result == CUDA_SUCCESS
-               ? TANDEM_OK
-               : cu_context_failed((tandem_context *)context, error, result, "cuCtxSetCurrent");
+/* The caller's own context, if it has one, is current again after gpu_leave. */
+tandem_status gpu_enter(const tandem_context *handle, tandem_error *error) {
+    tandem_context *context = (tandem_context *)handle;
+    if (!context || context->api.n_enter++ > 0)
+        return TANDEM_OK;
+    CUresult result = context->api.cu->CtxPushCurrent(context->api.handle);
+    context->api.pushed = result == CUDA_SUCCESS;
+    if (context->api.pushed || context->lost)
+        return TANDEM_OK;
+    context->api.n_enter--;
+    return cu_context_failed(context, error, result, "cuCtxPushCurrent");
 }
 
-tandem_status cu_submit(tandem_context *context, uint64_t *serial, tandem_error *error) {
+void gpu_leave(const tandem_context *handle) {
+    tandem_context *context = (tandem_context *)handle;
+    if (context && --context->api.n_enter == 0 && context->api.pushed)
+        context->api.cu->CtxPopCurrent(NULL);
+}
+
+tandem_status gpu_queue_end(tandem_context *context, uint64_t serial, tandem_error *error) {
     tandem_status status = TANDEM_OK;
-    uint64_t value = context->serial + 1;
-    CU_TRY(context, EventRecord, context->ends[value % CU_N_EVENT], context->stream);
-    context->serial = value;
-    if (serial)
-        *serial = value;
+    CU_TRY(context, EventRecord, context->api.ends[serial % CU_N_EVENT], context->api.stream);
 fail:
     return status;
 }
@@ -39,7 +42,7 @@ fail:
 static CUevent event_of(const tandem_context *context, uint64_t *serial) {
     if (*serial + CU_N_EVENT <= context->serial)
         *serial = context->serial + 1 - CU_N_EVENT;
-    return context->ends[*serial % CU_N_EVENT];
+    return context->api.ends[*serial % CU_N_EVENT];
 }
 
 /* Asks until the time is over. */
@@ -47,45 +50,32 @@ static CUresult poll(tandem_context *context, CUevent event, uint64_t timeout_ns
     const struct timespec pause = {.tv_nsec = POLL_NS};
     uint64_t begin = gpu_clock_ns();
     for (;;) {
-        CUresult result = context->cu->EventQuery(event);
+        CUresult result = context->api.cu->EventQuery(event);
         if (result != CUDA_ERROR_NOT_READY || gpu_clock_ns() - begin >= timeout_ns)
             return result;
         nanosleep(&pause, NULL);
     }
 }
 
-tandem_status gpu_wait_serial(tandem_context *context, uint64_t serial, uint64_t timeout_ns,
-                              tandem_error *error) {
-    if (serial <= context->completed)
-        return TANDEM_OK;
-    CUevent event = event_of(context, &serial);
+tandem_status gpu_queue_wait(tandem_context *context, uint64_t *serial, uint64_t timeout_ns,
+                             tandem_error *error) {
+    CUevent event = event_of(context, serial);
     int forever = timeout_ns == UINT64_MAX;
-    CUresult result = forever ? context->cu->EventSynchronize(event) : poll(context, event, timeout_ns);
+    CUresult result = forever ? context->api.cu->EventSynchronize(event) : poll(context, event, timeout_ns);
     if (result == CUDA_ERROR_NOT_READY)
-        return tandem_kit_fail(error, TANDEM_E_TIMEOUT, "The work has not ended within %llu ns",
-                               (unsigned long long)timeout_ns);
+        return TANDEM_E_TIMEOUT;
     if (result != CUDA_SUCCESS)
         return cu_context_failed(context, error, result, forever ? "cuEventSynchronize" : "cuEventQuery");
-    context->completed = serial;
     return TANDEM_OK;
 }
 
-int gpu_is_done(tandem_context *context, uint64_t serial) {
-    if (serial <= context->completed)
-        return 1;
-    if (context->lost || context->cu->EventQuery(event_of(context, &serial)) != CUDA_SUCCESS)
+uint64_t gpu_queue_ended(tandem_context *context, uint64_t serial) {
+    if (context->lost || context->api.cu->EventQuery(event_of(context, &serial)) != CUDA_SUCCESS)
         return 0;
-    context->completed = serial;
-    return 1;
+    return serial;
 }
 
-tandem_status gpu_wait_all(tandem_context *context, tandem_error *error) {
-    return gpu_wait_serial(context, context->serial, UINT64_MAX, error);
-}
-
-void gpu_drain(tandem_context *context) {
+int gpu_queue_drain(tandem_context *context) {
     /* A lost device answers at once, and then nothing is running any more. */
-    context->cu->CtxSetCurrent(context->handle);
-    if (context->stream && context->cu->StreamSynchronize(context->stream) == CUDA_SUCCESS)
-        context->completed = context->serial;
+    return context->api.stream && context->api.cu->StreamSynchronize(context->api.stream) == CUDA_SUCCESS;
 }

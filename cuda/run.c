@@ -1,188 +1,106 @@
-/* run.c: queues a run: fills the table of its slot, one graph launch between two events, no allocation. */
-#include "ticket.h"
+/* run.c: one graph launch between two events for a run, or its launches one by one; and their times. */
+#include "kernel.h"
 
-#include <tandem/validate.h>
-
-#include <string.h>
-
-/* A slot whose run has ended; TANDEM_NONE: all are pending. */
-static uint32_t find_slot(const tandem_context *context) {
-    for (uint32_t i = 0; i < GPU_N_PENDING; i++)
-        if (context->slot_ticket[i] == 0)
-            return i;
-    return TANDEM_NONE;
+uint32_t gpu_run_table(const tandem_program *program, uint32_t slot) {
+    (void)slot;
+    return (uint32_t)(program->api.n_run % GPU_N_PENDING);
 }
 
-static tandem_status check_run(const tandem_program *program, const tandem_run *run, tandem_error *error) {
-    const tandem_context *context = program->context;
-    const tandem_row next = {0, context->next_position, context->next_slot};
-    tandem_status status =
-        tandem_kit_validate_run(&gpu_backend, &program->limits, run, program->kv ? program->kv->length : NULL,
-                                context->next_known ? &next : NULL, error);
-    if (status != TANDEM_OK || context->n_incomplete == 0)
-        return status;
-    for (uint32_t i = 0; i < program->uses.n; i++) {
-        const gpu_weight_use *use = GPU_AT(program->uses, gpu_weight_use, i);
-        if (!use->weights->records[use->record].complete)
-            return tandem_kit_fail(error, TANDEM_E_INVALID,
-                                   "The run reads weights whose record %u has missing rows", use->record);
-    }
-    return TANDEM_OK;
-}
-
-/* Row i of a run, from wherever it is given. */
-static tandem_row get_row(const tandem_context *context, const tandem_run *run, uint32_t i) {
-    if (run->source == TANDEM_SOURCE_DEVICE_NEXT)
-        return (tandem_row){0, context->next_position, context->next_slot};
-    return tandem_kit_run_row(run, i);
-}
-
-uint64_t gpu_run_fill_table(const tandem_program *program, const tandem_run *run) {
-    uint8_t *table = program->tables.mapped + program->n_run % GPU_N_PENDING * program->table_bytes;
-    run_row *rows = (run_row *)(table + RUN_ROWS_OFFSET);
-    uint32_t *out_row = (uint32_t *)(table + RUN_OUT_ROW_OFFSET((uint64_t)program->limits.max_tokens));
-    uint32_t *target = out_row + program->limits.max_out;
-    run_header header = {.n_rows = run->n_rows, .n_out = run->n_out, .source = run->source};
-    for (uint32_t i = 0; i < run->n_rows; i++) {
-        tandem_row row = get_row(program->context, run, i);
-        rows[i] = (run_row){row.token, row.position, row.slot, 0};
-        if (row.position + 1 > header.n_context)
-            header.n_context = row.position + 1;
-    }
-    for (uint32_t i = 0; i < run->n_out; i++) {
-        tandem_out out = tandem_kit_run_out(run, i);
-        out_row[i] = out.row;
-        target[i] = out.target;
-    }
-    if (run->result)
-        header.result = run->result->memory.address + run->result_offset;
-    memcpy(table, &header, sizeof header);
-    return sizeof header + (uint64_t)run->n_rows * sizeof(run_row) + (uint64_t)run->n_out * 8;
-}
-
-/* What DEVICE_NEXT will continue from, and the new lengths of the cache. */
-static void note_run(tandem_program *program, const tandem_run *run) {
-    tandem_context *context = program->context;
-    const tandem_kit_limits *limits = &program->limits;
-    tandem_row last = get_row(context, run, 0);
-    uint32_t n_topk = limits->n_logit == 0                   ? 0
-                      : limits->topk_rows == TANDEM_ROWS_ALL ? run->n_rows
-                                                             : run->n_out;
-    for (uint32_t i = 0; i < run->n_rows; i++) {
-        tandem_row row = get_row(context, run, i);
-        if (!program->kv)
-            break;
-        program->kv->length[row.slot] = row.position + 1;
-        if (program->kv->highest[row.slot] < row.position + 1)
-            program->kv->highest[row.slot] = row.position + 1;
-    }
-    if (n_topk == 0)
-        return;
-    if (limits->topk_rows == TANDEM_ROWS_ALL)
-        last = get_row(context, run, run->n_rows - 1);
-    else
-        last = get_row(context, run, tandem_kit_run_out(run, run->n_out - 1).row);
-    context->next_known = 1;
-    context->next_position = last.position + 1;
-    context->next_slot = last.slot;
-}
-
-/* Puts the run on the stream. */
-static tandem_status launch(tandem_program *program, const tandem_run *run, uint32_t slot, uint64_t *serial,
-                            tandem_error *error) {
-    tandem_context *context = program->context;
+tandem_status gpu_launch_alone(tandem_program *program, uint32_t index, tandem_error *error) {
     tandem_status status = TANDEM_OK;
-    CU_TRY(context, EventRecord, context->begin[slot], context->stream);
-    if (run->flags & TANDEM_RUN_PROFILE) {
-        status = cu_program_launch_profiled(program, error);
+    const gpu_launch *launch = GPU_AT(program->launches, gpu_launch, index);
+    const gpu_api_launch *api = &launch->api;
+    void *params[1] = {launch->params};
+    CU_TRY(program->context, LaunchKernel, api->kernel->function, api->grid[0], api->grid[1], api->grid[2],
+           api->block, 1, 1, api->shared_bytes, program->context->api.stream, params, NULL);
+    if (index == 0)
+        program->api.n_run++; /* prepare counts it, whatever becomes of the rest */
+fail:
+    return status;
+}
+
+tandem_status gpu_profile_begin(tandem_program *program, tandem_error *error) {
+    tandem_status status = TANDEM_OK;
+    gpu_api_program *own = &program->api;
+    uint32_t n = program->steps.n + 1;
+    if (!own->profile_events)
+        own->profile_events = gpu_alloc(n * sizeof *own->profile_events);
+    if (!own->profile_events)
+        return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the events of %u steps",
+                               program->steps.n);
+    for (uint32_t i = 0; i < n; i++)
+        if (!own->profile_events[i])
+            CU_TRY(program->context, EventCreate, &own->profile_events[i], CU_EVENT_DEFAULT);
+fail:
+    return status;
+}
+
+/* The steps one by one with an event behind each, instead of the graph. */
+static tandem_status launch_profiled(tandem_program *program, tandem_error *error) {
+    tandem_context *context = program->context;
+    tandem_status status = gpu_launch_alone(program, 0, error);
+    if (status != TANDEM_OK)
+        return status;
+    CU_TRY(context, EventRecord, program->api.profile_events[0], context->api.stream);
+    for (uint32_t s = 0; s < program->steps.n; s++) {
+        const gpu_step *step = GPU_AT(program->steps, gpu_step, s);
+        for (uint32_t i = 0; i < step->n_launch && status == TANDEM_OK; i++)
+            status = gpu_launch_alone(program, step->first_launch + i, error);
+        if (status != TANDEM_OK)
+            return status;
+        CU_TRY(context, EventRecord, program->api.profile_events[s + 1], context->api.stream);
+    }
+fail:
+    return status;
+}
+
+tandem_status gpu_run_launch(tandem_program *program, uint32_t slot, int profile, uint64_t serial,
+                             tandem_error *error) {
+    tandem_context *context = program->context;
+    gpu_api_context *api = &context->api;
+    tandem_status status = TANDEM_OK;
+    CU_TRY(context, EventRecord, api->begin[slot], api->stream);
+    if (profile) {
+        status = launch_profiled(program, error);
         if (status != TANDEM_OK)
             return status;
     } else {
-        CU_TRY(context, GraphLaunch, program->exec, context->stream);
-        program->n_run++;
+        CU_TRY(context, GraphLaunch, program->api.exec, api->stream);
+        program->api.n_run++;
     }
-    CU_TRY(context, EventRecord, context->end[slot], context->stream);
-    status = cu_submit(context, serial, error);
+    CU_TRY(context, EventRecord, api->end[slot], api->stream);
+    status = gpu_queue_end(context, serial, error);
 fail:
     return status;
 }
 
-/* Waits for a profile run and reads the times of its steps. */
-static tandem_status finish_profile(tandem_program *program, gpu_ticket *entry, tandem_error *error) {
-    tandem_context *context = program->context;
-    uint32_t n = program->steps.n;
-    tandem_status status = gpu_wait_serial(context, entry->serial, UINT64_MAX, error);
-    if (status != TANDEM_OK)
-        return status;
-    for (uint32_t i = 0; i < n; i++) {
-        float ms = 0;
-        CU_TRY(context, EventElapsedTime, &ms, program->profile_events[i], program->profile_events[i + 1]);
-        entry->step_ns[i] = (uint64_t)((double)ms * 1e6);
-    }
-    entry->n_step = n;
-fail:
-    return status;
+/* Between two events of ended work; 0: the driver does not tell. */
+static uint64_t elapsed_ns(const tandem_context *context, CUevent from, CUevent to) {
+    float ms = 0;
+    if (context->api.cu->EventElapsedTime(&ms, from, to) != CUDA_SUCCESS || ms < 0)
+        return 0;
+    return (uint64_t)((double)ms * 1e6);
 }
 
-/* Queues a checked run and issues its ticket. */
-static tandem_status queue_run(tandem_program *program, const tandem_run *run, uint32_t slot,
-                               gpu_ticket **result, tandem_error *error) {
-    tandem_context *context = program->context;
-    uint64_t serial, *step_ns = NULL;
+void gpu_run_times(tandem_context *context, gpu_ticket *entry) {
+    gpu_api_context *api = &context->api;
+    CUevent begin = api->begin[entry->slot], end = api->end[entry->slot];
+    entry->device_ns = elapsed_ns(context, begin, end);
+    if (api->last_known)
+        entry->gap_ns = elapsed_ns(context, api->last_end, begin);
+    api->end[entry->slot] = api->last_end;
+    api->last_end = end;
+    api->last_known = 1;
+}
+
+tandem_status gpu_profile_times(tandem_program *program, uint64_t *ns, tandem_error *error) {
     tandem_status status = TANDEM_OK;
-    if (run->flags & TANDEM_RUN_PROFILE) {
-        step_ns = gpu_alloc((program->steps.n + 1ull) * sizeof *step_ns);
-        status = step_ns ? gpu_wait_all(context, error)
-                         : tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY,
-                                           "No host memory for the times of %u steps", program->steps.n);
+    const CUevent *events = program->api.profile_events;
+    for (uint32_t i = 0; i < program->steps.n; i++) {
+        float ms = 0;
+        CU_TRY(program->context, EventElapsedTime, &ms, events[i], events[i + 1]);
+        ns[i] = (uint64_t)((double)ms * 1e6);
     }
-    uint64_t upload_bytes = gpu_run_fill_table(program, run);
-    if (status == TANDEM_OK)
-        status = launch(program, run, slot, &serial, error);
-    if (status != TANDEM_OK) {
-        gpu_free(step_ns);
-        return status;
-    }
-    note_run(program, run);
-    gpu_ticket *entry = gpu_ticket_issue(context);
-    entry->serial = serial;
-    entry->slot = slot;
-    entry->upload_bytes = upload_bytes;
-    entry->step_ns = step_ns;
-    context->slot_ticket[slot] = entry->ticket;
-    *result = entry;
-    return TANDEM_OK;
-}
-
-tandem_status gpu_run(tandem_program *program, const tandem_run *desc, tandem_ticket *ticket,
-                      tandem_error *error) {
-    tandem_run run;
-    uint64_t begin = gpu_clock_ns();
-    if (!program)
-        return tandem_kit_fail(error, TANDEM_E_INVALID, "The program is NULL");
-    tandem_context *context = program->context;
-    tandem_status status = gpu_context_check(context, error);
-    if (status == TANDEM_OK)
-        status = check_run(program, desc, error);
-    if (status == TANDEM_OK)
-        status = TANDEM_KIT_TAKE(tandem_run, &run, desc, error);
-    if (status != TANDEM_OK)
-        return status;
-    if (run.result && run.result->context != context)
-        return tandem_kit_fail(error, TANDEM_E_INVALID, "The result buffer belongs to another context");
-    gpu_tickets_collect(context);
-    uint32_t slot = find_slot(context);
-    if (slot == TANDEM_NONE)
-        return tandem_kit_fail(error, TANDEM_E_BUSY, "%u runs are pending, as many as a context takes",
-                               GPU_N_PENDING);
-    gpu_ticket *entry;
-    status = queue_run(program, &run, slot, &entry, error);
-    if (status != TANDEM_OK)
-        return status;
-    if (run.flags & TANDEM_RUN_PROFILE)
-        status = finish_profile(program, entry, error);
-    entry->host_ns = gpu_clock_ns() - begin;
-    if (status == TANDEM_OK && ticket)
-        *ticket = entry->ticket;
+fail:
     return status;
 }

@@ -1,9 +1,6 @@
-/* context.c: makes and ends a context: the logical device, its queue and what every object shares. */
+/* context.c: opens and closes the logical device of a context, and its queue. */
 #include "pipeline.h"
 
-#include "../shaders/run_block.h"
-
-#include <tandem/growth.h>
 #include <tandem/validate.h>
 
 #include <string.h>
@@ -59,7 +56,7 @@ static tandem_status create_device(tandem_context *context, tandem_error *error)
                                .pQueueCreateInfos = &queue,
                                .enabledExtensionCount = list_extensions(device, extensions),
                                .ppEnabledExtensionNames = extensions};
-    VK_TRY_INSTANCE(context->instance, CreateDevice, device->physical, &info, NULL, &context->handle);
+    VK_TRY_INSTANCE(context->api.instance, CreateDevice, device->physical, &info, NULL, &context->api.handle);
 fail:
     if (status == TANDEM_E_DEVICE_LOST)
         status = tandem_kit_fail(error, TANDEM_E_NEEDS_NEW_PROCESS,
@@ -71,14 +68,14 @@ fail:
 
 static tandem_status load_functions(tandem_context *context, tandem_error *error) {
 #define LOAD(function)                                                                                       \
-    context->vk.function =                                                                                   \
-        (PFN_vk##function)context->instance->GetDeviceProcAddr(context->handle, "vk" #function);             \
-    if (!context->vk.function)                                                                               \
+    context->api.vk.function =                                                                               \
+        (PFN_vk##function)context->api.instance->GetDeviceProcAddr(context->api.handle, "vk" #function);     \
+    if (!context->api.vk.function)                                                                           \
         return tandem_kit_fail(error, TANDEM_E_NO_DEVICE, "The driver of %s lacks vk" #function,             \
                                context->device.info.name);
     VK_DEVICE_FUNCTIONS(LOAD)
 #undef LOAD
-    context->vk.GetDeviceQueue(context->handle, context->device.queue_family, 0, &context->queue);
+    context->api.vk.GetDeviceQueue(context->api.handle, context->device.queue_family, 0, &context->api.queue);
     return TANDEM_OK;
 }
 
@@ -87,22 +84,23 @@ static tandem_status create_queue_objects(tandem_context *context, tandem_error 
     VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
                                       .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
     VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
-    VK_TRY(context, CreateSemaphore, context->handle, &semaphore, NULL, &context->timeline);
+    VK_TRY(context, CreateSemaphore, context->api.handle, &semaphore, NULL, &context->api.timeline);
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                     .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
                                     .queueFamilyIndex = context->device.queue_family};
-    VK_TRY(context, CreateCommandPool, context->handle, &pool, NULL, &context->command_pool);
+    VK_TRY(context, CreateCommandPool, context->api.handle, &pool, NULL, &context->api.command_pool);
     for (uint32_t i = 0; i < GPU_N_TRANSFER; i++) {
         VkCommandBufferAllocateInfo buffer = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                              .commandPool = context->command_pool,
+                                              .commandPool = context->api.command_pool,
                                               .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                               .commandBufferCount = 1};
-        VK_TRY(context, AllocateCommandBuffers, context->handle, &buffer, &context->transfers[i].commands);
+        VK_TRY(context, AllocateCommandBuffers, context->api.handle, &buffer,
+               &context->api.commands[i].handle);
     }
     VkQueryPoolCreateInfo queries = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
                                      .queryType = VK_QUERY_TYPE_TIMESTAMP,
                                      .queryCount = 2 * GPU_N_PENDING};
-    VK_TRY(context, CreateQueryPool, context->handle, &queries, NULL, &context->timestamps);
+    VK_TRY(context, CreateQueryPool, context->api.handle, &queries, NULL, &context->api.timestamps);
 fail:
     return status;
 }
@@ -117,7 +115,7 @@ static uint64_t measure_free(const tandem_context *context) {
     VkPhysicalDeviceMemoryProperties2 memory = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
     uint64_t sum = 0;
-    context->instance->GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
+    context->api.instance->GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
     for (uint32_t i = 0; i < device->memory.memoryHeapCount; i++)
         if ((device->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
             budget.heapBudget[i] > budget.heapUsage[i])
@@ -131,7 +129,7 @@ static tandem_status choose_device(tandem_context *context, const tandem_context
     vk_device *list = gpu_alloc(VK_MAX_DEVICES * sizeof *list);
     if (!list)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the list of devices");
-    tandem_status status = vk_devices_find(context->instance, list, &n, error);
+    tandem_status status = vk_devices_find(context->api.instance, list, &n, error);
     if (status == TANDEM_OK)
         status = tandem_kit_validate_context(desc, n, error);
     if (status == TANDEM_OK && list[index].unusable[0])
@@ -150,26 +148,13 @@ static uint32_t choose_subgroup_size(const vk_device *device) {
     return device->info.subgroup_size;
 }
 
-tandem_status gpu_context_create(const tandem_context_desc *desc, tandem_context **result,
-                                 tandem_error *error) {
-    tandem_context_desc taken;
-    tandem_status status = TANDEM_KIT_TAKE(tandem_context_desc, &taken, desc, error);
+tandem_status gpu_api_open(tandem_context *context, const tandem_context_desc *desc, tandem_error *error) {
+    tandem_status status = vk_instance_acquire(&context->api.instance, error);
+    if (status == TANDEM_OK)
+        status = choose_device(context, desc, error);
     if (status != TANDEM_OK)
         return status;
-    if (!result)
-        return tandem_kit_fail(error, TANDEM_E_INVALID, "context_create: context is NULL");
-    tandem_context *context = gpu_alloc(sizeof *context);
-    if (!context)
-        return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for a context");
-    context->memory.cap = taken.memory_cap;
-    context->first_unfinished = 1;
-    status = vk_instance_acquire(&context->instance, error);
-    if (status != TANDEM_OK)
-        goto fail;
-    status = choose_device(context, &taken, error);
-    if (status != TANDEM_OK)
-        goto fail;
-    context->subgroup_size = choose_subgroup_size(&context->device);
+    context->api.subgroup_size = choose_subgroup_size(&context->device);
     uint64_t free_before = measure_free(context);
     status = create_device(context, error);
     if (status == TANDEM_OK)
@@ -179,62 +164,39 @@ tandem_status gpu_context_create(const tandem_context_desc *desc, tandem_context
     if (status == TANDEM_OK)
         status = vk_pipelines_create(context, error);
     if (status != TANDEM_OK)
-        goto fail;
+        return status;
     uint64_t free_after = measure_free(context);
     context->driver_overhead = free_before > free_after ? free_before - free_after : 0;
-    status = gpu_memory_allocate(context, GPU_CLASS_WORKSPACE, TANDEM_PLACE_DEVICE, sizeof(next_block),
-                                 &context->next, error);
-    if (status == TANDEM_OK)
-        status = gpu_zero(context, &context->next, 0, sizeof(next_block), error);
-    if (status != TANDEM_OK)
-        goto fail;
-    *result = context;
     return TANDEM_OK;
-fail:
-    gpu_context_destroy(context);
-    return status;
 }
 
-void gpu_context_destroy(tandem_context *context) {
-    if (!context)
-        return;
-    if (context->handle && context->vk.DestroyDevice) {
-        gpu_drain(context);
-        gpu_memory_free(context, &context->next);
-        gpu_memory_collect(context, 1);
-        for (uint32_t i = 0; i < GPU_N_TRANSFER; i++)
-            gpu_memory_free(context, &context->transfers[i].staging);
-        for (uint32_t i = 0; i < GPU_N_TICKET; i++)
-            gpu_free(context->tickets[i].step_ns);
+int gpu_api_is_open(const tandem_context *context) {
+    return context->api.handle && context->api.vk.DestroyDevice;
+}
+
+void gpu_api_close(tandem_context *context) {
+    gpu_api_context *api = &context->api;
+    if (gpu_api_is_open(context)) {
         vk_pipelines_destroy(context);
-        if (context->timestamps)
-            context->vk.DestroyQueryPool(context->handle, context->timestamps, NULL);
-        if (context->command_pool)
-            context->vk.DestroyCommandPool(context->handle, context->command_pool, NULL);
-        if (context->timeline)
-            context->vk.DestroySemaphore(context->handle, context->timeline, NULL);
-        context->vk.DestroyDevice(context->handle, NULL);
+        if (api->timestamps)
+            api->vk.DestroyQueryPool(api->handle, api->timestamps, NULL);
+        if (api->command_pool)
+            api->vk.DestroyCommandPool(api->handle, api->command_pool, NULL);
+        if (api->timeline)
+            api->vk.DestroySemaphore(api->handle, api->timeline, NULL);
+        api->vk.DestroyDevice(api->handle, NULL);
     }
-    if (context->instance)
+    if (api->instance)
         vk_instance_release();
-    gpu_free(context);
 }
 
-tandem_status gpu_context_memory(tandem_context *context, tandem_memory_info *info, tandem_error *error) {
-    tandem_status status = gpu_context_check(context, error);
-    if (status != TANDEM_OK)
-        return status;
-    const gpu_memory_count *count = &context->memory;
-    gpu_memory_collect(context, 0);
-    tandem_memory_info filled = {.cap = count->cap,
-                                 .total = count->total,
-                                 .peak = count->peak,
-                                 .weights_device = count->by_class[GPU_CLASS_WEIGHTS_DEVICE],
-                                 .weights_host = count->by_class[GPU_CLASS_WEIGHTS_HOST],
-                                 .kv = count->by_class[GPU_CLASS_KV],
-                                 .buffers = count->by_class[GPU_CLASS_BUFFERS],
-                                 .workspace = count->by_class[GPU_CLASS_WORKSPACE],
-                                 .staging = count->by_class[GPU_CLASS_STAGING],
-                                 .driver_overhead = context->driver_overhead};
-    return TANDEM_KIT_GIVE(tandem_memory_info, info, &filled, error);
+/* Vulkan keeps nothing in a thread. */
+tandem_status gpu_enter(const tandem_context *context, tandem_error *error) {
+    (void)context;
+    (void)error;
+    return TANDEM_OK;
+}
+
+void gpu_leave(const tandem_context *context) {
+    (void)context;
 }

@@ -1,6 +1,8 @@
 /* device.c: looks at the physical devices. */
 #include "device.h"
 
+#include "gpu/services.h"
+
 #include <tandem/growth.h>
 
 #include <stdio.h>

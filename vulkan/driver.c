@@ -1,63 +1,18 @@
 /* driver.c: opens the Vulkan loader and makes the instance that contexts and device queries share. */
 #include "driver.h"
 
+#include "gpu/services.h"
+
 #include <dlfcn.h>
 #include <link.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define VALIDATION_LAYER "VK_LAYER_KHRONOS_validation"
 #define LOADER_NAME "libvulkan.so.1"
 
 vk_plugin vk_the_plugin = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-void gpu_log(uint32_t level, const char *format, ...) {
-    const tandem_host *host = &vk_the_plugin.host;
-    if (!host->log)
-        return;
-    char message[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
-    va_end(args);
-    host->log(host->user, level, message);
-}
-
-void *gpu_alloc(uint64_t bytes) {
-    const tandem_host *host = &vk_the_plugin.host;
-    if (bytes == 0)
-        bytes = 1;
-    if (bytes > SIZE_MAX)
-        return NULL;
-    if (!host->alloc || !host->free)
-        return calloc(1, (size_t)bytes);
-    void *pointer = host->alloc(host->user, bytes, 64);
-    if (pointer)
-        memset(pointer, 0, (size_t)bytes);
-    return pointer;
-}
-
-void gpu_free(void *pointer) {
-    const tandem_host *host = &vk_the_plugin.host;
-    if (!pointer)
-        return;
-    if (!host->alloc || !host->free)
-        free(pointer);
-    else
-        host->free(host->user, pointer);
-}
-
-uint64_t gpu_clock_ns(void) {
-    const tandem_host *host = &vk_the_plugin.host;
-    if (host->clock_ns)
-        return host->clock_ns(host->user);
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static VKAPI_ATTR VkBool32 VKAPI_CALL on_validation_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
                                                             VkDebugUtilsMessageTypeFlagsEXT types,

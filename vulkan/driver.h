@@ -111,17 +111,12 @@ typedef struct vk_device_key {
     uint32_t vendor_id, device_id;
 } vk_device_key;
 
-#define VK_MIN_SEGMENT 65536u /* least value of option vulkan.max_segment */
-
-/* What the plugin keeps from load to unload: the host's services and options, and the shared instance. */
+/* What the plugin keeps from load to unload: the options, and the shared instance. */
 typedef struct vk_plugin {
-    tandem_host host;
     int validation;   /* option vulkan.validation: the Khronos layer with synchronization validation */
     int gpu_assisted; /* option vulkan.gpu_assisted: and instrumented shaders */
     int staged;       /* option vulkan.staged: treat unified memory like a card's, for tests */
     int gpu_tiles;    /* option vulkan.gpu_tiles: kernels of a software device in a GPU's tiles, for tests */
-    uint64_t max_segment; /* option vulkan.max_segment: bytes of a piece of a matrix, for tests; 0: the
-                             device's limit */
     char cache_dir[512];  /* "": none */
     pthread_mutex_t lock; /* guards what follows */
     vk_instance instance;
@@ -133,12 +128,6 @@ typedef struct vk_plugin {
 } vk_plugin;
 
 extern vk_plugin vk_the_plugin;
-
-/* Host services, with the plugin's own where the host has none. */
-void gpu_log(uint32_t level, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void *gpu_alloc(uint64_t bytes); /* zeroed */
-void gpu_free(void *pointer);
-uint64_t gpu_clock_ns(void);
 
 /* The shared instance, made on first use. NO_DEVICE: no loader, no driver, or the validation layer that was
  * asked for is missing. [any-thread] */

@@ -13,14 +13,14 @@ static int begins(const char *name, const char *prefix) {
 
 static uint64_t of_prepare(const tandem_program *program, const gpu_launch *dispatch) {
     prepare_push push;
-    memcpy(&push, dispatch->push, sizeof push);
+    memcpy(&push, dispatch->params, sizeof push);
     uint64_t n_rule = push.n_rule / 64 + 1;
     return program->limits.max_tokens / 64 + program->limits.max_out / 64 + 2 + n_rule * 5;
 }
 
 static uint64_t of_matmul(const gpu_launch *dispatch, const uint32_t *spec) {
     matmul_push push;
-    memcpy(&push, dispatch->push, sizeof push);
+    memcpy(&push, dispatch->params, sizeof push);
     uint64_t n_pass = spec[SPEC_EXPERTS] == EXPERTS_SUM ? push.n_used : 1;
     return MATMUL_ITERATIONS((uint64_t)push.n_col, spec[SPEC_UNROLL], n_pass);
 }
@@ -28,36 +28,36 @@ static uint64_t of_matmul(const gpu_launch *dispatch, const uint32_t *spec) {
 static uint64_t of_moe_route(const tandem_context *context, const gpu_launch *dispatch,
                              const uint32_t *spec) {
     moe_route_push push;
-    memcpy(&push, dispatch->push, sizeof push);
+    memcpy(&push, dispatch->params, sizeof push);
     uint64_t local = spec[0], rounds = divide_up(push.n_expert, local) + 1;
     return rounds * (divide_up(push.n_expert, 4) + 4) + push.n_used + 3 * divide_up(push.n_used, local) +
-           2 * (local / context->subgroup_size) + 10;
+           2 * (local / context->api.subgroup_size) + 10;
 }
 
 static uint64_t of_stream(const tandem_context *context, const gpu_launch *dispatch, const uint32_t *spec) {
     stream_push push;
-    memcpy(&push, dispatch->push, sizeof push);
+    memcpy(&push, dispatch->params, sizeof push);
     uint64_t local = spec[0], n_a = spec[SPEC_N_A], n_out = spec[SPEC_N_OUT];
     uint64_t n_q8 = 0;
     for (uint32_t bits = spec[SPEC_STREAM_Q8]; bits; bits >>= 1)
         n_q8 += bits & 1;
     return (n_a + 1 + n_out) * (divide_up(divide_up(spec[SPEC_D], 4), local) + 1) +
            n_q8 * (31 * divide_up(divide_up(spec[SPEC_D], 32), local) + 1) +
-           3 * (local / context->subgroup_size + 1);
+           3 * (local / context->api.subgroup_size + 1);
 }
 
 static uint64_t of_append(const tandem_context *context, const uint32_t *spec) {
     uint64_t local = spec[0];
-    return 3 * divide_up(spec[SPEC_HEAD_DIM] / 8, local) + local / context->subgroup_size + 28;
+    return 3 * divide_up(spec[SPEC_HEAD_DIM] / 8, local) + local / context->api.subgroup_size + 28;
 }
 
 /* The keys of a split at the longest context: as the launch rule says, or more where it may not split
  * further. */
 static uint64_t of_split(const tandem_program *program, const gpu_launch *dispatch, const uint32_t *spec) {
-    const launch_rule *rule = GPU_AT(program->rules, launch_rule, dispatch->rule);
+    const launch_rule *rule = GPU_AT(program->api.rules, launch_rule, dispatch->api.rule);
     uint32_t n_head = spec[SPEC_N_HEAD], n_kv_head = spec[SPEC_N_KV_HEAD];
     attention_split_push push;
-    memcpy(&push, dispatch->push, sizeof push);
+    memcpy(&push, dispatch->params, sizeof push);
     attention_plan plan = {
         .local_size = spec[0], .n_query = spec[SPEC_N_QUERY], .keys_in_flight = spec[SPEC_KEYS_IN_FLIGHT]};
     uint64_t n_keys = divide_up(push.ring, rule->max_split);
@@ -66,20 +66,20 @@ static uint64_t of_split(const tandem_program *program, const gpu_launch *dispat
     uint32_t n_slot = plan.n_query / (n_head / n_kv_head) + 2;
     if (n_slot > program->limits.max_slots)
         n_slot = program->limits.max_slots;
-    return attention_iterations(&plan, spec[SPEC_HEAD_DIM], program->context->subgroup_size, (uint32_t)n_keys,
-                                n_slot, program->limits.max_tokens);
+    return attention_iterations(&plan, spec[SPEC_HEAD_DIM], program->context->api.subgroup_size,
+                                (uint32_t)n_keys, n_slot, program->limits.max_tokens);
 }
 
 static uint64_t of_combine(const tandem_program *program, const gpu_launch *dispatch, const uint32_t *spec) {
-    uint64_t max_split = GPU_AT(program->rules, launch_rule, dispatch->rule)->max_split;
+    uint64_t max_split = GPU_AT(program->api.rules, launch_rule, dispatch->api.rule)->max_split;
     uint64_t pieces = divide_up(spec[SPEC_HEAD_DIM] / 4, spec[0]) + 1;
     return pieces * (2 * (max_split + 1) + 4);
 }
 
 static uint64_t of_topk(const tandem_context *context, const gpu_launch *dispatch, const uint32_t *spec) {
     topk_push push;
-    memcpy(&push, dispatch->push, sizeof push);
-    uint64_t local = spec[0], subgroup = context->subgroup_size, rounds = divide_up(256, local);
+    memcpy(&push, dispatch->params, sizeof push);
+    uint64_t local = spec[0], subgroup = context->api.subgroup_size, rounds = divide_up(256, local);
     uint64_t maxima = rounds * 6 + 1, groups = rounds * (64 + 512 / subgroup + 2) + 1, exps = rounds * 6 + 1;
     uint64_t n = 16ull * push.k;
     uint64_t elements = divide_up(n, local) * (n / 4 + 2 * divide_up(n, subgroup) + 3) + 2;
@@ -89,21 +89,21 @@ static uint64_t of_topk(const tandem_context *context, const gpu_launch *dispatc
 static uint64_t of_moe_group(const tandem_program *program, const gpu_launch *dispatch,
                              const uint32_t *spec) {
     moe_group_push push;
-    memcpy(&push, dispatch->push, sizeof push);
+    memcpy(&push, dispatch->params, sizeof push);
     uint64_t n_entry = (uint64_t)program->limits.max_tokens * push.n_used;
     return moe_group_iterations(push.n_expert, n_entry, push.tall_rows, spec[0]);
 }
 
 static uint64_t of_moe_sum(const gpu_launch *dispatch) {
     moe_sum_push push;
-    memcpy(&push, dispatch->push, sizeof push);
+    memcpy(&push, dispatch->params, sizeof push);
     return push.n_used + 4;
 }
 
 uint64_t vk_loop_iterations(const tandem_program *program, uint32_t index) {
     const tandem_context *context = program->context;
     const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, index);
-    const vk_pipeline *pipeline = &context->pipelines->items[dispatch->pipeline];
+    const vk_pipeline *pipeline = &context->api.pipelines->items[dispatch->api.pipeline];
     const char *shader = pipeline->shader->name;
     if (begins(shader, "prepare"))
         return of_prepare(program, dispatch);

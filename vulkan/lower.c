@@ -35,17 +35,16 @@ tandem_status gpu_lower(gpu_builder *builder, const tandem_op *op) {
 
 tandem_status gpu_lower_prepare(gpu_builder *builder) {
     const tandem_program *program = builder->program;
-    const gpu_layout *layout = &builder->layout;
     prepare_push push = {.run = gpu_builder_run(builder),
-                         .rules = builder->base + layout->rules,
-                         .indirect = builder->base + layout->indirect,
+                         .rules = builder->base + vk_rules_offset(program),
+                         .indirect = builder->base + vk_indirect_offset(program),
                          .next = builder->context->next.address,
-                         .n_rule = builder->n_rule,
+                         .n_rule = program->api.n_rule,
                          .max_tokens = program->limits.max_tokens,
                          .max_out = program->limits.max_out};
     gpu_launch *dispatch;
     GPU_DO(vk_dispatch_add(builder, "prepare", NULL, 0, NULL, &push, sizeof push, &dispatch));
-    dispatch->groups[0] = dispatch->groups[1] = dispatch->groups[2] = 1;
+    dispatch->api.groups[0] = dispatch->api.groups[1] = dispatch->api.groups[2] = 1;
     GPU_DO(gpu_reads(builder, push.rules, (uint64_t)push.n_rule * sizeof(launch_rule)));
     GPU_DO(gpu_reads(builder, push.next, sizeof(next_block)));
     GPU_DO(gpu_writes(builder, push.run,
@@ -53,7 +52,7 @@ tandem_status gpu_lower_prepare(gpu_builder *builder) {
     return gpu_writes(builder, push.indirect, (uint64_t)push.n_rule * INDIRECT_BYTES);
 }
 
-tandem_status vk_lower_finish(gpu_builder *builder, const tandem_op_topk *op) {
+tandem_status gpu_lower_finish(gpu_builder *builder, const tandem_op_topk *op) {
     uint32_t row_words = 2 * op->k + 2;
     finish_push push = {.run = gpu_builder_run(builder),
                         .topk = gpu_view_address(&op->out),

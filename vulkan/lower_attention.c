@@ -136,7 +136,7 @@ static tandem_status lower_split(gpu_builder *builder, const tandem_op_attention
                         a->n_kv_head,
                         a->plan.n_query,
                         a->kv_type,
-                        builder->context->subgroup_size,
+                        builder->context->api.subgroup_size,
                         a->plan.keys_in_flight};
     const char *shader = builder->context->device.int64 ? "attention_split_wide" : "attention_split";
     launch_rule rule = {.groups = {a->n_kv_head, a->plan.tiles_per_row, 1},
@@ -223,7 +223,7 @@ tandem_status vk_lower_attention(gpu_builder *builder, const tandem_op_attention
     a.q_bytes = (uint64_t)op->n_head * a.head_dim * 4;
     a.cache_bytes = (uint64_t)kv->n_slot * a.n_kv_head * a.layer->region_bytes;
     a.plan = attention_choose(a.head_dim, op->n_head, a.n_kv_head, a.rows.max, a.layer->ring,
-                              program->limits.max_slots, builder->context->subgroup_size,
+                              program->limits.max_slots, builder->context->api.subgroup_size,
                               get_target(builder->context));
     /* A short window never fills more than these splits, and with one there is nothing to combine. */
     uint32_t most = (a.layer->ring + a.plan.keys_per_split - 1) / a.plan.keys_per_split;

@@ -134,7 +134,7 @@ int vk_product_has_plan(const gpu_builder *builder, const vk_product *product, v
                                  .n_tok = product->n_tok,
                                  .glu = product->up != TANDEM_NONE,
                                  .n_row = product->n_row,
-                                 .subgroup_size = context->subgroup_size,
+                                 .subgroup_size = context->api.subgroup_size,
                                  .software = (uint32_t)context->device.cpu_tiles,
                                  .int64 = (uint32_t)context->device.int64,
                                  .slow_dot = !context->device.dot_accelerated,

@@ -251,7 +251,7 @@ static tandem_status lower_group(gpu_builder *builder, ffn *f) {
     f->tiles[SHORT] =
         (vk_experts){.route = push.short_tiles, .route_count = n_short, .route_rows = push.entries};
     GPU_DO(vk_dispatch_add(builder, "moe_group", spec, 1, NULL, &push, sizeof push, &dispatch));
-    dispatch->groups[0] = dispatch->groups[1] = dispatch->groups[2] = 1;
+    dispatch->api.groups[0] = dispatch->api.groups[1] = dispatch->api.groups[2] = 1;
     dispatch->traffic = (gpu_traffic){.rows = op->head.rows, .row_bytes = op->n_used * 12ull};
     GPU_DO(gpu_reads(builder, push.n_tok, 4));
     if (push.index)

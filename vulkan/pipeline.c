@@ -46,7 +46,7 @@ static tandem_status grow(vk_pipeline_set *set, tandem_error *error) {
 
 tandem_status vk_pipeline_find(tandem_context *context, const char *name, const uint32_t *spec,
                                uint32_t n_spec, uint32_t *index, tandem_error *error) {
-    vk_pipeline_set *set = context->pipelines;
+    vk_pipeline_set *set = context->api.pipelines;
     const vk_shader *shader = find_shader(name);
     if (!shader)
         return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED, "This build has no shader %s", name);
@@ -83,14 +83,14 @@ static VkResult compile(tandem_context *context, vk_pipeline *p) {
                                        .pCode = p->shader->words};
     VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
-        .requiredSubgroupSize = context->subgroup_size};
+        .requiredSubgroupSize = context->api.subgroup_size};
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .pName = "main",
                   .pSpecializationInfo = p->n_spec ? &spec : NULL},
-        .layout = context->pipeline_layout};
+        .layout = context->api.pipeline_layout};
     if (context->device.subgroup_control) {
         info.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
         if (context->device.subgroup_min != context->device.subgroup_max)
@@ -98,20 +98,20 @@ static VkResult compile(tandem_context *context, vk_pipeline *p) {
     }
     VkResult result = vk_fault_check();
     if (result == VK_SUCCESS)
-        result = context->vk.CreateShaderModule(context->handle, &module, NULL, &info.stage.module);
+        result = context->api.vk.CreateShaderModule(context->api.handle, &module, NULL, &info.stage.module);
     if (result != VK_SUCCESS)
         return result;
     result = vk_fault_check();
     if (result == VK_SUCCESS)
-        result = context->vk.CreateComputePipelines(context->handle, context->pipelines->cache, 1, &info,
-                                                    NULL, &p->handle);
-    context->vk.DestroyShaderModule(context->handle, info.stage.module, NULL);
+        result = context->api.vk.CreateComputePipelines(context->api.handle, context->api.pipelines->cache, 1,
+                                                        &info, NULL, &p->handle);
+    context->api.vk.DestroyShaderModule(context->api.handle, info.stage.module, NULL);
     return result;
 }
 
 static void *build_some(void *argument) {
     build_job *job = argument;
-    vk_pipeline_set *set = job->context->pipelines;
+    vk_pipeline_set *set = job->context->api.pipelines;
     for (;;) {
         uint32_t i = atomic_fetch_add(&job->next, 1);
         if (i >= set->n)
@@ -138,21 +138,21 @@ static void build_parallel(build_job *job, uint32_t n_new) {
 
 /* Dispatches every cold pipeline with no work-group. */
 static tandem_status warm(tandem_context *context, tandem_error *error) {
-    vk_pipeline_set *set = context->pipelines;
+    vk_pipeline_set *set = context->api.pipelines;
     const uint8_t zeros[VK_PUSH_BYTES] = {0};
     VkCommandBuffer commands;
-    tandem_status status = vk_commands_begin(context, &commands, error);
+    tandem_status status = vk_commands_get(context, &commands, error);
     if (status != TANDEM_OK)
         return status;
     for (uint32_t i = 0; i < set->n; i++) {
         if (set->items[i].warm)
             continue;
-        context->vk.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, set->items[i].handle);
-        context->vk.CmdPushConstants(commands, context->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
-                                     VK_PUSH_BYTES, zeros);
-        context->vk.CmdDispatch(commands, 0, 0, 0);
+        context->api.vk.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, set->items[i].handle);
+        context->api.vk.CmdPushConstants(commands, context->api.pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT,
+                                         0, VK_PUSH_BYTES, zeros);
+        context->api.vk.CmdDispatch(commands, 0, 0, 0);
     }
-    status = vk_commands_end(context, error);
+    status = gpu_submit(context, NULL, error);
     if (status == TANDEM_OK)
         status = gpu_wait_all(context, error);
     if (status == TANDEM_OK)
@@ -164,16 +164,16 @@ static tandem_status warm(tandem_context *context, tandem_error *error) {
 /* Fetches the driver's cache and stores it. */
 static tandem_status store_cache(tandem_context *context, tandem_error *error) {
     tandem_status status = TANDEM_OK;
-    vk_pipeline_set *set = context->pipelines;
+    vk_pipeline_set *set = context->api.pipelines;
     size_t bytes = 0;
     void *data = NULL;
     if (!set->cache_path[0])
         return TANDEM_OK;
-    VK_TRY(context, GetPipelineCacheData, context->handle, set->cache, &bytes, NULL);
+    VK_TRY(context, GetPipelineCacheData, context->api.handle, set->cache, &bytes, NULL);
     data = gpu_alloc(bytes);
     if (!data)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the pipeline cache");
-    VK_TRY(context, GetPipelineCacheData, context->handle, set->cache, &bytes, data);
+    VK_TRY(context, GetPipelineCacheData, context->api.handle, set->cache, &bytes, data);
     vk_cache_store(set->cache_path, data, bytes);
 fail:
     gpu_free(data);
@@ -191,7 +191,7 @@ static void drop_uncompiled(vk_pipeline_set *set) {
 }
 
 tandem_status vk_pipelines_build(tandem_context *context, tandem_error *error) {
-    vk_pipeline_set *set = context->pipelines;
+    vk_pipeline_set *set = context->api.pipelines;
     tandem_status status = TANDEM_OK;
     uint32_t n_new = 0, n_cold = 0;
     for (uint32_t i = 0; i < set->n; i++) {
@@ -227,36 +227,36 @@ tandem_status vk_pipelines_create(tandem_context *context, tandem_error *error) 
     void *data = NULL;
     if (!set)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the set of pipelines");
-    context->pipelines = set;
+    context->api.pipelines = set;
     vk_cache_path(context, set->cache_path, sizeof set->cache_path);
     data = vk_cache_load(set->cache_path, &bytes);
     VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
                                       .initialDataSize = (size_t)bytes,
                                       .pInitialData = data};
-    VK_TRY(context, CreatePipelineCache, context->handle, &info, NULL, &set->cache);
+    VK_TRY(context, CreatePipelineCache, context->api.handle, &info, NULL, &set->cache);
     VkPushConstantRange range = {
         .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .offset = 0, .size = VK_PUSH_BYTES};
     VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
                                          .pushConstantRangeCount = 1,
                                          .pPushConstantRanges = &range};
-    VK_TRY(context, CreatePipelineLayout, context->handle, &layout, NULL, &context->pipeline_layout);
+    VK_TRY(context, CreatePipelineLayout, context->api.handle, &layout, NULL, &context->api.pipeline_layout);
 fail:
     gpu_free(data);
     return status;
 }
 
 void vk_pipelines_destroy(tandem_context *context) {
-    vk_pipeline_set *set = context->pipelines;
+    vk_pipeline_set *set = context->api.pipelines;
     if (!set)
         return;
     for (uint32_t i = 0; i < set->n; i++)
         if (set->items[i].handle)
-            context->vk.DestroyPipeline(context->handle, set->items[i].handle, NULL);
+            context->api.vk.DestroyPipeline(context->api.handle, set->items[i].handle, NULL);
     if (set->cache)
-        context->vk.DestroyPipelineCache(context->handle, set->cache, NULL);
-    if (context->pipeline_layout)
-        context->vk.DestroyPipelineLayout(context->handle, context->pipeline_layout, NULL);
+        context->api.vk.DestroyPipelineCache(context->api.handle, set->cache, NULL);
+    if (context->api.pipeline_layout)
+        context->api.vk.DestroyPipelineLayout(context->api.handle, context->api.pipeline_layout, NULL);
     gpu_free(set->items);
     gpu_free(set);
-    context->pipelines = NULL;
+    context->api.pipelines = NULL;
 }

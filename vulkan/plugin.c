@@ -1,17 +1,13 @@
-/* plugin.c: the exported symbol, the function table, the descriptor and the options. */
-#include "kv.h"
-#include "program.h"
+/* plugin.c: the descriptor and the options. */
+#include "context.h"
 #include "test_interface.h"
 
-#include <tandem/negotiate.h>
-
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 extern const vk_test_interface vk_the_test_interface;
 
-static const tandem_descriptor descriptor = {
+const tandem_descriptor gpu_descriptor = {
     .struct_size = sizeof(tandem_descriptor),
     .flags = TANDEM_PLUGIN_UNLOADABLE,
     .name = "vulkan",
@@ -23,141 +19,45 @@ static const tandem_descriptor descriptor = {
     .needs = "libvulkan.so.1 and a driver with Vulkan 1.2, buffer device addresses and timeline semaphores",
 };
 
-static const void *get_interface(const char *name) {
+const void *gpu_get_interface(const char *name) {
     if (name && strcmp(name, VK_TEST_INTERFACE) == 0)
         return &vk_the_test_interface;
     return NULL;
 }
 
-const tandem_backend gpu_backend = {
-    .struct_size = sizeof(tandem_backend),
-    .abi_major = TANDEM_ABI_MAJOR,
-    .abi_minor = TANDEM_ABI_MINOR,
-    .descriptor = &descriptor,
-    .device_count = gpu_device_count,
-    .device_info = gpu_device_info,
-    .get_interface = get_interface,
-    .context_create = gpu_context_create,
-    .context_destroy = gpu_context_destroy,
-    .context_memory = gpu_context_memory,
-    .supports = gpu_supports,
-    .buffer_create = gpu_buffer_create,
-    .buffer_destroy = gpu_buffer_destroy,
-    .buffer_info = gpu_buffer_info,
-    .buffer_write = gpu_buffer_write,
-    .buffer_read = gpu_buffer_read,
-    .weights_create = gpu_weights_create,
-    .weights_destroy = gpu_weights_destroy,
-    .weights_info = gpu_weights_info,
-    .weights_matrix = gpu_weights_matrix,
-    .weights_write = gpu_weights_write,
-    .weights_place = gpu_weights_place,
-    .kv_create = gpu_kv_create,
-    .kv_destroy = gpu_kv_destroy,
-    .kv_info = gpu_kv_info,
-    .kv_layer = gpu_kv_layer_info,
-    .kv_length = gpu_kv_length,
-    .kv_truncate = gpu_kv_truncate,
-    .kv_copy_slot = gpu_kv_copy_slot,
-    .kv_fill = gpu_kv_fill,
-    .kv_export_bytes = gpu_kv_export_bytes,
-    .kv_export = gpu_kv_export,
-    .kv_import = gpu_kv_import,
-    .kv_read = gpu_kv_read,
-    .program_create = gpu_program_create,
-    .program_destroy = gpu_program_destroy,
-    .program_step_count = gpu_program_step_count,
-    .program_step = gpu_program_step,
-    .program_cost = gpu_program_cost,
-    .run = gpu_run,
-    .wait = gpu_wait,
-    .times = gpu_times,
-    .step_times = gpu_step_times,
-};
-
-/* ---- options ---- */
-
-static tandem_status take_switch(const char *option, const char *value, int *target, tandem_error *error) {
-    if (strcmp(value, "0") != 0 && strcmp(value, "1") != 0)
-        return tandem_kit_fail(error, TANDEM_E_INVALID, "Option %s: the value must be 0 or 1", option);
-    *target = value[0] == '1';
-    return TANDEM_OK;
+void gpu_options_reset(void) {
+    vk_plugin *plugin = &vk_the_plugin;
+    plugin->validation = plugin->gpu_assisted = plugin->staged = plugin->gpu_tiles = 0;
+    plugin->cache_dir[0] = 0;
 }
 
-static tandem_status take_bytes(const char *option, const char *value, uint64_t *target,
-                                tandem_error *error) {
-    char *end;
-    unsigned long long bytes = strtoull(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end != 0 || bytes < VK_MIN_SEGMENT)
-        return tandem_kit_fail(error, TANDEM_E_INVALID,
-                               "Option %s: the value must be a number of bytes, at least %u", option,
-                               VK_MIN_SEGMENT);
-    *target = bytes;
-    return TANDEM_OK;
-}
-
-/* One "name=value". */
-static tandem_status take_option(vk_plugin *plugin, const char *option, tandem_error *error) {
-    const char *equals = option ? strchr(option, '=') : NULL;
-    if (!equals)
-        return tandem_kit_fail(error, TANDEM_E_INVALID, "Option %s is not of the form name=value",
-                               option ? option : "NULL");
-    size_t n = (size_t)(equals - option);
-    const char *value = equals + 1;
-    if (n == strlen("vulkan.validation") && strncmp(option, "vulkan.validation", n) == 0)
-        return take_switch(option, value, &plugin->validation, error);
-    if (n == strlen("vulkan.gpu_assisted") && strncmp(option, "vulkan.gpu_assisted", n) == 0)
-        return take_switch(option, value, &plugin->gpu_assisted, error);
-    if (n == strlen("vulkan.staged") && strncmp(option, "vulkan.staged", n) == 0)
-        return take_switch(option, value, &plugin->staged, error);
-    if (n == strlen("vulkan.gpu_tiles") && strncmp(option, "vulkan.gpu_tiles", n) == 0)
-        return take_switch(option, value, &plugin->gpu_tiles, error);
-    if (n == strlen("vulkan.max_segment") && strncmp(option, "vulkan.max_segment", n) == 0)
-        return take_bytes(option, value, &plugin->max_segment, error);
+tandem_status gpu_option(const char *option, size_t n, const char *value, tandem_error *error) {
+    vk_plugin *plugin = &vk_the_plugin;
+    if (gpu_option_is(option, n, "vulkan.validation"))
+        return gpu_take_switch(option, value, &plugin->validation, error);
+    if (gpu_option_is(option, n, "vulkan.gpu_assisted"))
+        return gpu_take_switch(option, value, &plugin->gpu_assisted, error);
+    if (gpu_option_is(option, n, "vulkan.staged"))
+        return gpu_take_switch(option, value, &plugin->staged, error);
+    if (gpu_option_is(option, n, "vulkan.gpu_tiles"))
+        return gpu_take_switch(option, value, &plugin->gpu_tiles, error);
     return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
                            "Unknown option %s: the Vulkan plugin has vulkan.validation, vulkan.gpu_assisted, "
                            "vulkan.staged, vulkan.gpu_tiles and vulkan.max_segment",
                            option);
 }
 
-static tandem_status take_options(vk_plugin *plugin, tandem_error *error) {
-    for (uint32_t i = 0; i < plugin->host.n_options; i++) {
-        tandem_status status = take_option(plugin, plugin->host.options[i], error);
-        if (status != TANDEM_OK)
-            return status;
-    }
+tandem_status gpu_options_end(tandem_error *error) {
+    vk_plugin *plugin = &vk_the_plugin;
+    const char *cache_dir = gpu_the_plugin.host.cache_dir;
     if (plugin->gpu_assisted && !plugin->validation)
         return tandem_kit_fail(error, TANDEM_E_INVALID,
                                "Option vulkan.gpu_assisted=1 needs vulkan.validation=1");
-    if (!plugin->host.cache_dir)
+    if (!cache_dir)
         return TANDEM_OK;
-    int n = snprintf(plugin->cache_dir, sizeof plugin->cache_dir, "%s", plugin->host.cache_dir);
+    int n = snprintf(plugin->cache_dir, sizeof plugin->cache_dir, "%s", cache_dir);
     if (n < 0 || (size_t)n >= sizeof plugin->cache_dir)
         return tandem_kit_fail(error, TANDEM_E_INVALID, "The cache folder's name is longer than %zu bytes",
                                sizeof plugin->cache_dir - 1);
-    return TANDEM_OK;
-}
-
-tandem_status tandem_backend_query(const tandem_host *host, tandem_backend *backend) {
-    vk_plugin *plugin = &vk_the_plugin;
-    if (!backend)
-        return TANDEM_E_INVALID;
-    uint32_t size = backend->struct_size < sizeof *backend ? backend->struct_size : (uint32_t)sizeof *backend;
-    if (size >= offsetof(tandem_backend, reserved)) {
-        backend->abi_major = TANDEM_ABI_MAJOR;
-        backend->abi_minor = TANDEM_ABI_MINOR;
-    }
-    tandem_status status = tandem_kit_check_host(host, &plugin->host);
-    if (status != TANDEM_OK)
-        return status;
-    plugin->validation = plugin->gpu_assisted = plugin->staged = plugin->gpu_tiles = 0;
-    plugin->max_segment = 0;
-    plugin->cache_dir[0] = 0;
-    status = take_options(plugin, plugin->host.error);
-    plugin->host.error = NULL;
-    if (status != TANDEM_OK)
-        return status;
-    memcpy(backend, &gpu_backend, size);
-    backend->struct_size = size;
     return TANDEM_OK;
 }

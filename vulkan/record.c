@@ -7,23 +7,56 @@
 
 #include <string.h>
 
+#define ALIGNMENT 256u /* of parts of the workspace */
+
+/* ---- launch rules: the workspace has the commands, then the rules that they are made of ---- */
+
+static uint64_t align(uint64_t n) {
+    return (n + ALIGNMENT - 1) & ~(uint64_t)(ALIGNMENT - 1);
+}
+
+uint64_t vk_indirect_offset(const tandem_program *program) {
+    return program->layout.commands;
+}
+
+uint64_t vk_rules_offset(const tandem_program *program) {
+    return program->layout.commands + align((uint64_t)program->api.n_rule * INDIRECT_BYTES);
+}
+
+uint64_t gpu_program_plan(tandem_program *program) {
+    uint64_t n_rule = program->api.rules.n;
+    program->api.n_rule = (uint32_t)n_rule;
+    gpu_list_clear(&program->api.rules, sizeof(launch_rule));
+    return align(n_rule * INDIRECT_BYTES) + n_rule * sizeof(launch_rule);
+}
+
+tandem_status gpu_program_upload(tandem_program *program, tandem_error *error) {
+    const gpu_list *rules = &program->api.rules;
+    if (rules->n == 0)
+        return TANDEM_OK;
+    return gpu_upload(program->context, &program->workspace, vk_rules_offset(program), rules->items,
+                      rules->n * sizeof(launch_rule), error);
+}
+
+/* ---- recording ---- */
+
 static void record_dispatch(const tandem_program *program, VkCommandBuffer commands,
                             const gpu_launch *dispatch, const void *push) {
     const tandem_context *context = program->context;
-    const vk_device_table *vk = &context->vk;
+    const vk_device_table *vk = &context->api.vk;
     vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE,
-                        context->pipelines->items[dispatch->pipeline].handle);
-    vk->CmdPushConstants(commands, context->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
-                         (dispatch->push_bytes + 3) & ~3u, push);
-    uint64_t command = dispatch->command;
-    if (dispatch->rule != TANDEM_NONE)
-        command =
-            program->workspace.address + program->layout.indirect + (uint64_t)dispatch->rule * INDIRECT_BYTES;
+                        context->api.pipelines->items[dispatch->api.pipeline].handle);
+    vk->CmdPushConstants(commands, context->api.pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                         (dispatch->params_bytes + 3) & ~3u, push);
+    uint64_t command = dispatch->api.command;
+    if (dispatch->api.rule != TANDEM_NONE)
+        command = program->workspace.address + vk_indirect_offset(program) +
+                  (uint64_t)dispatch->api.rule * INDIRECT_BYTES;
     if (command)
-        vk->CmdDispatchIndirect(commands, program->workspace.buffer,
+        vk->CmdDispatchIndirect(commands, program->workspace.block->api.buffer,
                                 program->workspace.offset + (command - program->workspace.address));
     else
-        vk->CmdDispatch(commands, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
+        vk->CmdDispatch(commands, dispatch->api.groups[0], dispatch->api.groups[1], dispatch->api.groups[2]);
 }
 
 /* note: whoever overwrites launch arguments comes after the dispatch that read them, since the first scope of
@@ -38,7 +71,7 @@ static void record_barrier(const tandem_program *program, VkCommandBuffer comman
 /* The steps; with queries, every step between barriers and a timestamp behind it, so that times do not
  * overlap. */
 static void record_steps(const tandem_program *program, VkCommandBuffer commands, VkQueryPool queries) {
-    const vk_device_table *vk = &program->context->vk;
+    const vk_device_table *vk = &program->context->api.vk;
     for (uint32_t s = 0; s < program->steps.n; s++) {
         const gpu_step *step = GPU_AT(program->steps, gpu_step, s);
         if (step->barrier_before || queries)
@@ -47,7 +80,7 @@ static void record_steps(const tandem_program *program, VkCommandBuffer commands
             vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, queries, 0);
         for (uint32_t i = 0; i < step->n_launch; i++) {
             const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, step->first_launch + i);
-            record_dispatch(program, commands, dispatch, dispatch->push);
+            record_dispatch(program, commands, dispatch, dispatch->params);
         }
         if (queries)
             vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, queries, s + 1);
@@ -57,32 +90,36 @@ static void record_steps(const tandem_program *program, VkCommandBuffer commands
 /* What slot `slot` pushes to prepare.comp. */
 static prepare_push prefix_push(const tandem_program *program, uint32_t slot) {
     prepare_push push;
-    memcpy(&push, GPU_AT(program->launches, gpu_launch, 0)->push, sizeof push);
+    memcpy(&push, GPU_AT(program->launches, gpu_launch, 0)->params, sizeof push);
     push.source = program->tables.address + slot * program->table_bytes;
     return push;
 }
 
-void vk_record_one(const tandem_program *program, VkCommandBuffer commands, uint32_t index) {
+tandem_status gpu_launch_alone(tandem_program *program, uint32_t index, tandem_error *error) {
     const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, index);
     prepare_push push = prefix_push(program, 0);
-    record_dispatch(program, commands, dispatch, index == 0 ? (const void *)&push : dispatch->push);
+    VkCommandBuffer commands;
+    tandem_status status = vk_commands_get(program->context, &commands, error);
+    if (status == TANDEM_OK)
+        record_dispatch(program, commands, dispatch, index == 0 ? &push : dispatch->params);
+    return status;
 }
 
 static tandem_status record_prefix(tandem_program *program, uint32_t slot, tandem_error *error) {
     tandem_status status = TANDEM_OK;
     tandem_context *context = program->context;
-    VkCommandBuffer commands = program->prefix[slot];
+    VkCommandBuffer commands = program->api.prefix[slot];
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, 0);
     prepare_push push = prefix_push(program, slot);
     VK_TRY(context, BeginCommandBuffer, commands, &begin);
-    context->vk.CmdResetQueryPool(commands, context->timestamps, 2 * slot, 2);
+    context->api.vk.CmdResetQueryPool(commands, context->api.timestamps, 2 * slot, 2);
     /* Everything of earlier runs comes first: they may read this run block and these launch arguments. */
     vk_barrier(context, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT,
                VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
                VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
-    context->vk.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, context->timestamps,
-                                  2 * slot);
+    context->api.vk.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, context->api.timestamps,
+                                      2 * slot);
     record_dispatch(program, commands, dispatch, &push);
     VK_TRY(context, EndCommandBuffer, commands);
 fail:
@@ -92,13 +129,13 @@ fail:
 static tandem_status record_suffix(tandem_program *program, uint32_t slot, tandem_error *error) {
     tandem_status status = TANDEM_OK;
     tandem_context *context = program->context;
-    VkCommandBuffer commands = program->suffix[slot];
+    VkCommandBuffer commands = program->api.suffix[slot];
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     VK_TRY(context, BeginCommandBuffer, commands, &begin);
     vk_barrier(context, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
                VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
-    context->vk.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, context->timestamps,
-                                  2 * slot + 1);
+    context->api.vk.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, context->api.timestamps,
+                                      2 * slot + 1);
     VK_TRY(context, EndCommandBuffer, commands);
 fail:
     return status;
@@ -108,10 +145,10 @@ static tandem_status allocate(tandem_program *program, VkCommandBuffer *commands
                               tandem_error *error) {
     tandem_status status = TANDEM_OK;
     VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                        .commandPool = program->context->command_pool,
+                                        .commandPool = program->context->api.command_pool,
                                         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                         .commandBufferCount = n};
-    VK_TRY(program->context, AllocateCommandBuffers, program->context->handle, &info, commands);
+    VK_TRY(program->context, AllocateCommandBuffers, program->context->api.handle, &info, commands);
 fail:
     return status;
 }
@@ -120,11 +157,13 @@ tandem_status gpu_program_record(tandem_program *program, tandem_error *error) {
     tandem_context *context = program->context;
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                       .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
-    tandem_status status = allocate(program, program->prefix, GPU_N_PENDING, error);
+    tandem_status status = vk_pipelines_build(context, error);
     if (status == TANDEM_OK)
-        status = allocate(program, program->suffix, GPU_N_PENDING, error);
+        status = allocate(program, program->api.prefix, GPU_N_PENDING, error);
     if (status == TANDEM_OK)
-        status = allocate(program, &program->main, 1, error);
+        status = allocate(program, program->api.suffix, GPU_N_PENDING, error);
+    if (status == TANDEM_OK)
+        status = allocate(program, &program->api.main, 1, error);
     for (uint32_t slot = 0; slot < GPU_N_PENDING && status == TANDEM_OK; slot++) {
         status = record_prefix(program, slot, error);
         if (status == TANDEM_OK)
@@ -132,34 +171,49 @@ tandem_status gpu_program_record(tandem_program *program, tandem_error *error) {
     }
     if (status != TANDEM_OK)
         return status;
-    VK_TRY(context, BeginCommandBuffer, program->main, &begin);
-    record_steps(program, program->main, VK_NULL_HANDLE);
-    VK_TRY(context, EndCommandBuffer, program->main);
+    VK_TRY(context, BeginCommandBuffer, program->api.main, &begin);
+    record_steps(program, program->api.main, VK_NULL_HANDLE);
+    VK_TRY(context, EndCommandBuffer, program->api.main);
 fail:
     return status;
 }
 
-tandem_status vk_program_record_profile(tandem_program *program, tandem_error *error) {
+tandem_status gpu_profile_begin(tandem_program *program, tandem_error *error) {
     tandem_status status = TANDEM_OK;
     tandem_context *context = program->context;
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     VkQueryPoolCreateInfo queries = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
                                      .queryType = VK_QUERY_TYPE_TIMESTAMP,
                                      .queryCount = program->steps.n + 1};
-    if (program->profile)
+    if (program->api.profile)
         return TANDEM_OK;
-    if (!program->profile_queries)
-        VK_TRY(context, CreateQueryPool, context->handle, &queries, NULL, &program->profile_queries);
-    status = allocate(program, &program->profile, 1, error);
+    if (!program->api.profile_queries)
+        VK_TRY(context, CreateQueryPool, context->api.handle, &queries, NULL, &program->api.profile_queries);
+    status = allocate(program, &program->api.profile, 1, error);
     if (status != TANDEM_OK)
         return status;
-    VK_TRY(context, BeginCommandBuffer, program->profile, &begin);
-    context->vk.CmdResetQueryPool(program->profile, program->profile_queries, 0, program->steps.n + 1);
-    record_steps(program, program->profile, program->profile_queries);
-    VK_TRY(context, EndCommandBuffer, program->profile);
+    VK_TRY(context, BeginCommandBuffer, program->api.profile, &begin);
+    context->api.vk.CmdResetQueryPool(program->api.profile, program->api.profile_queries, 0,
+                                      program->steps.n + 1);
+    record_steps(program, program->api.profile, program->api.profile_queries);
+    VK_TRY(context, EndCommandBuffer, program->api.profile);
     return TANDEM_OK;
 fail:
-    context->vk.FreeCommandBuffers(context->handle, context->command_pool, 1, &program->profile);
-    program->profile = VK_NULL_HANDLE;
+    context->api.vk.FreeCommandBuffers(context->api.handle, context->api.command_pool, 1,
+                                       &program->api.profile);
+    program->api.profile = VK_NULL_HANDLE;
     return status;
+}
+
+void gpu_program_release(tandem_program *program) {
+    const gpu_api_context *api = &program->context->api;
+    gpu_api_program *own = &program->api;
+    /* note: freeing NULL handles is allowed, so half-recorded programs need no care. */
+    api->vk.FreeCommandBuffers(api->handle, api->command_pool, GPU_N_PENDING, own->prefix);
+    api->vk.FreeCommandBuffers(api->handle, api->command_pool, GPU_N_PENDING, own->suffix);
+    api->vk.FreeCommandBuffers(api->handle, api->command_pool, 1, &own->main);
+    api->vk.FreeCommandBuffers(api->handle, api->command_pool, 1, &own->profile);
+    if (own->profile_queries)
+        api->vk.DestroyQueryPool(api->handle, own->profile_queries, NULL);
+    gpu_free(own->rules.items);
 }

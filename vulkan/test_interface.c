@@ -1,7 +1,6 @@
 /* test_interface.c: the inside of the plugin, for its tests. */
 #include "test_interface.h"
 #include "loops.h"
-#include "ticket.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,8 +13,8 @@ static void provoke(const tandem_context *context) {
     const VkBufferCreateInfo empty = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
                                       .usage = VK_BUFFER_USAGE_TRANSFER_SRC_BIT};
     VkBuffer buffer = VK_NULL_HANDLE;
-    if (context->vk.CreateBuffer(context->handle, &empty, NULL, &buffer) == VK_SUCCESS)
-        context->vk.DestroyBuffer(context->handle, buffer, NULL);
+    if (context->api.vk.CreateBuffer(context->api.handle, &empty, NULL, &buffer) == VK_SUCCESS)
+        context->api.vk.DestroyBuffer(context->api.handle, buffer, NULL);
 }
 
 static int validates(void) {
@@ -44,7 +43,7 @@ static uint32_t dispatch_count(const tandem_program *program) {
 
 static void get_dispatch(const tandem_program *program, uint32_t index, vk_test_dispatch *out) {
     const gpu_launch *dispatch = GPU_AT(program->launches, gpu_launch, index);
-    const vk_pipeline *pipeline = &program->context->pipelines->items[dispatch->pipeline];
+    const vk_pipeline *pipeline = &program->context->api.pipelines->items[dispatch->api.pipeline];
     memset(out, 0, sizeof *out);
     snprintf(out->shader, sizeof out->shader, "%s", pipeline->shader->name);
     out->n_spec = pipeline->n_spec;
@@ -90,12 +89,9 @@ static tandem_status begin_run(tandem_program *program, const tandem_run *run, t
 }
 
 static tandem_status run_dispatch(tandem_program *program, uint32_t index, tandem_error *error) {
-    VkCommandBuffer commands;
-    tandem_status status = vk_commands_begin(program->context, &commands, error);
-    if (status != TANDEM_OK)
-        return status;
-    vk_record_one(program, commands, index);
-    status = vk_commands_end(program->context, error);
+    tandem_status status = gpu_launch_alone(program, index, error);
+    if (status == TANDEM_OK)
+        status = gpu_submit(program->context, NULL, error);
     if (status == TANDEM_OK)
         status = gpu_wait_all(program->context, error);
     return status;
@@ -103,7 +99,15 @@ static tandem_status run_dispatch(tandem_program *program, uint32_t index, tande
 
 static int allocation(const tandem_context *context, uint32_t index, uint64_t *address, uint64_t *bytes,
                       void **pointer) {
-    return gpu_memory_block(context, index, address, bytes, pointer);
+    const gpu_block *block = context->blocks;
+    while (block && index-- > 0)
+        block = block->next;
+    if (!block || !block->mapped)
+        return 0;
+    *address = block->address;
+    *bytes = block->bytes;
+    *pointer = block->mapped;
+    return 1;
 }
 
 const vk_test_interface vk_the_test_interface = {

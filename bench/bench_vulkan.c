@@ -266,22 +266,31 @@ static double cpu_seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-double bench_run(const bench_device *device, const bench_pipeline *pipeline, const void *push, uint32_t x,
-                 uint32_t y, int clock) {
+static void barrier(const bench_device *device, VkPipelineStageFlags stages, VkAccessFlags access) {
+    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                              .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                              .dstAccessMask = access};
+    vkCmdPipelineBarrier(device->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, stages, 0, 1, &memory, 0,
+                         NULL, 0, NULL);
+}
+
+double bench_run_all(const bench_device *device, const bench_launch *launches, uint32_t n, int clock) {
     begin(device);
     vkCmdResetQueryPool(device->commands, device->queries, 0, 2);
-    vkCmdBindPipeline(device->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->handle);
-    vkCmdPushConstants(device->commands, pipeline->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
-                       pipeline->push_bytes, push);
     vkCmdWriteTimestamp(device->commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, device->queries, 0);
-    vkCmdDispatch(device->commands, x, y, 1);
+    for (uint32_t i = 0; i < n; i++) {
+        const bench_launch *launch = &launches[i];
+        if (launch->waits)
+            barrier(device, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                    VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+        vkCmdBindPipeline(device->commands, VK_PIPELINE_BIND_POINT_COMPUTE, launch->pipeline->handle);
+        vkCmdPushConstants(device->commands, launch->pipeline->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                           launch->pipeline->push_bytes, launch->push);
+        vkCmdDispatch(device->commands, launch->x, launch->y, 1);
+    }
     vkCmdWriteTimestamp(device->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, device->queries, 1);
-    VkMemoryBarrier barrier = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-                               .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
-                               .dstAccessMask = VK_ACCESS_HOST_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT};
-    vkCmdPipelineBarrier(device->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                         VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &barrier, 0, NULL,
-                         0, NULL);
+    barrier(device, VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+            VK_ACCESS_HOST_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT);
     double start = cpu_seconds();
     submit(device);
     double cpu = cpu_seconds() - start;
@@ -289,4 +298,10 @@ double bench_run(const bench_device *device, const bench_pipeline *pipeline, con
     TRY(vkGetQueryPoolResults(device->handle, device->queries, 0, 2, sizeof ticks, ticks, sizeof ticks[0],
                               VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT));
     return clock == BENCH_CPU_TIME ? cpu : (double)(ticks[1] - ticks[0]) * device->tick_ns * 1e-9;
+}
+
+double bench_run(const bench_device *device, const bench_pipeline *pipeline, const void *push, uint32_t x,
+                 uint32_t y, int clock) {
+    bench_launch launch = {.pipeline = pipeline, .push = push, .x = x, .y = y};
+    return bench_run_all(device, &launch, 1, clock);
 }

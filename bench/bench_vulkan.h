@@ -60,7 +60,18 @@ bench_pipeline bench_pipeline_create(const bench_device *device, const char *spv
                                      const uint32_t *spec, uint32_t n_spec);
 void bench_pipeline_destroy(const bench_device *device, bench_pipeline *pipeline);
 
-/* Runs one dispatch to its end; seconds. */
+/* A dispatch of a submit. */
+typedef struct bench_launch {
+    const bench_pipeline *pipeline;
+    const void *push;
+    uint32_t x, y;
+    uint32_t waits; /* 1: for all dispatches before */
+} bench_launch;
+
+/* Runs a submit of n dispatches to its end; seconds. */
+double bench_run_all(const bench_device *device, const bench_launch *launches, uint32_t n, int clock);
+
+/* The same of one. */
 double bench_run(const bench_device *device, const bench_pipeline *pipeline, const void *push, uint32_t x,
                  uint32_t y, int clock);
 

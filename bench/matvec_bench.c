@@ -55,25 +55,6 @@ static int wants(const options *o, uint32_t type) {
     return !o->format || tandem_kit_type_by_name(o->format) == tandem_kit_type(type);
 }
 
-static vk_matmul_plan plan_of(const bench_device *device, const product *p, uint32_t kind, uint32_t int64,
-                              uint32_t software, uint32_t n_unit) {
-    vk_matmul_request request = {.kind = kind,
-                                 .precision = p->desc.precision,
-                                 .n_tok = p->desc.n_tok,
-                                 .glu = p->desc.form != PRODUCT_PLAIN,
-                                 .n_row = p->desc.n_row,
-                                 .subgroup_size = device->subgroup_size,
-                                 .software = software,
-                                 .int64 = int64,
-                                 .slow_dot = software,
-                                 .n_unit = n_unit,
-                                 .max_local = 256};
-    vk_matmul_plan plan;
-    if (!vk_matmul_plan_make(&plan, &p->pack, &request))
-        bench_die("no plan for a product", (int)p->desc.type);
-    return plan;
-}
-
 static double launch(const bench_device *device, const product *p, const vk_matmul_plan *plan,
                      const bench_pipeline *pipeline, int clock) {
     matmul_push push = product_push(p);
@@ -138,7 +119,7 @@ static uint32_t add_variants(const bench_device *device, const options *o, varia
                                      .precision = q8 ? TANDEM_PRECISION_Q8 : TANDEM_PRECISION_EXACT,
                                      .amplitude = 1};
                 v->product = product_create(device, o->shaders, &desc);
-                v->plan = plan_of(device, &v->product, kind, device->int64, device->software, 0);
+                v->plan = product_plan(device, &v->product, kind, device->int64, device->software, 0);
                 v->pipeline = product_pipeline(device, o->shaders, &v->plan);
                 snprintf(v->name, sizeof v->name, "%s", v->plan.kernel);
             }
@@ -254,7 +235,7 @@ static int check_product(const bench_device *device, const options *o, const pro
         for (uint32_t software = 0; software < 2; software++)
             for (uint32_t int64 = o->quick ? device->int64 : 0; int64 < 1 + device->int64; int64++) {
                 uint32_t n_unit = desc->n_tok % 2 ? 1 : 1000; /* few lanes or many share a row */
-                vk_matmul_plan plan = plan_of(device, &p, kind, int64, software, n_unit);
+                vk_matmul_plan plan = product_plan(device, &p, kind, int64, software, n_unit);
                 failed += check_plan(device, o, &p, &plan, worst);
                 *n_run += 1;
             }

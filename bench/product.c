@@ -188,6 +188,25 @@ void product_destroy(const bench_device *device, product *p) {
     *p = (product){0};
 }
 
+vk_matmul_plan product_plan(const bench_device *device, const product *p, uint32_t kind, uint32_t int64,
+                            uint32_t software, uint32_t n_unit) {
+    vk_matmul_request request = {.kind = kind,
+                                 .precision = p->desc.precision,
+                                 .n_tok = p->desc.n_tok,
+                                 .glu = p->desc.form != PRODUCT_PLAIN,
+                                 .n_row = p->desc.n_row,
+                                 .subgroup_size = device->subgroup_size,
+                                 .software = software,
+                                 .int64 = int64,
+                                 .slow_dot = software,
+                                 .n_unit = n_unit,
+                                 .max_local = 256};
+    vk_matmul_plan plan;
+    if (!vk_matmul_plan_make(&plan, &p->pack, &request))
+        bench_die("no plan for a product", (int)p->desc.type);
+    return plan;
+}
+
 bench_pipeline product_pipeline(const bench_device *device, const char *shaders, const vk_matmul_plan *plan) {
     char path[512];
     snprintf(path, sizeof path, "%s/%s.spv", shaders, plan->shader);

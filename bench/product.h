@@ -41,7 +41,10 @@ typedef struct product {
 product product_create(const bench_device *device, const char *shaders, const product_desc *desc);
 void product_destroy(const bench_device *device, product *p);
 
-/* The pipeline of a plan, and the push block of a product. */
+/* How a product is launched: as kind VK_MATMUL_*, with the tiles for a CPU or a GPU of n_unit
+ * multiprocessors; its pipeline, and its push block. */
+vk_matmul_plan product_plan(const bench_device *device, const product *p, uint32_t kind, uint32_t int64,
+                            uint32_t software, uint32_t n_unit);
 bench_pipeline product_pipeline(const bench_device *device, const char *shaders, const vk_matmul_plan *plan);
 matmul_push product_push(const product *p);
 

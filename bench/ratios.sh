@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The speed of the Gemma 3 270M shape against what its parts allow, as ratios of figures taken side by side.
-#   products  mat-vec against a naive anchor shader (exact: 3x), q8 against exact (1.5x); Q4_0, Q8_0, Q4_K, Q5_0, Q6_K
-#   decode    bytes a second of a whole token against a mat-vec alone (80 %), exact and q8
+#   products  mat-vec against a naive anchor shader (exact: 3x) and q8 against exact (1.5x), judged at Q4_0; then others
+#   decode    bytes a second of a whole token against its mat-vecs alone (80 %), exact and q8; for comparison, against
+#             a matrix large enough that neither launches nor short rows count
 #   prefill   tokens a second of chunks of 256 against decode, the head excluded from both (3x)
 # usage: bench/ratios.sh [PART...]      default: all; needs a build in build/; TANDEM=PATH, PLUGIN=NAME (default vulkan)
 # Prints what bench/examples/ratios.txt holds from its last run. exit: 0 all within limits, 1 not, 3 something is missing
@@ -11,7 +12,9 @@ tandem=${TANDEM:-$root/build/bin/tandem}
 plugin=${PLUGIN:-vulkan}
 export MESA_SHADER_CACHE_DIR=${MESA_SHADER_CACHE_DIR:-$root/build/mesa-cache}
 matvec=$(dirname "$tandem")/matvec_bench
-[ -x "$tandem" ] && [ -x "$matvec" ] || { echo "ratios.sh: $tandem or matvec_bench is not there; build first" >&2; exit 3; }
+products=$(dirname "$tandem")/token_matvecs
+[ -x "$tandem" ] && [ -x "$matvec" ] && [ -x "$products" ] ||
+    { echo "ratios.sh: $tandem, matvec_bench or token_matvecs is not there; build first" >&2; exit 3; }
 rounds=5
 failed=0
 
@@ -26,6 +29,10 @@ products() {
         # columns: name, range of GB/s (three words), times the anchor, times exact
         anchor=$(awk '/_exact / { print $5 }' <<<"$line")
         q8=$(awk '/_q8 / { print $6 }' <<<"$line")
+        if [ $format != q4_0 ]; then
+            printf '%-5s 4096 x 2816: exact %.1f x the anchor; q8 %.2f x exact\n' $format "$anchor" "$q8"
+            continue
+        fi
         judge "$anchor" 3
         exact=$word
         judge "$q8" 1.5
@@ -35,38 +42,72 @@ products() {
 }
 
 model=(-m gemma3-270m --quant Q4_K_M)
-alone() { # alone FORMAT PRECISION: GB/s of a matrix of that format alone, more bytes than caches hold; best of its rounds
-    "$matvec" --rows 32768 --cols 2048 --rounds 2 --format "$1" 2>/dev/null | sed -n "s/^matvec_$1_$2 .*\.\. *\([0-9.]*\) .*/\1/p"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# The products of a token, for token_matvecs: gate and up of one format are one product, q, k and v wait for one another
+# no more than gate and up of two formats do.
+list_products() {
+    "$tandem" inspect "${model[@]}" --tensors | python3 -c '
+import re, sys
+tensors = {}
+for line in sys.stdin:
+    match = re.match(r"\s+(\S+)\.weight\s+(\S+)\s+\[(\d+), (\d+)\]", line)
+    if match:
+        tensors[match[1]] = (match[2].lower(), match[4], match[3])
+layer = 0
+while f"blk.{layer}.attn_q" in tensors:
+    of = lambda name: tensors[f"blk.{layer}.{name}"]
+    print(*of("attn_q"))
+    print(*of("attn_k"), "beside")
+    print(*of("attn_v"), "beside")
+    print(*of("attn_output"))
+    if of("ffn_gate") == of("ffn_up"):
+        print(*of("ffn_gate"), "glu")
+    else:
+        print(*of("ffn_gate"))
+        print(*of("ffn_up"), "beside")
+    print(*of("ffn_down"))
+    layer += 1
+print(*tensors.get("output", tensors["token_embd"]))'
 }
 decoded() { # decoded PRECISION: ns a token, mean of 32
     "$tandem" generate "${model[@]}" --precision "$1" --ctx 64 --tokens 2,5,7 -n 33 --plugin "$plugin" --json 2>/dev/null |
         python3 -c "import json, sys; j = json.load(sys.stdin); print(j['decode_device_ns'] / (len(j['tokens']) - 1))"
 }
-decode() { # a round: the matrices of each format alone, then the model; the time that mat-vecs alone would take over the model's
-    local precision i format bytes ns parts
+alone() { # alone FORMAT PRECISION: GB/s of a large matrix of that format; best of its rounds
+    "$matvec" --rows 32768 --cols 2048 --rounds 2 --format "$1" 2>/dev/null | sed -n "s/^matvec_$1_$2 .*\.\. *\([0-9.]*\) .*/\1/p"
+}
+decode() { # a round: the mat-vecs of a token alone, large matrices of its formats, the token; what share of its time those take
+    local precision i format bytes ns token parts option
+    list_products >"$work/products"
     parts=$("$tandem" inspect "${model[@]}" --json | python3 -c '
 import json, sys
 for part in json.load(sys.stdin)["formats"]:
     if part["type"] != "F32":
         print(part["type"].lower(), part["bytes"])')
     for precision in exact q8; do
-        share=$(for ((i = 0; i < rounds; i++)); do
+        option=$([ $precision = q8 ] && echo --q8)
+        for ((i = 0; i < rounds; i++)); do
             ns=0
             while read -r format bytes; do
                 ns=$(awk "BEGIN { print $ns + $bytes / $(alone "$format" $precision) }")
             done <<<"$parts"
-            awk "BEGIN { print 100 * $ns / $(decoded $precision) }"
-        done | median)
+            token=$(decoded $precision)
+            # shellcheck disable=SC2086 # none or one word
+            "$products" "$work/products" --rounds 5 $option | awk "{ print 100 * \$2 * 1e9 / $token, 100 * $ns / $token }"
+        done >"$work/shares"
+        share=$(cut -d' ' -f1 "$work/shares" | median)
         judge "$share" 80
-        printf 'decode, %-5s %.0f %% of the bytes a second of mat-vecs alone, median of %d rounds (limit 80)  %s\n' $precision \
+        printf 'decode, %-5s %.0f %% of the bytes a second of its mat-vecs alone, median of %d rounds (limit 80)  %s\n' $precision \
             "$share" $rounds $word
+        printf '               %.0f %% of the bytes a second of a 32768 x 2048 matrix of each format\n' \
+            "$(cut -d' ' -f2 "$work/shares" | median)"
     done
 }
 
 prefill() {
     local precision ratio
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
     for precision in exact q8; do
         "$tandem" sweep "${model[@]}" --plugin "$plugin" --precision $precision --phase prefill,decode-no-head --batch 256 \
             --chunks $rounds --samples 32 --journal "$work/$precision.jsonl" --json >"$work/out" 2>"$work/err" ||

@@ -113,7 +113,7 @@ note=
 [ $gpu -eq 1 ] || note=' Only software devices: these speeds say nothing about a GPU.'
 case $code in
     0) verdict="GOOD: every number above was checked against the reference plugin.$note" ;;
-    1) verdict="BAD: a number is wrong or unchecked, or a cell failed; see the column \`check\` and the journal." ;;
+    1) verdict="BAD: a number is wrong or unchecked, a cell failed, or the machine changed; see the column \`check\` and the journal." ;;
     4) verdict='NOTHING MEASURED: the model does not fit this device.' ;;
     *) verdict="NOT FINISHED: the sweep ended with exit code $code." ;;
 esac

@@ -18,7 +18,9 @@ static const command_usage usage = {
     "and precision "
     "runs in a process of its own; a crash or a cell out of memory is a row, and the sweep goes on.\n"
     "decode runs the head for every token, prefill never; decode-no-head is for comparing the two.\n"
-    "Exit code 1: a result was wrong or unchecked, or a cell failed."};
+    "Exit code 1: a result was wrong or unchecked, a cell failed, or depth 0, run once more at the end, had "
+    "changed by "
+    "more than 5 % (on a GPU: a software device shares its machine, and its drift is only said)."};
 
 static const char *const phase_names[SWEEP_MAX_PHASES] = {
     [PHASE_DECODE] = "decode", [PHASE_PREFILL] = "prefill", [PHASE_DECODE_NO_HEAD] = "decode-no-head"};
@@ -149,6 +151,8 @@ static int parse(sweep_options *o, int argc, char **argv) {
                          .target = 2,
                          .format = "table",
                          .timeout_s = 3600,
+                         .peaks_seconds = 5,
+                         .stamp_seconds = 5,
                          .journal = "sweep.jsonl"};
     option shared[COMMON_MAX_OPTIONS], model[MODEL_MAX_OPTIONS];
     options_common(&o->common, COMMON_SEED | COMMON_JSON, shared);
@@ -175,6 +179,12 @@ static int parse(sweep_options *o, int argc, char **argv) {
         option_u32("rounds", 0, &o->n_round, 1, 64, "most rounds of a cell (default 4)"),
         option_float("target", &o->target, 0, 100, "no further round below +- X % of the median (default 2)"),
         option_float("price-kwh", &o->price_kwh, 0, 1e6, "price of a kWh: what a million tokens cost"),
+        option_float(
+            "peaks-seconds", &o->peaks_seconds, 0, 3600,
+            "what measuring the device's peaks may take, once a journal (default 5; 0: not measured)"),
+        option_float(
+            "stamp-seconds", &o->stamp_seconds, 0, 3600,
+            "what the check at a cell's depth may take, if 5 % of the cell are not more (default 5)"),
         option_choice("format", &o->format, "table|markdown|csv|json", "of the results (default table)"),
         option_choice("fill", &o->fill, "real|synthetic", "how the cache gets to a depth (default real)"),
         option_u32("timeout", 0, &o->timeout_s, 1, 1u << 24, "seconds that one cell may take (default 3600)"),
@@ -183,7 +193,7 @@ static int parse(sweep_options *o, int argc, char **argv) {
         {0},
     };
     /* Not in the help: this process is a child of a sweep. */
-    const option hidden[] = {option_choice("column", &o->column, "cells|reference", NULL), {0}};
+    const option hidden[] = {option_choice("column", &o->column, "cells|reference|peaks", NULL), {0}};
     bool is_child = argc > 1 && !strcmp(argv[1], "--column");
     uint32_t n_free;
     const option *const tables[] = {own, model + 1, shared, hidden};
@@ -226,6 +236,7 @@ static double all_units(const sweep_options *o) {
     double column = 0;
     for (uint32_t p = 0; p < o->n_phase; p++)
         column += o->n_depth * sweep_units(o, o->phase[p]);
+    column += sweep_drift_units(o);
     if (!strcmp(o->fill, "real"))
         column += o->depth[o->n_depth - 1];
     return column * n_column(o);
@@ -281,6 +292,7 @@ static int run_sweep(const sweep_options *o) {
         fprintf(stderr, "tandem sweep: the journal is %s.\n", o->journal);
     }
     options_free_texts(&run.keys);
+    options_free_texts(&run.peaks_tried);
     journal_close(&j);
     if (sweep_interrupted) {
         fprintf(stderr, "tandem sweep: interrupted; the same command goes on where it stopped.\n");

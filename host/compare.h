@@ -26,7 +26,6 @@ enum { SIDE_A, SIDE_B, N_SIDE };
 
 #define COMPARE_MOST_BLOCKS 256u
 #define COMPARE_MOST_RUNS 256u /* of a turn */
-#define COMPARE_PROFILES 5u    /* profiled runs whose medians explain the difference */
 
 typedef struct compare_options {
     common_options common;

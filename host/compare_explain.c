@@ -8,40 +8,17 @@
 
 /* ---- profiles ---- */
 
-static double profile_ns(cJSON *const *runs, uint32_t n_run, int index) {
-    double ns[COMPARE_PROFILES];
-    for (uint32_t i = 0; i < n_run; i++)
-        ns[i] = json_number(cJSON_GetArrayItem(runs[i], index), "ns");
-    return stats_median(ns, n_run);
-}
-
-/* The first list with the medians of all as its times: a program's steps are the same in every run. */
-static void take_medians(cJSON **runs, uint32_t n_run) {
-    const int n = cJSON_GetArraySize(runs[0]);
-    for (int i = 0; i < n; i++)
-        cJSON_SetNumberValue(cJSON_GetObjectItem(cJSON_GetArrayItem(runs[0], i), "ns"),
-                             profile_ns(runs, n_run, i));
-}
-
 static int profile_side(compare *c, compare_cell *cell, uint32_t side, tandem_message *message) {
-    cJSON *runs[COMPARE_PROFILES] = {0};
-    uint32_t *tokens = malloc(cell->n_token * sizeof *tokens);
+    uint32_t *tokens = malloc(cell->n_token * sizeof *tokens), n_run;
     int status = tokens ? compare_go_to(c, side, cell->depth, message)
                         : message_out_of_memory(message, "tokens", cell->n_token * sizeof *tokens);
     sweep_walk walk = compare_walk(c, side);
     for (uint32_t i = 0; i < cell->n_token && !status; i++)
         tokens[i] = sweep_token(&walk, cell->depth + i);
-    for (uint32_t i = 0; i < COMPARE_PROFILES && !status; i++) {
-        runs[i] = cJSON_CreateArray();
-        status = sweep_profile(walk.s, tokens, cell->n_token, cell->phase == PHASE_DECODE, runs[i], message);
-    }
-    if (!status) {
-        take_medians(runs, COMPARE_PROFILES);
-        cell->side[side].profile = runs[0];
-        runs[0] = NULL;
-    }
-    for (uint32_t i = 0; i < COMPARE_PROFILES; i++)
-        cJSON_Delete(runs[i]);
+    cell->side[side].profile = cJSON_CreateArray();
+    if (!status)
+        status = sweep_profile(walk.s, tokens, cell->n_token, cell->phase == PHASE_DECODE, UINT64_MAX,
+                               cell->side[side].profile, &n_run, message);
     free(tokens);
     return status;
 }

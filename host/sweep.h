@@ -9,6 +9,7 @@
  *   parent  {"cells":[{"phase","depth"}...], "reference": row or null, "drift":[phase...], "bias":[phase...]}
  *   child   {"msg":"begin", "phase", "depth"}  {"msg":"progress", "units"}*  {"msg":"cell", ... row members}
  *   child   {"msg":"reference", ...}  instead of cells: the prefix that others are checked against
+ *   child   {"msg":"peaks", ...}  instead of all that: what the device does at best
  *   child   {"msg":"bias", "phase", "depth", ...}  real against synthetic fill, before the cells
  *   child   {"msg":"drift", "phase", "depth":0, ...}  depth 0 once more, after the last cell
  *   child   {"msg":"end"}
@@ -34,17 +35,19 @@ typedef struct sweep_options {
     option_texts models, plugins, devices, kvs, precisions, depth_texts, phase_texts, batches, experts;
     uint32_t depth[SWEEP_MAX_DEPTHS], n_depth; /* ascending, no duplicates */
     uint32_t phase[SWEEP_MAX_PHASES], n_phase;
-    const char *fill;   /* real, synthetic */
-    uint32_t n_sample;  /* decoded tokens of a round */
-    uint32_t n_chunk;   /* prefill chunks of a round */
-    uint32_t n_round;   /* most rounds of a cell */
-    float target;       /* half of the interval, per cent of the median: reached, no further round */
-    float price_kwh;    /* 0: not given */
-    const char *format; /* of the results: table, markdown, csv, json */
+    const char *fill;    /* real, synthetic */
+    uint32_t n_sample;   /* decoded tokens of a round */
+    uint32_t n_chunk;    /* prefill chunks of a round */
+    uint32_t n_round;    /* most rounds of a cell */
+    float target;        /* half of the interval, per cent of the median: reached, no further round */
+    float price_kwh;     /* 0: not given */
+    float peaks_seconds; /* what measuring the device's peaks may take; 0: they are not measured */
+    float stamp_seconds; /* what the check of a cell may take, unless 5 % of the cell are more */
+    const char *format;  /* of the results: table, markdown, csv, json */
     uint32_t timeout_s;
     const char *journal;
     bool again;
-    const char *column; /* hidden: this process is the child of a column: "cells" or "reference" */
+    const char *column; /* hidden: this process is a child: "cells", "reference" or "peaks" */
 } sweep_options;
 
 typedef struct sweep_cell {
@@ -68,9 +71,13 @@ uint32_t sweep_decode_runs(const sweep_options *o);
 
 /* Work of a cell in units of one prefilled token, for estimates. */
 double sweep_units(const sweep_options *o, uint32_t phase);
+/* Of depth 0 once more at the end of a column. */
+double sweep_drift_units(const sweep_options *o);
 
 /* sweep_child.c: the whole life of a child; returns its exit code. */
 int sweep_child(const sweep_options *o);
+/* sweep_peaks.c: a child that measures peaks. */
+int sweep_child_peaks(const sweep_options *o);
 
 /* sweep_identity.c: adds key, model_key, model, plugin and device to `j`. */
 int sweep_identity(const sweep_options *o, const cli_device *device, const model_source *source, char *key,
@@ -155,7 +162,8 @@ typedef struct sweep_run {
     journal *journal;
     progress progress;
     double units_done;
-    option_texts keys; /* of the columns seen, for the table */
+    option_texts keys;        /* of the columns seen, for the table */
+    option_texts peaks_tried; /* keys of devices whose peaks were asked for */
 } sweep_run;
 
 int sweep_run_column(sweep_run *run, const sweep_column *column);

@@ -12,16 +12,34 @@ static bool is_synthetic(const child *c) {
     return !strcmp(c->options->fill, "synthetic");
 }
 
-/* Computes a layer of each kind again, at this depth and with as many rows as the cell's runs have. */
-static int probe_cell(child *c, sweep_cell cell, cJSON *profile, tandem_message *message) {
+/* What the check of a cell may take: 5 % of it, or --stamp-seconds where that is more. */
+static uint64_t stamp_limit(const child *c, uint64_t cell_ns) {
+    const double seconds = (double)c->options->stamp_seconds * 1e9, share = 0.05 * (double)cell_ns;
+    return (uint64_t)(seconds > share ? seconds : share);
+}
+
+/* Device time of the cell's middle run. */
+static uint64_t run_ns(const cell_samples *s) {
+    return s->n ? s->device_ns[s->n / 2] : 0;
+}
+
+/* Computes a layer of each kind again, at this depth and with as many rows as the cell's runs have; then
+ * times the ops, which may take as long again. */
+static int probe_cell(child *c, sweep_cell cell, uint64_t cell_ns, cJSON *j, tandem_message *message) {
     uint32_t tokens[4096], n = cell.phase == PHASE_PREFILL ? session_description(c->walk.s)->batch : 1;
     const uint64_t start = now_ns();
+    const probe_limits limits = {.ns = stamp_limit(c, cell_ns), .run_ns = run_ns(&c->samples)};
     for (uint32_t i = 0; i < n && i < 4096; i++)
         tokens[i] = sweep_token(&c->walk, cell.depth + i);
-    int status = probe_run(&c->probe, c->walk.s, tokens, n, c->options->common.seed, message);
+    int status = probe_run_within(&c->probe, c->walk.s, tokens, n, c->options->common.seed, &limits, message);
     c->probe_ns = now_ns() - start;
-    if (!status && c->device.info.kind != TANDEM_DEVICE_SIMULATED)
-        status = sweep_profile(c->walk.s, tokens, n, cell.phase == PHASE_DECODE, profile, message);
+    c->probe_limit_ns = limits.ns;
+    if (status || c->device.info.kind == TANDEM_DEVICE_SIMULATED)
+        return status;
+    uint32_t n_run = 0;
+    status = sweep_profile(c->walk.s, tokens, n, cell.phase == PHASE_DECODE, limits.ns,
+                           cJSON_AddArrayToObject(j, "profile"), &n_run, message);
+    cJSON_AddNumberToObject(j, "profile_runs", n_run);
     return status;
 }
 
@@ -35,9 +53,8 @@ int child_run_cell(child *c, sweep_cell cell, tandem_message *message) {
     if (!status)
         status = sweep_measure(&c->walk, cell.phase, c->options->n_round, &c->samples, message);
     cJSON *j = child_cell_message("cell", cell);
-    cJSON *profile = cJSON_AddArrayToObject(j, "profile");
     if (!status)
-        status = probe_cell(c, cell, profile, message);
+        status = probe_cell(c, cell, now_ns() - start, j, message);
     if (!status)
         status = child_add_memory(c, j, cell.depth, message);
     if (!status)

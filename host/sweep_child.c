@@ -227,6 +227,8 @@ static int run_reference(child *c) {
 int sweep_child(const sweep_options *o) {
     /* Nobody reads a child whose parent is gone. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (!strcmp(o->column, "peaks"))
+        return sweep_child_peaks(o);
     child c = {.options = o};
     model_options model = o->shape;
     common_options common = o->common;

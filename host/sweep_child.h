@@ -25,9 +25,10 @@ typedef struct child {
     cJSON *stamp;
     sweep_walk walk;
     cell_samples samples;
-    probe probe;       /* of the cell under way */
-    uint64_t probe_ns; /* what it took */
-    card *card;        /* NULL: no figures of one */
+    probe probe;             /* of the cell under way */
+    uint64_t probe_ns;       /* what it took */
+    uint64_t probe_limit_ns; /* what it could have taken */
+    card *card;              /* NULL: no figures of one */
 } child;
 
 /* ---- sweep_message.c ---- */

@@ -3,6 +3,7 @@
 #define TANDEM_HOST_SWEEP_COLUMN_H
 
 #include "sweep.h"
+#include "sweep_process.h"
 
 #define MAX_CELLS (SWEEP_MAX_DEPTHS * SWEEP_MAX_PHASES)
 
@@ -20,7 +21,18 @@ typedef struct column_state {
     uint64_t cell_start_ns;
     uint32_t n_answered; /* cells that this child has answered */
     cJSON *reference;
+    const char *asked; /* of a child that answers one question: the kind of its answer */
+    cJSON *answer;
 } column_state;
+
+/* sweep_parent.c: listens until the child's pipe closes, it runs out of time, the journal fails, or Ctrl-C.
+ */
+int column_listen(column_state *c, child_process *child, bool *timed_out, tandem_message *message);
+
+/* sweep_asks.c: the prefix of (model, cache, precision) by the reference plugin, into c->reference; and the
+ * peaks of the device, into the journal. What cannot be had is said on standard error. */
+int column_ask_reference(column_state *c, tandem_message *message);
+int column_ask_peaks(column_state *c, tandem_message *message);
 
 /* Completes a row (owned from here on) with the column's identity, and journals it. */
 int column_row(column_state *c, const char *kind, sweep_cell cell, cJSON *row, tandem_message *message);

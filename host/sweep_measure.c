@@ -25,6 +25,13 @@ double sweep_units(const sweep_options *o, uint32_t phase) {
     return phase == PHASE_PREFILL ? (1.0 + o->n_chunk) * batch : 12.0 * sweep_decode_runs(o);
 }
 
+double sweep_drift_units(const sweep_options *o) {
+    double units = 0;
+    for (uint32_t p = 0; p < o->n_phase && o->n_depth > 1; p++)
+        units += sweep_units(o, o->phase[p]);
+    return units;
+}
+
 static int feed(sweep_walk *w, uint32_t n, run_times *times, tandem_message *message) {
     uint32_t *tokens = malloc(n * sizeof *tokens);
     if (!tokens)

@@ -134,6 +134,10 @@ void child_add_stamp(const child *c, cJSON *j) {
         return;
     cJSON_AddItemToObject(stamp, "probe", probe_json(&c->probe));
     cJSON_AddNumberToObject(stamp, "probe_ns", (double)c->probe_ns);
+    cJSON_AddNumberToObject(stamp, "limit_ns", (double)c->probe_limit_ns);
+    cJSON *omitted = probe_omitted_json(&c->probe);
+    if (omitted)
+        cJSON_AddItemToObject(stamp, "left_out", omitted);
     if (!probe_is_good(&c->probe))
         cJSON_ReplaceItemInObject(stamp, "ok", cJSON_CreateFalse());
     if (s->n_hash)

@@ -33,9 +33,9 @@ static void find_left(column_state *c) {
             else
                 c->left[c->n_left++] = cell;
         }
+    if (!c->n_left)
+        c->run->progress.total -= sweep_drift_units(o);
 }
-
-static int ask_reference(column_state *c, tandem_message *message);
 
 static bool has_row(const column_state *c, const char *kind, uint32_t phase, const char *status) {
     char key[640];
@@ -85,10 +85,13 @@ static int answer_column(column_state *c, child_process *child, cJSON *m, tandem
     }
     const char *plugin = json_text(cJSON_GetObjectItem(c->identity, "plugin"), "name");
     if (c->n_left && !c->reference && strcmp(plugin, "reference")) {
-        int status = ask_reference(c, message);
+        int status = column_ask_reference(c, message);
         if (status)
             return status;
     }
+    int status = c->n_left ? column_ask_peaks(c, message) : TANDEM_OK;
+    if (status)
+        return status;
     cJSON *orders = cJSON_CreateObject(), *cells = cJSON_AddArrayToObject(orders, "cells");
     for (uint32_t i = 0; i < c->n_left; i++) {
         cJSON *cell = cJSON_CreateObject();
@@ -114,6 +117,8 @@ static void show(column_state *c) {
     if (c->in_cell)
         snprintf(note, sizeof note, " | %s %s %s, %s at %u", k->plugin, k->kv, k->precision,
                  phase_name(c->cell.phase), c->cell.depth);
+    else if (c->asked && !strcmp(c->asked, "peaks"))
+        snprintf(note, sizeof note, " | %s, peaks of the device", k->plugin);
     else
         snprintf(note, sizeof note, " | %s %s %s, loading", k->plugin, k->kv, k->precision);
     progress_show(&c->run->progress, c->run->units_done, note);
@@ -139,8 +144,9 @@ static int take_message(column_state *c, child_process *child, cJSON *m, tandem_
         status = column_drift(c, cell, cJSON_Duplicate(m, true), message);
     } else if (!strcmp(kind, "bias") && phase_by_name(json_text(m, "phase"), &cell.phase)) {
         status = column_bias(c, cell, cJSON_Duplicate(m, true), message);
-    } else if (!strcmp(kind, "reference")) {
-        c->reference = cJSON_Duplicate(m, true);
+    } else if (c->asked && !strcmp(kind, c->asked)) {
+        cJSON_Delete(c->answer);
+        c->answer = cJSON_Duplicate(m, true);
     } else if (!strcmp(kind, "end")) {
         child->ended = true;
     }
@@ -150,8 +156,7 @@ static int take_message(column_state *c, child_process *child, cJSON *m, tandem_
     return status;
 }
 
-/* Listens until the child's pipe closes, it runs out of time, the journal fails, or Ctrl-C. */
-static int listen_to(column_state *c, child_process *child, bool *timed_out, tandem_message *message) {
+int column_listen(column_state *c, child_process *child, bool *timed_out, tandem_message *message) {
     const uint64_t limit = (uint64_t)c->run->options->timeout_s * 1000000000u;
     int status = TANDEM_OK;
     bool open = true;
@@ -171,56 +176,11 @@ static int listen_to(column_state *c, child_process *child, bool *timed_out, tan
     return status;
 }
 
-static void describe_end(int wait_status, char *text, size_t size) {
-    if (WIFSIGNALED(wait_status))
-        snprintf(text, size, "the child was ended by signal %d (%s)", WTERMSIG(wait_status),
-                 strsignal(WTERMSIG(wait_status)));
-    else
-        snprintf(text, size, "the child ended with exit code %d", WEXITSTATUS(wait_status));
-}
-
-/* The prefix of (model, cache, precision) by the reference plugin: from the journal, or made now. */
-static int ask_reference(column_state *c, tandem_message *message) {
-    char key[128];
-    snprintf(key, sizeof key, "%s|%s|%s", c->model_key, c->column->kv, c->column->precision);
-    const cJSON *row = journal_find(c->run->journal, "reference", key);
-    if (row) {
-        c->reference = cJSON_Duplicate(row, true);
-        return TANDEM_OK;
-    }
-    sweep_column column = *c->column;
-    column.plugin = "reference";
-    column_state state = {.run = c->run, .column = &column, .known = true};
-    child_process child;
-    int status = process_start(c->run->options, &column, "reference", &child, message);
-    if (status)
-        return status;
-    bool timed_out = false;
-    state.identity = cJSON_CreateObject();
-    status = listen_to(&state, &child, &timed_out, message);
-    int ended = process_end(&child, status || timed_out || sweep_interrupted);
-    cJSON_Delete(state.identity);
-    if (status || sweep_interrupted || !state.reference) {
-        cJSON_Delete(state.reference);
-        char why[96];
-        describe_end(ended, why, sizeof why);
-        if (!status && !sweep_interrupted)
-            fprintf(stderr, "tandem sweep: no reference for %s (%s); its rows will say so.\n",
-                    c->column->model, timed_out ? "it took too long" : why);
-        return status;
-    }
-    cJSON_DeleteItemFromObject(state.reference, "msg");
-    c->reference = cJSON_Duplicate(state.reference, true);
-    cJSON_AddStringToObject(state.reference, "row", "reference");
-    cJSON_AddStringToObject(state.reference, "key", key);
-    return journal_append(c->run->journal, state.reference, message);
-}
-
 /* The child is gone before its work was done: a row for what it was doing. */
 static int journal_death(column_state *c, int wait_status, bool timed_out, tandem_message *message) {
     char reason[128];
     const char *what = timed_out ? "timeout" : "crash";
-    describe_end(wait_status, reason, sizeof reason);
+    process_describe_end(wait_status, reason, sizeof reason);
     if (timed_out)
         snprintf(reason, sizeof reason, "no answer in %u s", c->run->options->timeout_s);
     if (c->in_cell) {
@@ -249,7 +209,7 @@ int sweep_run_column(sweep_run *run, const sweep_column *column) {
         status = process_start(run->options, column, "cells", &child, &message);
         if (status)
             break;
-        status = listen_to(&c, &child, &timed_out, &message);
+        status = column_listen(&c, &child, &timed_out, &message);
         int ended = process_end(&child, status || timed_out || sweep_interrupted);
         if (status || sweep_interrupted)
             break;

@@ -8,6 +8,7 @@
 #include <tandem/quants.h>
 
 #include "hash.h"
+#include "progress.h"
 
 #define WAIT_NS 600000000000u
 #define PIECE_ROWS 512u /* cache rows read at a time */
@@ -75,12 +76,14 @@ static int run_first_ops(probe *p, const tandem_op *const *ops, uint32_t n_op, c
     tandem_program *program = NULL;
     tandem_ticket ticket;
     tandem_error error = TANDEM_ERROR_INIT;
+    const uint64_t start = now_ns();
     tandem_status status = s->backend->program_create(s->context, &desc, &program, &error);
     if (!status)
         status = s->backend->run(program, &run, &ticket, &error);
     if (!status)
         status = s->backend->wait(s->context, ticket, WAIT_NS, &error);
     s->backend->program_destroy(program);
+    p->op_ns = (now_ns() - start) / n_op;
     return status ? message_plugin(message, status, &error, "probe") : TANDEM_OK;
 }
 
@@ -127,7 +130,10 @@ static void free_head(head_probe *h) {
 static int read_cache(probe *p, const head_probe *h, uint32_t which, uint32_t first, uint32_t n, float *rows,
                       tandem_message *message) {
     tandem_error error = TANDEM_ERROR_INIT;
+    const uint64_t start = now_ns();
     tandem_status status = p->s->backend->kv_read(h->op->kv, h->op->layer, 0, which, first, n, rows, &error);
+    p->read_ns += (double)(now_ns() - start);
+    p->read_bytes += 4.0 * n * h->kv.n_kv_head * h->kv.head_dim;
     return status ? message_plugin(message, status, &error, "reading the cache") : TANDEM_OK;
 }
 
@@ -152,6 +158,16 @@ static void judge_new_row(probe *p, const head_probe *h, const float *k_row, con
     probe_norm_rotate(v, NULL, n, op->flags & TANDEM_ATTENTION_V_NORM ? op->eps : -1, NULL, 0, 0, expected);
     widen(v_row + h->kv_head * n, n, got);
     probe_add(p, "v row", op->layer, probe_error(got, expected, n), row_budget(h->kv.type));
+}
+
+/* The new row alone: the cache before it is not read. */
+static int judge_last_row(probe *p, head_probe *h, tandem_message *message) {
+    int status = read_cache(p, h, TANDEM_KV_K, p->position, 1, h->k_rows, message);
+    if (!status)
+        status = read_cache(p, h, TANDEM_KV_V, p->position, 1, h->v_rows, message);
+    if (!status)
+        judge_new_row(p, h, h->k_rows, h->v_rows);
+    return status;
 }
 
 static int judge_head(probe *p, head_probe *h, tandem_message *message) {
@@ -183,7 +199,7 @@ static int judge_head(probe *p, head_probe *h, tandem_message *message) {
     return TANDEM_OK;
 }
 
-static int probe_attention(probe *p, const tandem_op_attention *op, tandem_message *message) {
+static int probe_attention(probe *p, const tandem_op_attention *op, bool whole, tandem_message *message) {
     head_probe h = {.op = op, .kv = {.struct_size = sizeof h.kv}};
     tandem_error error = TANDEM_ERROR_INIT;
     tandem_status refused = p->s->backend->kv_layer(op->kv, op->layer, &h.kv, &error);
@@ -193,9 +209,43 @@ static int probe_attention(probe *p, const tandem_op_attention *op, tandem_messa
     h.kv_head = h.head / (op->n_head / h.kv.n_kv_head);
     int status = read_head(p, &h, message);
     if (!status)
-        status = judge_head(p, &h, message);
+        status = whole ? judge_head(p, &h, message) : judge_last_row(p, &h, message);
     free_head(&h);
     return status;
+}
+
+/* ---- what fits ---- */
+
+typedef struct layer_probe {
+    uint32_t layer;
+    const tandem_op *const *ops;
+    uint32_t n_op;
+    const uint32_t *tokens;
+    uint64_t start_ns;
+    const probe_limits *limits;
+} layer_probe;
+
+static void omit(probe *p, const char *what, uint32_t layer) {
+    if (p->n_omitted < PROBE_MAX_OMITTED)
+        p->omitted[p->n_omitted++] = (probe_omitted){what, layer};
+}
+
+/* Expected time of running the first n_op ops: what the ops before cost here, compiling included, and at most
+ * what the model's whole run costs. */
+static double expected_run(const probe *p, const layer_probe *l, uint32_t n_op) {
+    return (double)p->op_ns * n_op + (double)l->limits->run_ns * n_op / l->n_op;
+}
+
+/* Of reading the keys and values that a query of the layer sees. */
+static double expected_read(const probe *p, uint32_t layer) {
+    const model_layer *c = &p->s->config->layers[layer];
+    const uint32_t n = c->window && c->window < p->position + 1 ? c->window : p->position + 1;
+    const double bytes = 8.0 * n * c->n_kv_head * c->head_dim;
+    return p->read_bytes > 0 ? p->read_ns / p->read_bytes * bytes : 0;
+}
+
+static bool fits(const layer_probe *l, double more_ns) {
+    return (double)(now_ns() - l->start_ns) + more_ns <= (double)l->limits->ns;
 }
 
 /* ---- one run, one layer ---- */
@@ -205,38 +255,59 @@ static const tandem_op_matmul *matmul_at(const tandem_op *const *ops, uint32_t i
 }
 
 /* A run that ends with the gates: attention and everything around it are still where they were written. */
-static int probe_first_half(probe *p, uint32_t layer, const tandem_op *const *ops, uint32_t n,
+static int judge_first_half(probe *p, uint32_t layer, const tandem_op *const *ops, uint32_t n, bool whole,
                             tandem_message *message) {
     const uint32_t qkv = find_op(ops, n, layer, "attn_qkv"), gates = find_op(ops, n, layer, "ffn_gate_up");
     const uint32_t attention = find_op(ops, n, layer, "attention");
     const uint32_t output = find_op(ops, n, layer, "attn_output");
-    int status = probe_attention(p, (const tandem_op_attention *)(const void *)ops[attention], message);
+    int status =
+        probe_attention(p, (const tandem_op_attention *)(const void *)ops[attention], whole, message);
     if (!status)
         status = probe_product(p, matmul_at(ops, output), MODEL_T_ATTN_OUTPUT, layer, "output rows", message);
     return status ? status : probe_normed(p, matmul_at(ops, qkv), matmul_at(ops, gates), layer, message);
 }
 
-static int probe_layer(probe *p, uint32_t layer, const tandem_op *const *ops, uint32_t n,
-                       const uint32_t *tokens, tandem_message *message) {
-    session *s = p->s;
-    const uint32_t start = s->length;
-    const uint32_t gates = find_op(ops, n, layer, "ffn_gate_up"), down = find_op(ops, n, layer, "ffn_down");
-    const uint32_t route = find_op(ops, n, layer, "moe_route"), ffn = find_op(ops, n, layer, "moe_ffn");
-    const bool has_experts = ffn < n;
-    if (gates == n || down == n)
+/* Attention and what is around it. The first of a probe is done whatever it takes. */
+static int probe_first_half(probe *p, const layer_probe *l, bool first, tandem_message *message) {
+    const uint32_t start = p->s->length, gates = find_op(l->ops, l->n_op, l->layer, "ffn_gate_up");
+    if (gates == l->n_op)
         return TANDEM_OK;
-    int status = run_first_ops(p, ops, gates + 1, tokens, message);
+    const double run = expected_run(p, l, gates + 1);
+    const bool whole = first || fits(l, run + expected_read(p, l->layer));
+    if (!whole)
+        omit(p, "attention", l->layer);
+    if (!first && !fits(l, run)) {
+        omit(p, "output rows", l->layer);
+        return TANDEM_OK;
+    }
+    int status = run_first_ops(p, l->ops, gates + 1, l->tokens, message);
     if (!status)
-        status = probe_first_half(p, layer, ops, n, message);
+        status = judge_first_half(p, l->layer, l->ops, l->n_op, whole, message);
+    return status ? status : session_truncate(p->s, start, message);
+}
+
+/* The feed-forward part and the experts. */
+static int probe_second_half(probe *p, const layer_probe *l, tandem_message *message) {
+    session *s = p->s;
+    const uint32_t start = s->length, down = find_op(l->ops, l->n_op, l->layer, "ffn_down");
+    const uint32_t route = find_op(l->ops, l->n_op, l->layer, "moe_route"),
+                   ffn = find_op(l->ops, l->n_op, l->layer, "moe_ffn");
+    const bool has_experts = ffn < l->n_op, judges_experts = has_experts && !s->routing;
+    const uint32_t last = has_experts ? ffn : down;
+    if (down == l->n_op)
+        return TANDEM_OK;
+    if (!fits(l, expected_run(p, l, last + 1))) {
+        omit(p, "down rows", l->layer);
+        if (judges_experts)
+            omit(p, "experts", l->layer);
+        return TANDEM_OK;
+    }
+    int status = run_first_ops(p, l->ops, last + 1, l->tokens, message);
     if (!status)
-        status = session_truncate(s, start, message);
-    if (!status)
-        status = run_first_ops(p, ops, (has_experts ? ffn : down) + 1, tokens, message);
-    if (!status)
-        status = probe_product(p, matmul_at(ops, down), MODEL_T_FFN_DOWN, layer, "down rows", message);
-    if (!status && has_experts && !s->routing)
-        status = probe_experts(p, (const tandem_op_moe_route *)(const void *)ops[route],
-                               (const tandem_op_moe_ffn *)(const void *)ops[ffn], layer,
+        status = probe_product(p, matmul_at(l->ops, down), MODEL_T_FFN_DOWN, l->layer, "down rows", message);
+    if (!status && judges_experts)
+        status = probe_experts(p, (const tandem_op_moe_route *)(const void *)l->ops[route],
+                               (const tandem_op_moe_ffn *)(const void *)l->ops[ffn], l->layer,
                                s->desc.precision == TANDEM_PRECISION_EXACT ? PROBE_BUDGET_PRODUCT
                                                                            : PROBE_BUDGET_TIPPED,
                                message);
@@ -244,14 +315,17 @@ static int probe_layer(probe *p, uint32_t layer, const tandem_op *const *ops, ui
 }
 
 /* The session's own program, as a cell of one token runs it. */
-static int probe_whole(probe *p, const tandem_op *const *ops, uint32_t n, const uint32_t *tokens,
-                       tandem_message *message) {
+static int probe_whole(probe *p, const layer_probe *l, tandem_message *message) {
     session *s = p->s;
     const uint32_t start = s->length;
-    const tandem_op *head = ops[n - 2], *topk = ops[n - 1];
+    const tandem_op *head = l->ops[l->n_op - 2], *topk = l->ops[l->n_op - 1];
     if (p->n_rows != 1 || topk->kind != TANDEM_OP_TOPK)
         return TANDEM_OK;
-    int status = session_decode(s, tokens[0], true, message);
+    if (!fits(l, (double)l->limits->run_ns)) {
+        omit(p, "logits", s->config->n_layer);
+        return TANDEM_OK;
+    }
+    int status = session_decode(s, l->tokens[0], true, message);
     if (!status)
         status = session_collect(s, NULL, NULL, message);
     if (!status)
@@ -268,19 +342,34 @@ static uint32_t first_layer(const model_config *c, bool sliding) {
     return l;
 }
 
-int probe_run(probe *p, session *s, const uint32_t *tokens, uint32_t n_rows, uint32_t seed,
-              tandem_message *message) {
+int probe_run_within(probe *p, session *s, const uint32_t *tokens, uint32_t n_rows, uint32_t seed,
+                     const probe_limits *limits, tandem_message *message) {
     *p = (probe){.s = s, .n_rows = n_rows, .position = s->length + n_rows - 1, .seed = seed};
     const compiled *c = n_rows == 1 || !s->prefill.program ? &s->decode : &s->prefill;
-    uint32_t n;
-    const tandem_op *const *ops = graph_ops(c->graph, &n);
-    int status = TANDEM_OK;
-    for (int sliding = 0; sliding < 2 && !status; sliding++) {
-        const uint32_t layer = first_layer(s->config, sliding);
-        if (layer < s->config->n_layer)
-            status = probe_layer(p, layer, ops, n, tokens, message);
-    }
-    return status ? status : probe_whole(p, ops, n, tokens, message);
+    layer_probe l = {.tokens = tokens, .start_ns = now_ns(), .limits = limits};
+    l.ops = graph_ops(c->graph, &l.n_op);
+    const uint32_t n_layer = s->config->n_layer, sliding = first_layer(s->config, true);
+    const uint32_t global = first_layer(s->config, false);
+    const bool both = sliding < n_layer && global < n_layer;
+    l.layer = sliding < n_layer ? sliding : global;
+    int status = probe_first_half(p, &l, true, message);
+    if (!status)
+        status = probe_whole(p, &l, message);
+    const uint32_t first = l.layer;
+    l.layer = global;
+    if (!status && both)
+        status = probe_first_half(p, &l, false, message);
+    l.layer = first;
+    if (!status)
+        status = probe_second_half(p, &l, message);
+    l.layer = global;
+    return status || !both ? status : probe_second_half(p, &l, message);
+}
+
+int probe_run(probe *p, session *s, const uint32_t *tokens, uint32_t n_rows, uint32_t seed,
+              tandem_message *message) {
+    const probe_limits none = {.ns = UINT64_MAX};
+    return probe_run_within(p, s, tokens, n_rows, seed, &none, message);
 }
 
 bool probe_is_good(const probe *p) {
@@ -302,6 +391,17 @@ cJSON *probe_json(const probe *p) {
         cJSON_AddBoolToObject(j, "ok", r->error <= r->budget);
         if (r->instead)
             cJSON_AddStringToObject(j, "instead", r->instead);
+        cJSON_AddItemToArray(list, j);
+    }
+    return list;
+}
+
+cJSON *probe_omitted_json(const probe *p) {
+    cJSON *list = p->n_omitted ? cJSON_CreateArray() : NULL;
+    for (uint32_t i = 0; i < p->n_omitted; i++) {
+        cJSON *j = cJSON_CreateObject();
+        cJSON_AddStringToObject(j, "what", p->omitted[i].what);
+        cJSON_AddNumberToObject(j, "layer", p->omitted[i].layer);
         cJSON_AddItemToArray(list, j);
     }
     return list;

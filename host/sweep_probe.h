@@ -25,6 +25,20 @@ typedef struct probe_result {
 } probe_result;
 
 #define PROBE_MAX_RESULTS 32u
+#define PROBE_MAX_OMITTED 8u
+
+/* What a probe may take. Only what is expected to fit is done, but for the first half of one layer,
+ * which always is. */
+typedef struct probe_limits {
+    uint64_t ns;
+    uint64_t run_ns; /* of a whole run of the model with as many rows, for the estimate; 0: unknown */
+} probe_limits;
+
+/* Left out for want of time. */
+typedef struct probe_omitted {
+    const char *what; /* as in probe_result */
+    uint32_t layer;
+} probe_omitted;
 
 typedef struct probe {
     session *s;
@@ -33,19 +47,31 @@ typedef struct probe {
     uint32_t seed;     /* draws head and rows */
     uint32_t n_result;
     probe_result result[PROBE_MAX_RESULTS];
+    uint32_t n_omitted;
+    probe_omitted omitted[PROBE_MAX_OMITTED];
+    uint64_t op_ns;             /* measured here: of running the first ops, compiled for it, by op */
+    double read_ns, read_bytes; /* of the cache */
 } probe;
 
-/* Runs n_rows tokens behind the present length, fills p->result, and rolls back. */
+/* Runs n_rows tokens behind the present length, fills p->result and p->omitted, and rolls back. */
+int probe_run_within(probe *p, session *s, const uint32_t *tokens, uint32_t n_rows, uint32_t seed,
+                     const probe_limits *limits, tandem_message *message);
+/* The same without limits. */
 int probe_run(probe *p, session *s, const uint32_t *tokens, uint32_t n_rows, uint32_t seed,
               tandem_message *message);
 bool probe_is_good(const probe *p);
 /* [{"what","layer","error","budget","ok"}] */
 cJSON *probe_json(const probe *p);
+/* [{"what","layer"}]; NULL where nothing was left out. */
+cJSON *probe_omitted_json(const probe *p);
 
-/* sweep_profile.c: device time by op of one run behind the present length, which is rolled back: adds
- * {"op","n","ns","bytes"} to `list`; nothing where the plugin has no times of steps. */
-int sweep_profile(session *s, const uint32_t *tokens, uint32_t n_rows, bool with_head, cJSON *list,
-                  tandem_message *message);
+/* sweep_profile.c: device time by op of runs behind the present length, which are rolled back: adds
+ * {"op","n","ns","bytes","flops"} to `list`, ns the median over the runs of each step, summed; nothing where
+ * the plugin has no times of steps. *n_run: as many as fit limit_ns, one at least, PROFILE_MOST_RUNS at most.
+ */
+#define PROFILE_MOST_RUNS 5u
+int sweep_profile(session *s, const uint32_t *tokens, uint32_t n_rows, bool with_head, uint64_t limit_ns,
+                  cJSON *list, uint32_t *n_run, tandem_message *message);
 
 /* probe_math.c: the parts, in double. */
 double probe_error(const double *a, const double *b, uint32_t n);

@@ -48,7 +48,7 @@ static void child_arguments(const sweep_options *o, const sweep_column *c, const
     add_text(a, "--routing", o->common.routing);
     add_text(a, "--expert-memory", c->experts);
     /* The device is one of the column's plugin, the cap is for that device: neither is the reference's. */
-    if (!strcmp(task, "cells")) {
+    if (strcmp(task, "reference")) {
         add_text(a, "--device", c->device);
         add_number(a, "--memory-cap", o->common.memory_cap);
     }
@@ -59,6 +59,12 @@ static void child_arguments(const sweep_options *o, const sweep_column *c, const
     add_number(a, "--rounds", o->n_round);
     snprintf(a->numbers[a->n_number], sizeof a->numbers[0], "%g", (double)o->target);
     add_text(a, "--target", a->numbers[a->n_number++]);
+    if (!strcmp(task, "peaks")) {
+        snprintf(a->numbers[a->n_number], sizeof a->numbers[0], "%g", (double)o->peaks_seconds);
+        add_text(a, "--peaks-seconds", a->numbers[a->n_number++]);
+    }
+    snprintf(a->numbers[a->n_number], sizeof a->numbers[0], "%g", (double)o->stamp_seconds);
+    add_text(a, "--stamp-seconds", a->numbers[a->n_number++]);
     if (o->price_kwh > 0) {
         snprintf(a->numbers[a->n_number], sizeof a->numbers[0], "%g", (double)o->price_kwh);
         add_text(a, "--price-kwh", a->numbers[a->n_number++]);
@@ -79,7 +85,7 @@ static void child_arguments(const sweep_options *o, const sweep_column *c, const
     add_number(a, "--d-expert", m->d_expert);
     const char *options[CLI_MAX_PLUGIN_OPTIONS];
     uint32_t n_option = cli_plugin_options(c->plugin, options);
-    for (uint32_t i = 0; i < n_option && !strcmp(task, "cells"); i++)
+    for (uint32_t i = 0; i < n_option && strcmp(task, "reference"); i++)
         add_text(a, "--plugin-option", options[i]);
     a->text[a->n] = NULL;
 }
@@ -164,4 +170,12 @@ bool process_read(child_process *child) {
     if (n > 0)
         child->used += (size_t)n;
     return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
+}
+
+void process_describe_end(int wait_status, char *text, size_t size) {
+    if (WIFSIGNALED(wait_status))
+        snprintf(text, size, "the child was ended by signal %d (%s)", WTERMSIG(wait_status),
+                 strsignal(WTERMSIG(wait_status)));
+    else
+        snprintf(text, size, "the child ended with exit code %d", WEXITSTATUS(wait_status));
 }

@@ -24,5 +24,7 @@ bool process_read(child_process *child);
 cJSON *process_next(child_process *child);
 /* Waits, killing it first if it is not wanted any more. Returns the wait status. */
 int process_end(child_process *child, bool kill_it);
+/* A wait status in words. */
+void process_describe_end(int wait_status, char *text, size_t size);
 
 #endif

@@ -53,7 +53,7 @@ moe=(-m gemma4-26b-a4b --layers 6 --vocab 512 --d-model 64 --d-ff 64 --heads 4 -
 expect 2 "no command 'nosuchcommand'" nosuchcommand
 expect 0 'exit codes|Exit codes' --help
 expect 0 'tandem 0' --version
-for command in devices inspect generate eval tokenize perplexity synth quantize trace sweep; do
+for command in devices inspect generate eval tokenize perplexity synth quantize trace sweep peaks; do
     expect 0 "usage: tandem $command" $command --help
     expect 2 "no option '--nosuch'" $command --nosuch
 done
@@ -156,7 +156,7 @@ check 'where experts lie changes nothing' cmp own.npy imposed.npy
 expect 0 '^[0-9,]+$' generate "${moe[@]}" "${cpu[@]}" --tokens 2,5,7 -n 6 --routing uniform
 
 # ---- sweep: journal, resume, memory ----
-sweep=(sweep "${tiny[@]}" "${cpu[@]}" --samples 2 --chunks 1 --batch 16)
+sweep=(sweep --peaks-seconds 0 "${tiny[@]}" "${cpu[@]}" --samples 2 --chunks 1 --batch 16)
 expect 0 '4 cells measured' "${sweep[@]}" --depth 0,64 -j a.jsonl
 check 'four cells are in the journal' test "$(rows a.jsonl done)" -eq 4
 expect 0 '6 cells measured' "${sweep[@]}" --depth 0,64,96 -j a.jsonl
@@ -172,7 +172,7 @@ expect 1 'no answer in 1 s' sweep -m gemma3-270m --layers 6 --vocab 4096 "${cpu[
 check 'the deeper cell was skipped' test "$(rows e.jsonl skipped)" -eq 1
 
 # ---- sweep: experts ----
-routed=(sweep "${moe[@]}" "${cpu[@]}" --samples 1 --chunks 1 --batch 8 --phase decode -j r.jsonl)
+routed=(sweep --peaks-seconds 0 "${moe[@]}" "${cpu[@]}" --samples 1 --chunks 1 --batch 8 --phase decode -j r.jsonl)
 expect 0 '1 cells? measured' "${routed[@]}" --json
 expect 0 '.' "${routed[@]}" --routing uniform
 check 'another routing is another column' test "$(rows r.jsonl done)" -eq 2
@@ -188,7 +188,7 @@ check 'rows name the routing' grep -q '"routing":"uniform@2"' r.jsonl
 # The reference under another name is a plugin that must be checked, and is right.
 mkdir -p bin
 LC_ALL=C sed 's/reference/rEfErEncE/g' "$library/libtandem_reference.so" >libtandem_twin.so
-twin=(sweep "${tiny[@]}" --plugin ./libtandem_twin.so --threads 2 --samples 2 --chunks 1 --batch 16)
+twin=(sweep --peaks-seconds 0 "${tiny[@]}" --plugin ./libtandem_twin.so --threads 2 --samples 2 --chunks 1 --batch 16)
 expect 0 'all checked against the reference' "${twin[@]}" -j s.jsonl
 check 'the reference prefix is a row, once' test "$(grep -c '"row":"reference"' s.jsonl)" -eq 1
 check 'the stamp counts 16 equal tokens' grep -q '"top1_equal":16' s.jsonl
@@ -209,13 +209,13 @@ expect 2 'or ranges' sweep "${tiny[@]}" --depth 0-1K*2
 expect 2 'chunks are' sweep "${tiny[@]}" --batch 0
 expect 2 'a share of them' sweep "${moe[@]}" --expert-memory 1.5
 expect 2 'name a UUID' sweep "${tiny[@]}" --plugin reference,vulkan --device 0
-wide=(sweep "${tiny[@]}" "${cpu[@]}" --samples 2 --chunks 1 --rounds 1 --phase decode)
+wide=(sweep --peaks-seconds 0 "${tiny[@]}" "${cpu[@]}" --samples 2 --chunks 1 --rounds 1 --phase decode)
 expect 0 '8 cells measured' "${wide[@]}" --depth 0,8-32*2 --batch 8,16 -j w.jsonl
 expect 0 '^\| kv' "${wide[@]}" --depth 0,8-32*2 --batch 8 -j w.jsonl --format markdown
 expect 0 '^model,plugin' "${wide[@]}" --depth 0,8-32*2 --batch 8 -j w.jsonl --format csv
 check 'a cell is a line of the CSV' test "$(wc -l <"$work/out")" -eq 5
 check 'a rerun measured nothing again' test "$(rows w.jsonl done)" -eq 8
-expect 0 'synthetic fill [+-][0-9.]+ % against real fill at depth 32' "${wide[@]}" --depth 0,8-32*2 --batch 8 -j w.jsonl --fill synthetic
+expect 0 'synthetic fill [+-][0-9.]+ % against real fill' "${wide[@]}" --depth 0,8-32*2 --batch 8 -j w.jsonl --fill synthetic
 check 'the bias is measured once' test "$(grep -c '"row":"bias"' w.jsonl)" -eq 1
 check 'depth 0 ran again at the end of each column' test "$(grep -c '"row":"drift"' w.jsonl)" -eq 3
 expect 0 '.' "${wide[@]}" --rounds 5 --target 0 --batch 4 -j n.jsonl

@@ -153,7 +153,9 @@ double sweep_prefix_error(const cJSON *prefix, const cJSON *reference, uint32_t 
         const cJSON *theirs = cJSON_GetArrayItem(their_logits, i);
         double largest,
             error = row_error(cJSON_GetArrayItem(logits, i), theirs, number_at(variance, i), &largest);
-        *n_equal += same_top(number_at(top, i), number_at(their_top, i), theirs, largest);
+        /* What is beyond any budget is no rounding, and excuses no swap. */
+        *n_equal +=
+            same_top(number_at(top, i), number_at(their_top, i), theirs, error <= BUDGET_MOST ? largest : 0);
         if (!(error <= worst)) /* NaN too */
             worst = error;
     }

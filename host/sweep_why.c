@@ -70,10 +70,10 @@ void sweep_why(const cJSON *stamp, char *text, size_t size) {
     else if (clock && !json_true(clock, "ok"))
         snprintf(text, size, "%s", json_text(clock, "why"));
     else if (!strcmp(json_text(stamp, "method"), "prefix"))
-        snprintf(
-            text, size,
-            "the first %.0f positions are off by %.0e from the reference, and %.0e is allowed; the likeliest "
-            "token is equal at %.0f",
-            json_number(stamp, "n"), json_number(stamp, "worst_error"), json_number(stamp, "budget"),
-            json_number(stamp, "top1_equal"));
+        snprintf(text, size,
+                 "the first %.0f positions are off by %.0e from the reference, and %.0e is allowed; at %.0f "
+                 "of them the "
+                 "likeliest token is the reference's",
+                 json_number(stamp, "n"), json_number(stamp, "worst_error"), json_number(stamp, "budget"),
+                 json_number(stamp, "top1_equal"));
 }

@@ -32,6 +32,13 @@ proxied() {
     shift 3
     sweep "$journal" "$proxies/libtandem_proxy_$name.so" "${options[@]}" "$@"
 }
+# compared PROXY "OPTION..." ARGUMENTS...: the reference plugin against itself through a proxy, as `tandem compare` sees it
+compared() {
+    local options=(--plugin-option "proxy_$1.wrap=$library/libtandem_reference.so") one
+    for one in $2; do options+=(--plugin-option "proxy_$1.$one"); done
+    "$tandem" compare "${small[@]}" --plugin-a reference --plugin-b "$proxies/libtandem_proxy_$1.so" "${options[@]}" --batch 8 \
+        --threads 1 --blocks 6 "${@:3}" >out 2>&1
+}
 # rows JOURNAL EXPRESSION: over the list of cells c; must be true
 rows() {
     python3 - "$1" "$2" <<'CHECK' || fail "$1: $2"
@@ -58,6 +65,11 @@ tale_llama_cpp_10206() {
     holds "has no kernel for blk.0.attention"
     rows without.jsonl 'len(c) == 2 and all(r["status"] == "unsupported" and "rate" not in r for r in c)'
     valid honest.jsonl made_up.jsonl without.jsonl
+    compared fallback ns=0
+    ends_with $? 1
+    holds "decode at depth 0 [software]: not comparable"
+    holds "prefill at depth 0 [software]: not comparable"
+    holds "the plugin computes on the CPU"
 }
 
 # Drafting was on in one arm and off in the other; the sign of the result turned round once it was equal.
@@ -82,6 +94,14 @@ for name, value in (("routing", "zipf:1@1"), ("expert_memory", "host"), ("name",
     assert ratios(lambda r: r["model"].update({name: value})) == 0, name
 assert ratios(lambda r: r["device"].update(uuid="another")) == 0
 CHECK
+    # A comparison has one set of terms: nothing but plugin and device can be said of one side.
+    "$tandem" compare --help >out || fail "no help"
+    [ "$(grep -oE -- '--[a-z-]+-[ab]\b' out | sort -u | tr '\n' ' ')" = "--device-a --device-b --plugin-a --plugin-b " ] ||
+        fail "sides can be told apart by more than plugin and device"
+    compared precision "" --phase decode
+    ends_with $? 1
+    holds "not comparable"
+    holds "are those of q8"
 }
 
 # A perplexity of 727 instead of 7 left the throughput as it was, and the benchmark could not see it.
@@ -105,6 +125,12 @@ rows = report.read_rows(['garbage.jsonl'])
 cells = report.of_kind(rows, 'cell')
 assert cells and not any(report.is_drawn(r) for r in cells)" || fail "the report draws it"
     valid ./*.jsonl
+    for how in "" depth=64 runs=100; do
+        compared garbage "$how" --phase decode --depth 64
+        ends_with $? 1
+        holds "not comparable"
+        lacks "x as fast"
+    done
 }
 
 # A cache type without a kernel dropped prefill from 1511 to 197 tokens a second, and nothing was logged.
@@ -166,6 +192,13 @@ tale_llama_install_20() {
     rows card.jsonl 'all(r["kernels"] and r["plugin"]["git"] and r["plugin"]["toolchain"] and r["device"]["driver"] for r in c)'
     rows card.jsonl 'all(sum(p["ns"] for p in r["profile"]) > 0 and {"attn_qkv", "attention", "attn_output", "ffn_gate_up", "ffn_down"} <= {p["op"] for p in r["profile"]} for r in c)'
     rows card.jsonl 'all(0 <= r["host"]["cpu_load"] <= 1 for r in c)'
+    small=(-m gemma3-270m --layers 2 --vocab 8192 --d-model 512 --d-ff 64 --heads 2 --head-dim 32 --window 32)
+    local try
+    for try in 1 2 3; do # a busy machine may spoil one
+        compared twice op=output --phase decode --seed $try && continue
+        tr '\n' ' ' <out | tr -s ' ' | grep -q 'most of it by output (' && return
+    done
+    fail "the slower side's op is not named"
 }
 
 # The same words about another machine: the slow arm had run on another device than its reader thought.

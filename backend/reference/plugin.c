@@ -211,9 +211,10 @@ static tandem_status take_options(const tandem_host *host, ref_services *service
         const char *option = host->options[i];
         if (!option)
             return tandem_kit_fail(host->error, TANDEM_E_INVALID, "tandem_host.options[%u] is NULL", i);
-        if (strcmp(option, "rope=exact") == 0)
+        const char *name = strncmp(option, "reference.", 10) == 0 ? option + 10 : option;
+        if (strcmp(name, "rope=exact") == 0)
             services->rope_f32 = 0;
-        else if (strcmp(option, "rope=f32") == 0)
+        else if (strcmp(name, "rope=f32") == 0)
             services->rope_f32 = 1;
         else
             return tandem_kit_fail(

@@ -385,7 +385,7 @@ static void rope_f32_rounds_the_angle(void **state) {
     (void)state;
     const shape s = {1, 1, 4, 2, 8, TANDEM_TYPE_F32, 0, 0, 0, 100003, 1};
     static attention a;
-    static const char *const options[] = {"rope=f32"};
+    static const char *const options[] = {"reference.rope=f32"};
     tandem_host host = plain_host();
     const uint32_t token = 0;
     float row[4];

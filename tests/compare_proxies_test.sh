@@ -80,14 +80,15 @@ equal_scripts_are_no_difference() {
     [ $called -le 1 ] || fail "a difference was called in $called of 8"
 }
 
-# On the software driver, really executed: the head is most of this model. A busy machine may spoil a try.
+# On the software driver, really executed: the head is most of this model. On a busy machine a side also waits, which is
+# named as (idle); a try may be spoilt.
 an_op_that_runs_twice_is_slower_and_named() {
     local wrapped=$library/libtandem_vulkan.so plugin=vulkan seed
     [ -e "$wrapped" ] || { wrapped=$reference plugin=reference; }
     for seed in 1 2 3; do
         against $plugin "$(proxy twice)" "proxy_twice.wrap=$wrapped proxy_twice.op=output" -m gemma3-270m --layers 2 --vocab 8192 \
             --d-model 512 --d-ff 64 --heads 2 --head-dim 32 --window 32 --batch 8 --phase decode --blocks 10 --seed $seed
-        [ $? -eq 1 ] && [ "$(verdict)" = slower ] && tr '\n' ' ' <out | tr -s ' ' | grep -q 'most of it by output (' && return
+        [ $? -eq 1 ] && [ "$(verdict)" = slower ] && tr '\n' ' ' <out | tr -s ' ' | grep -q 'most of it by .*output (' && return
     done
     fail "the verdict is $(verdict)"
 }

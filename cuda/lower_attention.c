@@ -34,9 +34,14 @@ static tandem_status get_rope(gpu_builder *builder, const tandem_op_attention *o
     return TANDEM_OK;
 }
 
-/* How the keys are shared out. */
+/* The kernel, and how queries and keys are shared out. */
 typedef struct attention_plan {
-    uint32_t n_query; /* of a tile */
+    char kernel[48];
+    uint32_t block;
+    uint32_t shared_bytes;
+    uint32_t blocks_per_unit; /* that a multiprocessor holds at once */
+    uint32_t n_query;         /* of a tile */
+    uint32_t tile_rows;       /* prefill: a tile has whole rows; else 0 */
     uint32_t n_tile;
     uint32_t tiles_per_row; /* for what is counted: a tile holds rows_per_tile rows, or a part of one */
     uint32_t rows_per_tile;
@@ -61,21 +66,57 @@ static const char *type_name(uint32_t kv_type) {
     return kv_type == KV_F32 ? "f32" : kv_type == KV_F16 ? "f16" : "q8_0";
 }
 
-/* A tile has the queries of a KV head, or of several rows. Splits: what fills the device three blocks a
- * multiprocessor deep, which the registers of the kernel allow. */
+/* Matrix units take 16 queries at a time, of f16 or codes and of the head sizes there are kernels for, and
+ * want some rows of one slot; f32 keys stay in f32. */
+static int wants_prefill(const gpu_builder *builder, const attention_lowering *a, uint32_t group) {
+    int one_slot_a_row = builder->program->limits.max_slots > 1 && a->rows.max <= 8;
+    return a->kv_type != KV_F32 && (a->head_dim == 256 || a->head_dim == 512) && !one_slot_a_row &&
+           group <= attention_prefill_queries(a->head_dim) && group * (uint64_t)a->rows.max >= 32;
+}
+
+static void plan_prefill(const gpu_builder *builder, const attention_lowering *a, uint32_t group,
+                         attention_plan *plan) {
+    int exact = builder->program->precision == TANDEM_PRECISION_EXACT;
+    snprintf(plan->kernel, sizeof plan->kernel, "attention_prefill_%s_%u_%s", type_name(a->kv_type),
+             a->head_dim, exact ? "exact" : "f16");
+    plan->block = PREFILL_THREADS;
+    plan->shared_bytes = attention_prefill_shared(a->kv_type, a->head_dim, exact);
+    plan->blocks_per_unit = 1;
+    plan->n_query = attention_prefill_queries(a->head_dim);
+    plan->tile_rows = plan->rows_per_tile = plan->n_query / group;
+    plan->tiles_per_row = 1;
+    plan->n_tile = (a->rows.max + plan->tile_rows - 1) / plan->tile_rows;
+}
+
+/* A tile has the queries of a KV head, or of several rows. */
+static void plan_split(const gpu_builder *builder, const attention_lowering *a, uint32_t group,
+                       attention_plan *plan) {
+    uint64_t queries = (uint64_t)group * a->rows.max;
+    int one_slot_a_row = builder->program->limits.max_slots > 1 && a->rows.max <= 8;
+    plan->n_query = queries <= 2 || (group <= 2 && one_slot_a_row) ? 2 : 8;
+    snprintf(plan->kernel, sizeof plan->kernel, "attention_%s_%u_%u", type_name(a->kv_type),
+             a->head_dim <= 256 ? 256u : 512u, plan->n_query);
+    plan->block = ATTENTION_THREADS;
+    plan->blocks_per_unit = 3;
+    plan->n_tile = (uint32_t)((queries + plan->n_query - 1) / plan->n_query);
+    plan->tiles_per_row = (group + plan->n_query - 1) / plan->n_query;
+    plan->rows_per_tile = plan->n_query > group ? plan->n_query / group : 1;
+}
+
+/* Splits: what fills the device as deep as the registers of the kernel allow. */
 static attention_plan choose_plan(const gpu_builder *builder, const tandem_op_attention *op,
                                   const attention_lowering *a) {
     uint32_t group = op->n_head / a->n_kv_head, ring = a->layer->ring;
-    uint32_t n_unit = cu_n_units(builder->context), target = 3 * (n_unit ? n_unit : 28);
-    uint64_t queries = (uint64_t)group * a->rows.max;
-    int one_slot_a_row = builder->program->limits.max_slots > 1 && a->rows.max <= 8;
-    attention_plan plan = {.n_query = queries <= 2 || (group <= 2 && one_slot_a_row) ? 2 : 8};
-    plan.n_tile = (uint32_t)((queries + plan.n_query - 1) / plan.n_query);
-    plan.tiles_per_row = (group + plan.n_query - 1) / plan.n_query;
-    plan.rows_per_tile = plan.n_query > group ? plan.n_query / group : 1;
+    uint32_t n_unit = cu_n_units(builder->context);
+    attention_plan plan = {0};
+    if (wants_prefill(builder, a, group))
+        plan_prefill(builder, a, group, &plan);
+    else
+        plan_split(builder, a, group, &plan);
 
     uint32_t least = (ring + ATTENTION_MAX_KEYS - 1) / ATTENTION_MAX_KEYS;
-    uint64_t n_block = (uint64_t)a->n_kv_head * plan.n_tile;
+    uint64_t n_block = (uint64_t)a->n_kv_head * plan.n_tile,
+             target = plan.blocks_per_unit * (n_unit ? n_unit : 28);
     uint64_t wanted = (target + n_block - 1) / n_block;
     plan.max_split = wanted < ATTENTION_MAX_SPLIT ? (uint32_t)wanted : ATTENTION_MAX_SPLIT;
     plan.keys_per_split = ATTENTION_MIN_KEYS;
@@ -200,16 +241,15 @@ static tandem_status lower_attention(gpu_builder *builder, const tandem_op_atten
         .n_head = op->n_head,
         .n_kv_head = a->n_kv_head,
         .keys_per_split = a->plan.keys_per_split,
-        .max_split = a->plan.max_split};
+        .max_split = a->plan.max_split,
+        .tile_rows = a->plan.tile_rows};
     const uint32_t grid[3] = {a->plan.n_tile, a->n_kv_head, a->plan.max_split};
     uint64_t counter_bytes;
-    char kernel[64];
     gpu_launch *launch;
     GPU_DO(get_counters(builder, a, &params.counters, &counter_bytes));
-    snprintf(kernel, sizeof kernel, "attention_%s_%u_%u", type_name(a->kv_type),
-             a->head_dim <= 256 ? 256u : 512u, a->plan.n_query);
-    GPU_DO(gpu_step_begin(builder, kernel));
-    GPU_DO(cu_launch_add(builder, kernel, grid, ATTENTION_THREADS, 0, &params, sizeof params, &launch));
+    GPU_DO(gpu_step_begin(builder, a->plan.kernel));
+    GPU_DO(cu_launch_add(builder, a->plan.kernel, grid, a->plan.block, a->plan.shared_bytes, &params,
+                         sizeof params, &launch));
     launch->traffic = (gpu_traffic){.rows = op->head.rows,
                                     .row_bytes = 2 * a->q_bytes,
                                     .attention = a->layer,

@@ -3,11 +3,14 @@
  * computes    q_out = scale * rope(norm(q; q_norm)); cache K = rope(norm(k; k_norm)); cache V = v, or rms(v),
  *             v being the raw k with APPEND_K_IS_V; rounded to the layer's type (kv.cuh)
  * inputs      q, k, v f32 rows; norm vectors; rotation tables (tandem/rope.h); rows {token, position, slot}
- * of the run grid        x: the row's query heads, then key heads, then value heads; y: rows. A block is one
- * head, a thread holds four elements and their partners half a head on bytes       q, k, v once, the stored
- * row once phase       after the q, k, v products, before attention: a kernel of its own, because attention
- * of one row reads keys of the others order       sum of squares: elements of a thread ascending, lanes as a
- * tree, warps ascending reference   backend/reference/attention.c
+ *             of the run
+ * grid        x: the row's query heads, then key heads, then value heads; y: rows. A block is one head, a
+ *             thread holds four elements and their partners half a head on
+ * bytes       q, k, v once, the stored row once
+ * phase       after the q, k, v products, before attention: a kernel of its own, because attention of one row
+ *             reads keys of the others
+ * order       sum of squares: elements of a thread ascending, lanes as a tree, warps ascending
+ * reference   backend/reference/attention.c
  */
 #include "kv.cuh"
 

@@ -15,7 +15,7 @@
 #include "run_block.h"
 
 #ifdef __CUDACC__
-#define TANDEM_SHARED static __host__ __device__ __forceinline__
+#define TANDEM_SHARED static __host__ __device__ __forceinline__ constexpr
 #else
 #define TANDEM_SHARED static inline
 #endif
@@ -142,8 +142,36 @@ typedef struct attention_params {
     uint32_t n_kv_head;
     uint32_t keys_per_split;
     uint32_t max_split;
-    uint32_t reserved;
+    uint32_t tile_rows; /* prefill: rows of a tile */
 } attention_params;
+
+/* ---- attention_prefill_{f16,q8_0}_{256,512}_{exact,f16}: many queries, on matrix units ----
+ *
+ * Named by storage, head_dim and what queries and weights are rounded to. Parameters, splits, records and
+ * counters are those above, with the differences that a tile has the group's queries of tile_rows whole rows,
+ * tile_rows * n_head / n_kv_head <= attention_prefill_queries(head_dim), which is N_QUERY of a record.
+ *
+ * Grid (tiles, n_kv_head, max_split), block PREFILL_THREADS, attention_prefill_shared bytes. */
+#define PREFILL_THREADS 256u
+#define PREFILL_MAX_SHARED 101376u /* 99 KiB: what a block may have on compute capability 8.6 and 8.9 */
+
+TANDEM_SHARED uint32_t attention_prefill_queries(uint32_t head_dim) {
+    return head_dim == 256u ? 64u : 32u;
+}
+
+/* Keys of a tile. Where each product is two or three, fewer make as much work between barriers. */
+TANDEM_SHARED uint32_t attention_prefill_keys(uint32_t exact) {
+    return exact ? 16u : 32u;
+}
+
+/* Shared memory: keys and values, scores, and a word, as attention_prefill.cuh lays them. */
+TANDEM_SHARED uint32_t attention_prefill_shared(uint32_t type, uint32_t head_dim, uint32_t exact) {
+    return attention_prefill_keys(exact) *
+               (type == KV_F16 ? head_dim * 4u
+                               : head_dim * (exact ? 6u : 4u) + (head_dim == 256u ? 36u : 100u)) +
+           (type == KV_Q8_0 && !exact ? head_dim * 2u : 0u) +
+           attention_prefill_keys(exact) * 512u + 16u;
+}
 
 /* ---- stream: the residual stream between two phases ----
  *

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static tandem_status make_cache(side *s, const op_case *c) {
     tandem_kv_layer layers[3];
@@ -24,8 +25,10 @@ static tandem_status make_cache(side *s, const op_case *c) {
                            .n_layer = 3,
                            .layers = list,
                            .max_chunk = c->u.attention.max_chunk,
-                           .n_slot = 1};
+                           .n_slot = s->n_slot};
     SIDE_TRY(s->api->kv_create(s->context, &desc, &s->kv, &s->error));
+    if (s->n_slot > 1)
+        SIDE_TRY(s->api->kv_fill(s->kv, 1, 8, c->u.attention.position / 2, &s->error));
     return s->api->kv_fill(s->kv, 0, 7, c->u.attention.position, &s->error);
 }
 
@@ -55,6 +58,7 @@ static tandem_status build(side *s, const op_case *c) {
         .scale = c->u.attention.no_norm ? 1.0f / sqrtf((float)dim) : 0.25f,
         .eps = 1e-6f,
         .rope_omega = omega};
+    s->n_slot = c->u.attention.n_slot;
     SIDE_TRY(make_cache(s, c));
     op.kv = s->kv;
     SIDE_TRY(side_input(s, TANDEM_ROWS_ALL, c->max_tokens, c->n_rows, q_width, c->amplitude, &op.q));
@@ -111,9 +115,57 @@ static op_case *add(case_list *list, uint32_t n_head, uint32_t n_kv_head, uint32
     c->u.attention.position = position;
     c->u.attention.n_rope_pair = dim == 512 ? 64 : dim / 2;
     c->u.attention.max_chunk = n_rows + 3;
+    c->u.attention.n_slot = 1;
     snprintf(c->name, sizeof c->name, "attention %u/%u heads of %u, window %u, %s, position %u, %u rows",
              n_head, n_kv_head, dim, window, tandem_kit_type(type)->name, position, n_rows);
     return c;
+}
+
+/* At another precision, which prefill may use; decode and caches of f32 stay as they are. */
+static void at_precision(op_case *c, uint32_t precision) {
+    static const char *const names[] = {"exact", "f16", "q8"};
+    size_t n = strlen(c->name);
+    c->precision = precision;
+    snprintf(c->name + n, sizeof c->name - n, ", precision %s", names[precision]);
+}
+
+/* Many queries: several tiles of queries and of keys, ragged ones, windows that leave whole tiles out, splits
+ * by the tens, rows of several slots, large numbers. */
+static void prefill_cases(case_list *list, uint32_t type) {
+    static const float amplitudes[] = {1e3f, 1e5f, 1e7f};
+    for (uint32_t precision = TANDEM_PRECISION_EXACT; precision <= TANDEM_PRECISION_Q8; precision++) {
+        op_case *cases[] = {add(list, 4, 1, 256, 0, type, 100, 17), add(list, 4, 1, 256, 96, type, 300, 64),
+                            add(list, 8, 1, 512, 0, type, 40, 17), add(list, 8, 1, 512, 40, type, 150, 23)};
+        for (uint32_t i = 0; i < 4; i++) {
+            cases[i]->smoke = i < 3;
+            at_precision(cases[i], precision);
+        }
+    }
+    add(list, 4, 1, 256, 0, type, 1500, 16);
+    add(list, 8, 1, 512, 0, type, 1500, 4);
+    add(list, 4, 2, 256, 70, type, 0, 130);
+    add(list, 6, 2, 256, 33, type, 61, 40);
+    op_case *c = add(list, 8, 2, 256, 32, type, 90, 40);
+    c->u.attention.shared = c->u.attention.out_set = 1;
+    c->n_out = 11;
+    c = add(list, 8, 1, 512, 48, type, 70, 24);
+    c->u.attention.visible = 1;
+    snprintf(c->name, sizeof c->name, "attention of an image block in a window, %s",
+             tandem_kit_type(type)->name);
+    for (uint32_t dim = 256; dim <= 512; dim += 256) {
+        c = add(list, 4, 1, dim, 50, type, 90, 40);
+        c->u.attention.n_slot = 2;
+        snprintf(c->name, sizeof c->name, "attention of two slots, heads of %u, %s", dim,
+                 tandem_kit_type(type)->name);
+    }
+    for (uint32_t i = 0; i < 3; i++)
+        for (uint32_t precision = TANDEM_PRECISION_EXACT; precision <= TANDEM_PRECISION_F16; precision++) {
+            c = add(list, 4, 1, 256, 0, type, 50, 17);
+            c->amplitude = amplitudes[i];
+            snprintf(c->name, sizeof c->name, "attention amplitude %g, %s, 17 rows", (double)amplitudes[i],
+                     tandem_kit_type(type)->name);
+            at_precision(c, precision);
+        }
 }
 
 void attention_cases(case_list *list) {
@@ -164,4 +216,6 @@ void attention_cases(case_list *list) {
         if (i) /* V beyond f16 is clamped alike everywhere */
             c->u.attention.flags = 0;
     }
+    prefill_cases(list, TANDEM_TYPE_F16);
+    prefill_cases(list, TANDEM_TYPE_Q8_0);
 }

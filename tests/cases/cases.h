@@ -32,7 +32,7 @@ struct op_case {
         } matmul;
         struct {
             uint32_t n_head, n_kv_head, head_dim, window, type, position, n_rope_pair, flags, max_chunk,
-                shared, out_set, visible, no_norm;
+                shared, out_set, visible, no_norm, n_slot;
         } attention;
         struct {
             uint32_t n, k, ties;

@@ -28,6 +28,7 @@ void side_open(side *s, const tandem_backend *api, tandem_context *context) {
     s->context = context;
     s->error.struct_size = sizeof s->error;
     s->seed = 1;
+    s->n_slot = 1;
     s->run.struct_size = sizeof s->run;
 }
 
@@ -279,9 +280,11 @@ void *side_op(side *s, const void *op, int listed) {
 
 void side_rows(side *s, uint32_t n_rows, uint32_t n_out, uint32_t n_vocab, uint32_t position) {
     uint64_t seed = s->seed++;
+    uint32_t next[2] = {position, position / 2};
     for (uint32_t i = 0; i < n_rows; i++) {
         uint32_t token = (uint32_t)(mix(seed ^ ((uint64_t)i << 32)) % n_vocab);
-        s->rows[i] = (tandem_row){.token = token, .position = position + i, .slot = 0};
+        uint32_t slot = s->n_slot > 1 && i % 3 == 2;
+        s->rows[i] = (tandem_row){.token = token, .position = next[slot]++, .slot = slot};
     }
     for (uint32_t i = 0; i < n_out; i++) {
         uint32_t row = (uint32_t)((uint64_t)(i + 1) * n_rows / n_out) - 1;
@@ -304,15 +307,15 @@ tandem_status side_compile(side *s) {
                                 .ops = s->ops,
                                 .max_tokens = s->max_tokens,
                                 .max_out = s->max_out,
-                                .max_slots = 1,
+                                .max_slots = s->n_slot,
                                 .precision = s->precision};
     return s->api->program_create(s->context, &desc, &s->program, &s->error);
 }
 
 tandem_status side_run(side *s) {
     tandem_ticket ticket = 0;
-    if (s->kv)
-        SIDE_TRY(s->api->kv_truncate(s->kv, 0, s->kv_start, &s->error));
+    for (uint32_t i = 0; s->kv && i < s->n_slot; i++)
+        SIDE_TRY(s->api->kv_truncate(s->kv, i, i ? s->kv_start / 2 : s->kv_start, &s->error));
     SIDE_TRY(s->api->run(s->program, &s->run, &ticket, &s->error));
     return s->api->wait(s->context, ticket, 600ull * 1000 * 1000 * 1000, &s->error);
 }

@@ -38,7 +38,8 @@ typedef struct side {
     tandem_weights *weights[SIDE_MAX_OBJECTS];
     uint32_t n_weights;
     tandem_kv *kv;
-    uint32_t kv_start; /* slot 0's length before the run */
+    uint32_t kv_start; /* slot 0's length before the run; slot 1, where there are two, has half of it */
+    uint32_t n_slot; /* of the run: 1, or 2, to which rows go in turns of two and one; set before side_rows */
     tandem_program *program;
     const tandem_op *ops[SIDE_MAX_OPS];
     void *op_storage[2 * SIDE_MAX_OPS];

@@ -1,128 +1,25 @@
-/* attention.cuh: masked softmax attention of a tile of queries over one split of the keys they see.
+/* attention_split.cuh: masked softmax attention of a few queries over one split of the keys they see, in f32:
+ * decode in every type and precision; prefill over an f32 cache and with head sizes that
+ * attention_prefill.cuh has no kernel for.
  *
  * computes    y = sum_j w_j v_j, w = softmax over the visible keys j of q . k_j (q is scaled already), by
  *             online softmax over tiles of ATTENTION_KEYS keys
  * inputs      q [rows][n_head][head_dim] f32, rotated; K and V of the cache (params_ops.h); the run's rows
  * grid        x: tiles of N_QUERY queries, y: KV heads, z: splits. A key is read by `lanes` lanes of a warp,
  *             16 bytes each of f16 (8 elements in any type), so a warp reads 32 / lanes keys at once; with
- * WIDE by two warps. IN_FLIGHT such loads are under way bytes       each visible K and V row once per tile:
- * the least there is where a tile holds the group's heads phase       after attention_append. The last block
- * of a tile to arrive merges the splits order       q . k: 8 elements in a lane, lanes as a tree, warps
- * ascending. Sum of weights: keys of a thread ascending, threads as a tree. acc: keys of a slot ascending,
- * slots of a warp as a tree, warps ascending. Splits ascending in groups of ATTENTION_GROUP, groups ascending
+ *             WIDE by two warps. IN_FLIGHT such loads are under way
+ * bytes       each visible K and V row once per tile: the least there is where a tile holds the group's heads
+ * phase       after attention_append. The last block of a tile to arrive merges the splits
+ * order       q . k: 8 elements in a lane, lanes as a tree, warps ascending. Sum of weights: keys of a thread
+ *             ascending, threads as a tree. acc: keys of a slot ascending, slots of a warp as a tree, warps
+ *             ascending. Splits ascending in groups of ATTENTION_GROUP, groups ascending
  * reference   backend/reference/attention.c
  */
-#ifndef TANDEM_ATTENTION_CUH
-#define TANDEM_ATTENTION_CUH
+#ifndef TANDEM_ATTENTION_SPLIT_CUH
+#define TANDEM_ATTENTION_SPLIT_CUH
 
-#include "kv.cuh"
-
-#define LOWEST -3.0e38f /* the score of a masked key; real ones are kept above */
-
-/* Eight elements as they lie in memory: F32 takes a and b, F16 a, Q8_0 a.xy and the scale. F32 has units of
- * four c and c + head_dim / 8, so that a request is whole; the others the units 2 c and 2 c + 1. */
-struct kv_bits {
-    uint4 a, b;
-    float scale;
-};
-
-struct eight {
-    float4 a, b;
-};
-
-template <uint32_t TYPE> struct kv_chunk {
-    static __device__ __forceinline__ uint32_t unit_a(uint32_t c) {
-        return TYPE == KV_F32 ? c : 2u * c;
-    }
-
-    static __device__ __forceinline__ uint32_t unit_b(uint32_t c, uint32_t n_chunk) {
-        return TYPE == KV_F32 ? c + n_chunk : 2u * c + 1u;
-    }
-
-    static __device__ __forceinline__ void fetch(kv_bits &x, uint64_t region, const attention_params &p,
-                                                 uint32_t r, uint32_t c) {
-        uint64_t row = kv_row<TYPE>(region, r, p.head_dim);
-        if (TYPE == KV_F32) {
-            x.a = at<const uint4>(row)[c];
-            x.b = at<const uint4>(row)[c + p.head_dim / 8u];
-        } else if (TYPE == KV_F16) {
-            x.a = at<const uint4>(row)[c];
-        } else {
-            uint2 codes = at<const uint2>(row)[c];
-            x.a.x = codes.x;
-            x.a.y = codes.y;
-            x.scale = __half2float(at<const __half>(kv_scales(region, r, p.head_dim, p.ring))[c / 4u]);
-        }
-    }
-
-    static __device__ __forceinline__ eight values(const kv_bits &x) {
-        eight v;
-        if (TYPE == KV_F32) {
-            v.a = make_float4(__uint_as_float(x.a.x), __uint_as_float(x.a.y), __uint_as_float(x.a.z),
-                              __uint_as_float(x.a.w));
-            v.b = make_float4(__uint_as_float(x.b.x), __uint_as_float(x.b.y), __uint_as_float(x.b.z),
-                              __uint_as_float(x.b.w));
-        } else if (TYPE == KV_F16) {
-            float2 a = halves(x.a.x), b = halves(x.a.y), c = halves(x.a.z), d = halves(x.a.w);
-            v.a = make_float4(a.x, a.y, b.x, b.y);
-            v.b = make_float4(c.x, c.y, d.x, d.y);
-        } else {
-            v.a = four_codes(x.a.x, x.scale);
-            v.b = four_codes(x.a.y, x.scale);
-        }
-        return v;
-    }
-};
-
-static __device__ __forceinline__ float dot(float4 x, float4 y) {
-    return fmaf(x.w, y.w, fmaf(x.z, y.z, fmaf(x.y, y.y, x.x * y.x)));
-}
-
-static __device__ __forceinline__ void add_scaled(float4 &sum, float w, float4 x) {
-    sum = make_float4(fmaf(w, x.x, sum.x), fmaf(w, x.y, sum.y), fmaf(w, x.z, sum.z), fmaf(w, x.w, sum.w));
-}
-
-static __device__ __forceinline__ float4 xor_sum(float4 x, uint32_t mask) {
-    x.x += __shfl_xor_sync(ALL_LANES, x.x, mask);
-    x.y += __shfl_xor_sync(ALL_LANES, x.y, mask);
-    x.z += __shfl_xor_sync(ALL_LANES, x.z, mask);
-    x.w += __shfl_xor_sync(ALL_LANES, x.w, mask);
-    return x;
-}
-
-/* ---- what a row sees ---- */
-
-/* Positions the slot holds: visible_until never shows more. Every thread of the block calls it. */
-static __device__ __forceinline__ uint32_t end_of_slot(const attention_params &p, uint32_t slot,
-                                                       uint32_t *slot_end) {
-    if (threadIdx.x == 0)
-        *slot_end = 0;
-    __syncthreads();
-    uint32_t n_rows = at<const run_header>(p.run)->n_rows, end = 0;
-    for (uint32_t i = threadIdx.x; i < n_rows; i += blockDim.x) {
-        run_row row = load_run_row(p.run, i);
-        if (row.slot == slot)
-            end = max(end, row.position + 1u);
-    }
-    atomicMax(slot_end, end);
-    __syncthreads();
-    end = *slot_end;
-    __syncthreads();
-    return end;
-}
-
-/* Keys [x, y) that row i of the op sees. end: of its slot. */
-static __device__ __forceinline__ uint2 visible_keys(const attention_params &p, uint32_t i, uint32_t run_at,
-                                                     uint32_t position, uint32_t end) {
-    uint32_t until = position + 1u;
-    if (p.visible_until) {
-        uint32_t row = p.gather & ATTENTION_GATHER_VISIBLE ? run_at : i;
-        until = max(until, min(end, load_word(row_address(p.visible_until, row, p.visible_stride))));
-    }
-    return make_uint2(p.window && position + 1u > p.window ? position + 1u - p.window : 0u, until);
-}
-
-/* ---- one block ---- */
+#include "attention_chunk.cuh"
+#include "attention_merge.cuh"
 
 template <uint32_t TYPE, bool WIDE, uint32_t N_QUERY> struct attention_block {
     static constexpr uint32_t MAX_DIM = WIDE ? 512u : 256u;
@@ -133,6 +30,8 @@ template <uint32_t TYPE, bool WIDE, uint32_t N_QUERY> struct attention_block {
     /* Threads that share a query in the softmax: neighbours in one warp. */
     static constexpr uint32_t TEAM = ATTENTION_THREADS / N_QUERY < 32u ? ATTENTION_THREADS / N_QUERY : 32u;
 
+    using merger = attention_merge<N_QUERY, ATTENTION_THREADS>;
+
     struct shared_memory {
         /* Part 0 becomes the weights. Padded, so that threads of a query meet fewer in a bank. */
         __align__(16) float score[N_PART][ATTENTION_KEYS][N_QUERY == 8u ? 12u : N_QUERY];
@@ -140,9 +39,9 @@ template <uint32_t TYPE, bool WIDE, uint32_t N_QUERY> struct attention_block {
             float4 q[2][N_QUERY][MAX_DIM / 8u]; /* [half of a chunk][query][lane]: while keys are read */
             float4 result[N_QUERY][MAX_DIM / 4u];
         };
-        float merge_m[ATTENTION_GROUP][N_QUERY], merge_l[ATTENTION_GROUP][N_QUERY];
         float m[N_QUERY], l[N_QUERY], factor[N_QUERY];
         uint32_t word;
+        typename merger::shared_memory merge;
     };
 
     const attention_params &p;
@@ -169,6 +68,10 @@ template <uint32_t TYPE, bool WIDE, uint32_t N_QUERY> struct attention_block {
         my_query = threadIdx.x / TEAM;
         best = LOWEST;
         sum = 0.0f;
+    }
+
+    __device__ __forceinline__ merger merge() const {
+        return merger{p, shared.merge, kv_head, blockIdx.x, N_QUERY};
     }
 
     /* Queries to shared memory, where they cost no registers. Lanes beyond the head read its first chunk
@@ -385,93 +288,23 @@ template <uint32_t TYPE, bool WIDE, uint32_t N_QUERY> struct attention_block {
     __device__ __forceinline__ void write_rows(uint32_t n_rows) const {
         for (uint32_t item = threadIdx.x; item < N_QUERY * n_chunk * 2u; item += ATTENTION_THREADS) {
             uint32_t n = item / (n_chunk * 2u), u = item % (n_chunk * 2u);
-            uint32_t row = (first_query + n) / group, head = kv_head * group + (first_query + n) % group;
-            if (row >= n_rows)
+            uint64_t to = merge().result(n, n_rows);
+            if (!to)
                 break;
             float4 x = shared.result[n][u];
             float l = shared.l[n];
-            uint64_t to = row_address(p.y, row, p.y_stride) + head * 4ull * p.head_dim;
             at<float4>(to)[u] = make_float4(x.x / l, x.y / l, x.z / l, x.w / l);
         }
     }
 
-    __device__ __forceinline__ uint64_t record(uint32_t i, uint32_t n) const {
-        uint64_t tile = (uint64_t)blockIdx.x * p.n_kv_head + kv_head;
-        uint64_t at_record = (tile * ATTENTION_RECORDS(p.max_split) + i) * N_QUERY + n;
-        return p.partial + at_record * (p.head_dim * 4u + 16u);
-    }
-
-    __device__ __forceinline__ void write_record(uint32_t i) const {
+    __device__ __forceinline__ void merge_splits(uint32_t n_rows, uint32_t n_split) {
         for (uint32_t item = threadIdx.x; item < N_QUERY * n_chunk * 2u; item += ATTENTION_THREADS) {
             uint32_t n = item / (n_chunk * 2u), u = item % (n_chunk * 2u);
-            __stcg(at<float4>(record(i, n)) + u, shared.result[n][u]);
+            __stcg(at<float4>(merge().record(blockIdx.z, n)) + u, shared.result[n][u]);
         }
         if (threadIdx.x < N_QUERY)
-            __stcg(at<float4>(record(i, threadIdx.x)) + n_chunk * 2u,
-                   make_float4(shared.m[threadIdx.x], shared.l[threadIdx.x], 0.0f, 0.0f));
-    }
-
-    /* Merges records first .. first + count - 1, count <= ATTENTION_GROUP, into shared memory. */
-    __device__ __forceinline__ void merge(uint32_t first, uint32_t count) {
-        for (uint32_t item = threadIdx.x; item < count * N_QUERY; item += ATTENTION_THREADS) {
-            uint32_t s = item / N_QUERY, n = item % N_QUERY;
-            float2 ml = __ldcg(at<const float2>(record(first + s, n) + 4ull * p.head_dim));
-            shared.merge_m[s][n] = ml.x;
-            shared.merge_l[s][n] = ml.y;
-        }
-        __syncthreads();
-        if (threadIdx.x < N_QUERY) {
-            uint32_t n = threadIdx.x;
-            float most = LOWEST, l = 0.0f;
-            for (uint32_t s = 0; s < count; s++)
-                most = fmaxf(most, shared.merge_m[s][n]);
-            for (uint32_t s = 0; s < count; s++) {
-                float w = expf(shared.merge_m[s][n] - most);
-                shared.merge_m[s][n] = w;
-                l += w * shared.merge_l[s][n];
-            }
-            shared.m[n] = most;
-            shared.l[n] = l;
-        }
-        __syncthreads();
-        for (uint32_t item = threadIdx.x; item < N_QUERY * n_chunk * 2u; item += ATTENTION_THREADS) {
-            uint32_t n = item / (n_chunk * 2u), u = item % (n_chunk * 2u);
-            float4 x = make_float4(0, 0, 0, 0);
-            for (uint32_t s = 0; s < count; s++)
-                add_scaled(x, shared.merge_m[s][n], __ldcg(at<const float4>(record(first + s, n)) + u));
-            shared.result[n][u] = x;
-        }
-        __syncthreads();
-    }
-
-    /* Counts this block in; 1 in every thread of the last of n to come. The counter goes back to 0. */
-    __device__ __forceinline__ bool arrive(uint32_t counter, uint32_t n) {
-        __threadfence();
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            uint64_t tile = (uint64_t)blockIdx.x * p.n_kv_head + kv_head;
-            uint32_t *counters = at<uint32_t>(p.counters) + tile * ATTENTION_COUNTERS(p.max_split);
-            shared.word = atomicInc(counters + counter, n - 1u) == n - 1u;
-            __threadfence();
-        }
-        __syncthreads();
-        return shared.word;
-    }
-
-    __device__ __forceinline__ void merge_splits(uint32_t n_rows, uint32_t n_split) {
-        uint32_t my_group = blockIdx.z / ATTENTION_GROUP, n_group = ATTENTION_GROUPS(n_split);
-        uint32_t n_member = min(ATTENTION_GROUP, n_split - my_group * ATTENTION_GROUP);
-        write_record(blockIdx.z);
-        if (!arrive(1u + my_group, n_member))
-            return;
-        merge(my_group * ATTENTION_GROUP, n_member);
-        if (n_group > 1u) {
-            write_record(p.max_split + my_group);
-            if (!arrive(0u, n_group))
-                return;
-            merge(p.max_split, n_group);
-        }
-        write_rows(n_rows);
+            merge().put_sums(blockIdx.z, threadIdx.x, shared.m[threadIdx.x], shared.l[threadIdx.x]);
+        merge().finish(n_rows, n_split);
     }
 };
 

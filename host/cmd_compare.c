@@ -140,7 +140,7 @@ static int run_cell(compare *c, uint32_t phase, uint32_t depth, journal *j) {
     cell->phase = phase;
     cell->depth = depth;
     int status = c->doubts.n ? TANDEM_OK : compare_measure(c, cell, &message);
-    if (!status && !c->doubts.n && !c->simulated)
+    if (!status && cell->n_block)
         status = compare_profile(c, cell, &message);
     int code = status ? cli_refuse(status, usage.name, &message) : TANDEM_EXIT_GOOD;
     if (!status) {

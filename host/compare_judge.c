@@ -5,8 +5,10 @@
 #include "clock_check.h"
 #include "compare.h"
 
-/* Outputs behind a depth: prefix and probe judge roundings; garbage has an error of about 1. */
-#define DEPTH_BUDGET 0.1
+/* Of outputs behind a depth. Prefix and probe judge roundings; seeded tokens drive a trained model where each
+ * is magnified (gemma3-270m with q8 and a q8_0 cache: 0.13 between two right plugins). What has nothing in
+ * common differs by 1 and more. */
+#define DEPTH_BUDGET 0.5
 
 double compare_logits_error(const float *a, const float *b, uint32_t n) {
     double mean = 0, difference = 0, spread = 0;
@@ -47,10 +49,9 @@ static void judge_probe(const probe *p, const char *label, uint32_t depth, compa
                           "%s computes with precision %s, which was not asked for: %s of layer %u fit it.",
                           label, worst->instead, worst->what, worst->layer);
     else if (worst)
-        compare_add_doubt(
-            doubts, "outputs",
-            "%s is wrong at depth %u: %s of layer %u have an error of %.0e, where %.0e is excused.", label,
-            depth, worst->what, worst->layer, worst->error, worst->budget);
+        compare_add_doubt(doubts, "outputs",
+                          "%s is wrong at depth %u: '%s' of layer %u is off by %.0e, where %.0e is excused.",
+                          label, depth, worst->what, worst->layer, worst->error, worst->budget);
 }
 
 static void judge_side(const compare *c, compare_cell *cell, uint32_t side) {
@@ -64,6 +65,20 @@ static void judge_side(const compare *c, compare_cell *cell, uint32_t side) {
     judge_probe(&t->probe, label, cell->depth, &cell->doubts);
     if (!c->simulated)
         compare_judge_clock(t, label, c->side[side].device.info.kind, &cell->doubts);
+}
+
+static bool is_gpu(const compare_side *s) {
+    return s->device.info.kind == TANDEM_DEVICE_GPU || s->device.info.kind == TANDEM_DEVICE_INTEGRATED;
+}
+
+/* One card is a GPU to both plugins or to none. */
+static void judge_kinds(const compare *c, compare_doubts *doubts) {
+    const compare_side *a = &c->side[SIDE_A], *b = &c->side[SIDE_B];
+    if (c->same_card && !c->simulated && is_gpu(a) != is_gpu(b))
+        compare_add_doubt(
+            doubts, "fallback",
+            "Both run on one device, and %s says that it is a GPU while %s says that it is not.",
+            is_gpu(a) ? a->label : b->label, is_gpu(a) ? b->label : a->label);
 }
 
 static void judge_depth(compare_cell *cell, uint32_t n_vocab) {
@@ -82,6 +97,7 @@ static void judge_depth(compare_cell *cell, uint32_t n_vocab) {
 void compare_judge(const compare *c, compare_cell *cell) {
     judge_side(c, cell, SIDE_A);
     judge_side(c, cell, SIDE_B);
+    judge_kinds(c, &cell->doubts);
     judge_depth(cell, c->n_vocab);
     stats_verdict verdict = STATS_NOT_COMPARABLE;
     cell->stats = (stats_comparison){.verdict = verdict};

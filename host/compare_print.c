@@ -21,7 +21,10 @@ static void print_doubts(const compare_doubts *doubts) {
 static void print_side(const compare *c, uint32_t side) {
     const compare_side *s = &c->side[side];
     const tandem_device_info *info = &s->device.info;
-    printf("%c  %-10.20s %.44s [%s]\n", 'A' + (int)side, s->name, info->name, device_kind_name(info->kind));
+    const size_t length[N_SIDE] = {strlen(c->side[SIDE_A].name), strlen(c->side[SIDE_B].name)};
+    const int width = (int)(length[SIDE_A] > length[SIDE_B] ? length[SIDE_A] : length[SIDE_B]);
+    printf("%c  %-*.24s  %.38s [%s]\n", 'A' + (int)side, width, s->name, info->name,
+           device_kind_name(info->kind));
 }
 
 static void print_checks(const compare *c) {

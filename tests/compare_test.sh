@@ -63,6 +63,12 @@ a_simulated_device_is_compared_by_outputs_only() {
     [ "$(wc -l <simulated.json)" -eq 2 ] && ! grep -qE '"(pairs|ratio|device_ns|wall_ns|ops)"' simulated.json &&
         row simulated.json "r['verdict'] == 'outputs agree' and not r['timed'] and r['depth_error'] < 1e-4"
 }
+two_models_that_do_not_fit_take_turns() {
+    [ -e "$simulated" ] || return 0
+    CUDASIM_MEMORY=8M "${compare[@]}" "${model[@]}" --layers 2 --runs 2 --plugin-a cuda --plugin-b cuda --phase decode --json -j small.jsonl \
+        --plugin-option cuda.library="$simulated" >small.json || return 1
+    row small.json "r['swapped'] and r['verdict'] == 'outputs agree'"
+}
 too_little_time_is_no_comparison() {
     "${compare[@]}" "${model[@]}" "${twins[@]}" --runs 255 --batch 256 --chunks 8 --phase prefill --max-seconds 1 --json -j late.jsonl >late.json
     [ $? -eq 1 ] && row late.json "r['verdict'] == 'not comparable' and r['reasons'][0]['guard'] == 'blocks' and r['out_of_time']"
@@ -79,7 +85,7 @@ every_row_is_valid() { python3 "$here/schema_check.py" "$here/../bench/schema.js
 
 for test in an_implementation_against_itself_is_no_difference the_output_fits_eighty_columns devices_of_one_uuid_are_a_pair \
     devices_of_other_uuids_must_be_named one_side_at_a_time_is_said experts_are_imposed a_simulated_device_is_compared_by_outputs_only \
-    too_little_time_is_no_comparison bad_options_are_one_sentence every_row_is_valid; do
+    two_models_that_do_not_fit_take_turns too_little_time_is_no_comparison bad_options_are_one_sentence every_row_is_valid; do
     start=$SECONDS
     check $test $test
     [ -n "${TIMES:-}" ] && echo "$test $((SECONDS - start)) s"

@@ -199,6 +199,31 @@ static void false_alarms_are_rare_and_intervals_cover_under_drift_and_spikes(voi
     repeat((device){.state = 4, .noise = 0.01, .drift = 0.001, .slope = 0.0002, .spike = 0.03});
 }
 
+/* A neighbour that comes and goes: what weighs on one side weighs on it in the next block too. An interval
+ * that takes the blocks for independent covers 65 % here. */
+static void blocks_that_resemble_each_other_count_for_fewer(void **state) {
+    (void)state;
+    device d = {.state = 9, .noise = 0.005};
+    uint32_t n_covered = 0, n_called = 0;
+    for (uint32_t i = 0; i < N_REPEAT; i++) {
+        stats_block pairs[N_BLOCK], self[N_BLOCK];
+        measure_blocks(&d, 1, 1, pairs, N_BLOCK);
+        measure_blocks(&d, 1, 1, self, N_BLOCK);
+        double burden = 0.02 / sqrt(1 - 0.49) * normal(&d);
+        for (uint32_t k = 0; k < N_BLOCK; k++) {
+            burden = 0.7 * burden + 0.02 * normal(&d);
+            pairs[k].b1 *= exp(burden);
+            pairs[k].b2 *= exp(burden);
+        }
+        stats_comparison c = stats_compare(pairs, N_BLOCK, self, N_BLOCK, i);
+        n_covered += c.ratio.low <= 1 && c.ratio.high >= 1;
+        n_called += c.verdict != STATS_NO_DIFFERENCE;
+    }
+    print_message("coverage %.2f %%, false alarms %.2f %%\n", 100.0 * n_covered / N_REPEAT,
+                  100.0 * n_called / N_REPEAT);
+    assert_true(n_covered >= N_REPEAT * 80 / 100);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_the_median),
@@ -214,6 +239,7 @@ int main(void) {
         cmocka_unit_test(the_smallest_effect_is_seen_four_times_in_five),
         cmocka_unit_test(false_alarms_are_rare_and_intervals_cover_under_plain_noise),
         cmocka_unit_test(false_alarms_are_rare_and_intervals_cover_under_drift_and_spikes),
+        cmocka_unit_test(blocks_that_resemble_each_other_count_for_fewer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,7 @@ a_simulated_device_is_compared_by_outputs_only() {
 }
 two_models_that_do_not_fit_take_turns() {
     [ -e "$simulated" ] || return 0
-    CUDASIM_MEMORY=8M "${compare[@]}" "${model[@]}" --layers 2 --runs 2 --plugin-a cuda --plugin-b cuda --phase decode --json -j small.jsonl \
+    CUDASIM_MEMORY=8M "${compare[@]}" "${model[@]}" --runs 2 --plugin-a cuda --plugin-b cuda --phase decode --json -j small.jsonl \
         --plugin-option cuda.library="$simulated" >small.json || return 1
     row small.json "r['swapped'] and r['verdict'] == 'outputs agree'"
 }

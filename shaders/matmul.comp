@@ -10,7 +10,8 @@
  *             (22 and 66 blocks) leave no lane of a pair idle. No shared memory, no barrier: a subgroup needs
  *             nobody. Lanes with the same columns load the same address of x, one transaction; the rows of x
  *             stay in the first-level cache. EXPERTS: y counts entries, rows or tiles (params.h); a
- *             workgroup reads from the route or its tile which expert's W it takes
+ *             workgroup reads from the route or its tile which expert's W it takes. N_PRODUCT: z counts
+ *             products of the same format and width (q, k, v), whose push blocks lie in memory
  * bytes       W once per N_COL * COL_SUBGROUPS rows of x, by 16-byte loads of whole 128-byte lines;
  *             COL_SUBGROUPS subgroups of a workgroup pass over the same rows of W together, so it reaches the
  *             SM once for them. BLOCKS_IN_FLIGHT blocks of each row are asked for before the first is used
@@ -46,9 +47,12 @@ layout(constant_id = SPEC_BLOCKS_IN_FLIGHT) const uint BLOCKS_IN_FLIGHT = 1;
 layout(constant_id = SPEC_UNROLL) const uint UNROLL = 8;
 layout(constant_id = SPEC_EXPERTS) const uint EXPERTS = EXPERTS_NONE;
 layout(constant_id = SPEC_DOT_PAIRS) const uint DOT_PAIRS = 0; // 1: no fast integer dot product
+layout(constant_id = SPEC_N_PRODUCT) const uint N_PRODUCT = 1;
 const uint N_W = ROWS_PER_LANE * (1 + GLU); // weight rows of a lane: gate rows first, then up rows
 
-layout(push_constant) uniform Push { matmul_push p; };
+layout(push_constant) uniform Push { matmul_push pushed; };
+layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Pushes { matmul_push v[]; };
+matmul_push p;
 
 #ifdef Q8
 // OpSDot of SPV_KHR_integer_dot_product; the last operand says "four 8-bit components packed in 32 bits".
@@ -330,6 +334,9 @@ void multiply_rows(uint part) {
 }
 
 void main() {
+    p = pushed;
+    if (N_PRODUCT > 1)
+        p = Pushes(pushed.table).v[gl_WorkGroupID.z];
     uint group = gl_WorkGroupID.y, expert = 0u;
     uint first_tok = gl_SubgroupID % COL_SUBGROUPS * N_COL;
     uint n_tok = 1u;
@@ -354,6 +361,8 @@ void main() {
     uint strip = gl_WorkGroupID.x * (gl_NumSubgroups / COL_SUBGROUPS) + gl_SubgroupID / COL_SUBGROUPS;
     uint first_row = strip * n_lane_row * ROWS_PER_LANE + gl_SubgroupInvocationID % n_lane_row;
 
+    if (N_PRODUCT > 1 && strip * n_lane_row * ROWS_PER_LANE >= p.n_row)
+        return;
     uint row_mask = (1u << p.segment_shift) - 1u; // row of its segment
     [[unroll]] for (uint m = 0; m < N_W; m++) {
         uint row = min(first_row + m % ROWS_PER_LANE * n_lane_row, p.n_row - 1u);

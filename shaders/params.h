@@ -91,7 +91,8 @@ TANDEM_STRUCT_END(moe_tile)
 #define SPEC_UNROLL 7           /* 8: the 8 x 4 columns of a block are straight code; 1, 2, 4: a loop */
 #define SPEC_EXPERTS 8          /* EXPERTS_* */
 #define SPEC_DOT_PAIRS 9        /* Q8: 32-bit products of pairs of codes instead of integer dot products */
-#define N_SPEC_MATMUL 10
+#define SPEC_N_PRODUCT 10       /* more than 1: products in grid z, `table` -> matmul_push of each, n_col is theirs */
+#define N_SPEC_MATMUL 11
 
 /* Most loop iterations of a subgroup: per block one and 8 / UNROLL, per chunk one, a few at the end; n_pass
  * times with EXPERTS_SUM. */

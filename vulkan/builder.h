@@ -80,9 +80,13 @@ typedef struct vk_product {
 
 int vk_product_has_plan(const gpu_builder *builder, const vk_product *product, vk_matmul_plan *plan);
 tandem_status vk_product_plan(gpu_builder *builder, const vk_product *product, vk_matmul_plan *plan);
-/* Part of the step that was begun last. */
+/* Parts of the step that was begun last. */
 tandem_status vk_product_add(gpu_builder *builder, const vk_product *product, const vk_matmul_plan *plan,
                              const vk_input *input);
+/* Products of one op with the same input, format and width, and without experts, as one launch. plan: of a
+ * product with the rows of all. */
+tandem_status vk_products_add(gpu_builder *builder, const vk_product *products, uint32_t n,
+                              const vk_matmul_plan *plan, const vk_input *input);
 
 /* The workgroup size of a kernel that wants `gpu` threads on a GPU and `cpu` on a software device. */
 uint32_t vk_local_size(const tandem_context *context, uint32_t gpu, uint32_t cpu);

@@ -5,9 +5,12 @@
  * push block and to drop lower_prologue, nothing else.
  */
 #include "builder.h"
+#include "pipeline.h"
 
 #include <stdio.h>
 #include <string.h>
+
+_Static_assert(N_SPEC_MATMUL <= VK_MAX_SPEC, "a pipeline holds all constants of matmul.comp");
 
 static const tandem_kit_pack *get_pack(const tandem_op_matmul *op, uint32_t i) {
     return &op->weights->packs[op->first_matrix + i];
@@ -214,23 +217,11 @@ static tandem_status declare_experts(gpu_builder *builder, const vk_product *pro
                        experts->route_count, 0);
 }
 
-tandem_status vk_product_add(gpu_builder *builder, const vk_product *product, const vk_matmul_plan *plan,
-                             const vk_input *input) {
+/* What the product reads and writes, for the launch added last. */
+static tandem_status declare_product(gpu_builder *builder, const vk_product *product, const vk_input *input) {
     const tandem_weights *weights = product->weights;
     const vk_experts *experts = &product->experts;
     gpu_rows rows = gpu_builder_rows(builder, product->op_rows);
-    matmul_push push = push_of(product, input, rows.n_tok);
-    launch_rule rule = {.groups = {plan->grid_x, experts->kind == EXPERTS_ENTRY ? experts->n_used : 1, 1},
-                        .rows = product->op_rows,
-                        .row_axis = 1,
-                        .rows_per_group = plan->cols_per_group};
-    gpu_launch *dispatch;
-    GPU_DO(vk_dispatch_add(builder, plan->shader, plan->spec, N_SPEC_MATMUL,
-                           experts->kind == EXPERTS_TILES ? NULL : &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic =
-        experts->uncounted ? (gpu_traffic){.rows = product->op_rows} : traffic_of(product, plan, input);
-    if (experts->kind == EXPERTS_TILES)
-        GPU_DO(vk_dispatch_indirect(builder, experts->command));
     uint32_t first = experts->kind == EXPERTS_NONE ? product->record : 0;
     uint32_t end = experts->kind == EXPERTS_NONE ? first + 1 : weights->n_record;
     for (uint32_t record = first; record < end; record++) {
@@ -248,6 +239,59 @@ tandem_status vk_product_add(gpu_builder *builder, const vk_product *product, co
     GPU_DO(gpu_touches(builder, product->y, product->n_row * 4ull, product->y_stride, product->y_rows, 1));
     if (experts->kind == EXPERTS_TILES)
         gpu_written_apart(builder);
+    return TANDEM_OK;
+}
+
+tandem_status vk_product_add(gpu_builder *builder, const vk_product *product, const vk_matmul_plan *plan,
+                             const vk_input *input) {
+    const vk_experts *experts = &product->experts;
+    gpu_rows rows = gpu_builder_rows(builder, product->op_rows);
+    matmul_push push = push_of(product, input, rows.n_tok);
+    launch_rule rule = {.groups = {plan->grid_x, experts->kind == EXPERTS_ENTRY ? experts->n_used : 1, 1},
+                        .rows = product->op_rows,
+                        .row_axis = 1,
+                        .rows_per_group = plan->cols_per_group};
+    gpu_launch *dispatch;
+    GPU_DO(vk_dispatch_add(builder, plan->shader, plan->spec, N_SPEC_MATMUL,
+                           experts->kind == EXPERTS_TILES ? NULL : &rule, &push, sizeof push, &dispatch));
+    dispatch->traffic =
+        experts->uncounted ? (gpu_traffic){.rows = product->op_rows} : traffic_of(product, plan, input);
+    if (experts->kind == EXPERTS_TILES)
+        GPU_DO(vk_dispatch_indirect(builder, experts->command));
+    return declare_product(builder, product, input);
+}
+
+tandem_status vk_products_add(gpu_builder *builder, const vk_product *products, uint32_t n,
+                              const vk_matmul_plan *plan, const vk_input *input) {
+    gpu_rows rows = gpu_builder_rows(builder, products->op_rows);
+    matmul_push push = push_of(products, input, rows.n_tok);
+    vk_matmul_plan shared = *plan;
+    vk_product all = *products;
+    void *place;
+    gpu_launch *dispatch;
+    if (n == 1)
+        return vk_product_add(builder, products, plan, input);
+    GPU_DO(gpu_constant(builder, n * sizeof push, &push.table, &place));
+    shared.spec[SPEC_N_PRODUCT] = n;
+    all.n_row = 0;
+    shared.grid_x = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t groups = (products[i].n_row + plan->rows_per_group - 1) / plan->rows_per_group;
+        shared.grid_x = groups > shared.grid_x ? groups : shared.grid_x;
+        all.n_row += products[i].n_row;
+        if (place)
+            ((matmul_push *)place)[i] = push_of(&products[i], input, rows.n_tok);
+    }
+    launch_rule rule = {.groups = {shared.grid_x, 1, n},
+                        .rows = products->op_rows,
+                        .row_axis = 1,
+                        .rows_per_group = plan->cols_per_group};
+    GPU_DO(vk_dispatch_add(builder, shared.shader, shared.spec, N_SPEC_MATMUL, &rule, &push, sizeof push,
+                           &dispatch));
+    dispatch->traffic = traffic_of(&all, plan, input);
+    GPU_DO(gpu_reads(builder, push.table, n * sizeof push));
+    for (uint32_t i = 0; i < n; i++)
+        GPU_DO(declare_product(builder, &products[i], input));
     return TANDEM_OK;
 }
 
@@ -328,29 +372,52 @@ static tandem_status lower_apart_glu(gpu_builder *builder, const tandem_op_matmu
     return TANDEM_OK;
 }
 
+/* Product m of the op, whole. */
+static vk_product whole_product(const gpu_builder *builder, const tandem_op_matmul *op, uint32_t m) {
+    int glu = op->activation == TANDEM_ACT_GELU_GLU;
+    vk_product product = product_of(builder, op, m);
+    product.n_row /= glu && op->n_matrix == 1 ? 2 : 1;
+    product.y = gpu_view_address(&op->y[m]);
+    product.y_stride = op->y[m].stride;
+    product.softcap = op->softcap;
+    product.y_rows = op->y[m].rows == TANDEM_ROWS_ALL ? builder->program->limits.max_tokens
+                                                      : builder->program->limits.max_out;
+    if (glu) {
+        product.up = op->first_matrix + op->n_matrix - 1;
+        product.up_row = op->n_matrix == 1 ? product.n_row : 0;
+    }
+    return product;
+}
+
+/* Products m and the next ones that the same launch can hold. */
+static uint32_t count_alike(const tandem_op_matmul *op, const uint32_t which[3], uint32_t m, uint32_t n) {
+    const tandem_kit_pack *pack = get_pack(op, m);
+    uint32_t end = m + 1;
+    while (end < n && which[end] == which[m] && get_pack(op, end)->type == pack->type &&
+           get_pack(op, end)->n_col == pack->n_col)
+        end++;
+    return end - m;
+}
+
 static tandem_status lower_products(gpu_builder *builder, const tandem_op_matmul *op,
                                     const vk_input inputs[3], const uint32_t which[3]) {
     int glu = op->activation == TANDEM_ACT_GELU_GLU;
-    uint32_t n = glu ? 1 : op->n_matrix;
-    for (uint32_t m = 0; m < n; m++) {
-        vk_product product = product_of(builder, op, m);
-        product.n_row /= glu && op->n_matrix == 1 ? 2 : 1;
-        product.y = gpu_view_address(&op->y[m]);
-        product.y_stride = op->y[m].stride;
-        product.softcap = op->softcap;
-        product.y_rows = op->y[m].rows == TANDEM_ROWS_ALL ? builder->program->limits.max_tokens
-                                                          : builder->program->limits.max_out;
-        if (glu) {
-            product.up = op->first_matrix + op->n_matrix - 1;
-            product.up_row = op->n_matrix == 1 ? product.n_row : 0;
-        }
+    uint32_t n = glu ? 1 : op->n_matrix, n_alike;
+    for (uint32_t m = 0; m < n; m += n_alike) {
+        vk_product products[3], all = whole_product(builder, op, m);
         vk_matmul_plan plan;
         char kernel[64];
-        GPU_DO(vk_product_plan(builder, &product, &plan));
+        products[0] = all;
+        n_alike = count_alike(op, which, m, n);
+        for (uint32_t i = 1; i < n_alike; i++) {
+            products[i] = whole_product(builder, op, m + i);
+            all.n_row += products[i].n_row;
+        }
+        GPU_DO(vk_product_plan(builder, &all, &plan));
         snprintf(kernel, sizeof kernel, "%s%s", plan.kernel, glu ? "_glu" : "");
         if (m == 0)
             GPU_DO(gpu_step_begin(builder, kernel));
-        GPU_DO(vk_product_add(builder, &product, &plan, &inputs[which[m]]));
+        GPU_DO(vk_products_add(builder, products, n_alike, &plan, &inputs[which[m]]));
     }
     return TANDEM_OK;
 }

@@ -161,6 +161,7 @@ bool vk_matmul_plan_make(vk_matmul_plan *plan, const tandem_kit_pack *pack,
     plan->spec[SPEC_BLOCKS_IN_FLIGHT] = t.blocks_in_flight;
     plan->spec[SPEC_UNROLL] = t.unroll;
     plan->spec[SPEC_EXPERTS] = request->experts;
+    plan->spec[SPEC_N_PRODUCT] = 1;
     plan->spec[SPEC_DOT_PAIRS] = request->precision == TANDEM_PRECISION_Q8 && request->slow_dot;
     plan->grid_x = (request->n_row + rows - 1) / rows;
     return true;

@@ -9,7 +9,7 @@
 
 #include "context.h"
 
-#define VK_MAX_SPEC 10u
+#define VK_MAX_SPEC 12u
 
 /* SPIR-V embedded in the plugin; the build writes this table (vulkan/CMakeLists.txt), sorted by name. */
 typedef struct vk_shader {

@@ -21,7 +21,7 @@ typedef struct vk_test_range {
 typedef struct vk_test_dispatch {
     char shader[64];
     uint32_t n_spec;
-    uint32_t spec[10]; /* VK_MAX_SPEC */
+    uint32_t spec[12]; /* VK_MAX_SPEC */
     uint32_t step;     /* TANDEM_NONE: prepare.comp, before step 0 */
     uint32_t n_range;
     uint64_t loop_iterations; /* most that a subgroup can make, all loops together, at the program's limits */

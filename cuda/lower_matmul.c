@@ -51,12 +51,12 @@ static int same_input(const cu_input *a, const cu_input *b) {
 }
 
 /* Rounds every input where the precision asks for it: in the mat-vec where its shared memory holds the rows,
- * else in a step before. */
+ * else in a step before. At exact precision a mat-vec keeps a single row there. */
 static tandem_status round_inputs(gpu_builder *builder, const tandem_op_matmul *op, cu_input inputs[3],
                                   uint32_t n) {
     uint32_t precision = builder->program->precision, kind = kind_of(builder, op), begun = 0;
     uint32_t n_x = cu_vec_columns(gpu_builder_rows(builder, op->head.rows).max);
-    if (precision == TANDEM_PRECISION_EXACT)
+    if (precision == TANDEM_PRECISION_EXACT && n_x > 1)
         return TANDEM_OK;
     for (uint32_t i = 0; i < n; i++) {
         cu_input from = inputs[i];
@@ -64,7 +64,7 @@ static tandem_status round_inputs(gpu_builder *builder, const tandem_op_matmul *
         if (!from.address)
             continue;
         inputs[i].stage = cu_stage_of(precision, kind, n_col, n_x);
-        if (inputs[i].stage != STAGE_NONE)
+        if (inputs[i].stage != STAGE_NONE || precision == TANDEM_PRECISION_EXACT)
             continue;
         if (!begun++)
             GPU_DO(gpu_step_begin(builder, precision == TANDEM_PRECISION_Q8 ? "quantise_q8" : "round_f16"));

@@ -319,10 +319,8 @@ static tandem_status lower_down(gpu_builder *builder, const ffn *f, const cu_inp
 static tandem_status round_input(gpu_builder *builder, const ffn *f, uint32_t rows_per_tok, uint32_t n_col,
                                  uint32_t n_x, cu_input *input, const char *step) {
     cu_input from = *input;
-    if (f->precision == TANDEM_PRECISION_EXACT)
-        return TANDEM_OK;
     input->stage = cu_stage_of(f->precision, kind_of(f), n_col, n_x);
-    if (input->stage != STAGE_NONE)
+    if (input->stage != STAGE_NONE || f->precision == TANDEM_PRECISION_EXACT)
         return TANDEM_OK;
     if (step)
         GPU_DO(gpu_step_begin(builder, step));

@@ -27,7 +27,7 @@ typedef struct cu_input {
     uint64_t row_bytes;  /* read of a row */
     uint64_t n_row;      /* rows that exist */
     gpu_scratch scratch; /* given back after the products; index TANDEM_NONE: a view */
-    uint32_t stage;      /* STAGE_*: rows are f32, and mat-vecs round them */
+    uint32_t stage;      /* STAGE_*: rows are f32, and mat-vecs stage them */
 } cu_input;
 
 /* Which experts a product takes. */
@@ -85,7 +85,7 @@ cu_input cu_input_of_view(const gpu_builder *builder, uint32_t op_rows, const ta
                           uint32_t n_col);
 /* Bytes of a row of n_col activations as products of this kind and precision read it; 0: plain f32. */
 uint64_t cu_rounded_bytes(uint32_t precision, uint32_t kind, uint32_t n_col);
-/* STAGE_* by which mat-vecs of so many rows of x a block round them; STAGE_NONE: cu_round has to. */
+/* STAGE_* by which mat-vecs of so many rows of x a block stage them; STAGE_NONE: cu_round has to round. */
 uint32_t cu_stage_of(uint32_t precision, uint32_t kind, uint32_t n_col, uint32_t n_row);
 /* Rounds rows of a view (or of scratch) into scratch: rows_per_tok for each live row. Part of the step that
  * was begun last. */

@@ -24,12 +24,12 @@ cu_input cu_input_of_view(const gpu_builder *builder, uint32_t op_rows, const ta
 
 /* ---- rounding ---- */
 
-enum { MAX_STAGE_BYTES = 32768 }; /* of shared memory beside the sums: two blocks stay resident */
+enum { MAX_STAGE_BYTES = 48128 }; /* with the sums, two blocks of a multiprocessor's 100 KB */
 
 uint32_t cu_stage_of(uint32_t precision, uint32_t kind, uint32_t n_col, uint32_t n_row) {
     uint32_t stage = precision == TANDEM_PRECISION_Q8    ? STAGE_Q8
                      : precision == TANDEM_PRECISION_F16 ? STAGE_F16
-                                                         : STAGE_NONE;
+                                                         : STAGE_F32;
     uint64_t bytes = MATVEC_STAGE_BYTES(stage, (uint64_t)n_col) * n_row;
     return kind == CU_PRODUCT_VEC && bytes <= MAX_STAGE_BYTES ? stage : STAGE_NONE;
 }

@@ -9,6 +9,13 @@ if(TARGET tandem_cuda)
     tandem_test(cuda_test SOURCES cuda_test.c gpu_model.c cases/side.c LIBRARIES tandem_loader)
     add_dependencies(cuda_test tandem_cuda cudasim)
     tandem_run(cuda 300 COMMAND cuda_test ${simulated} LABELS quick sanitize)
+    # The gate on registers, spills and stack frames.
+    add_test(NAME cuda_gate COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cuda_gate_test.sh ${CMAKE_COMMAND} ${NVCC})
+    set_tests_properties(cuda_gate PROPERTIES TIMEOUT 120 LABELS quick)
+    # Bytes of weights that a token reads, as the simulated driver counts them.
+    tandem_test(cuda_bytes_test SOURCES cuda_bytes_test.c gpu_model.c cases/side.c LIBRARIES tandem_loader)
+    add_dependencies(cuda_bytes_test tandem_cuda cudasim)
+    tandem_run(cuda_bytes 300 COMMAND cuda_bytes_test ${simulated} LABELS quick)
     foreach(part gpu_run gpu_moe)
         if(NOT TARGET ${part}_test)
             tandem_test(${part}_test SOURCES ${part}_test.c gpu_model.c cases/side.c LIBRARIES tandem_loader)

@@ -10,11 +10,12 @@
  *             lanes share a row, blocks of 32 columns alternate between them, so that 704, 2112 and 2816
  *             columns (22, 66, 88 blocks) leave no lane idle
  * bytes       W once per NCOL rows of x: whole 16-byte units of whole 128-byte lines, past the first-level
- *             cache; a chunk (header and four units a lane) is asked for before its first use. x stays in the
- *             first-level cache
+ *             cache; a chunk (header and four units a lane) is asked for before its first use. A row of x
+ *             once a block, into shared memory; several at exact precision stay in the first-level cache
  * phase       every product of a layer at decode, and the head
- * order       exact: columns of a block ascending, blocks of a lane ascending, lane 0 + lane 1, splits
- *             ascending, parts ascending. q8: 32 columns (HALF_SCALES: 16) exactly in int32, then f32
+ * order       exact: columns of a block ascending (formats with nibbles: of its halves, then both), blocks
+ *             of a lane ascending, lane 0 + lane 1, splits ascending, parts ascending. q8: 32 columns
+ *             (HALF_SCALES: 16) exactly in int32, then f32
  * reference   backend/reference/matmul.c, moe_ffn.c
  */
 #ifndef TANDEM_MATVEC_CUH
@@ -27,8 +28,7 @@
 
 /* Where a lane works. */
 typedef struct matvec_lane {
-    const uint4 *w;   /* the segment */
-    uint32_t w_at;    /* first unit of the row */
+    const uint4 *w;   /* first unit of the row */
     uint32_t w_row;   /* of its group */
     uint32_t part;    /* 0 or 1: blocks part, part + 2, ... */
     uint32_t n_block; /* of a row */
@@ -72,23 +72,63 @@ TANDEM_INLINE float4 load_x_codes(const uint4 *x, uint32_t k, uint32_t i, uint32
     return make_float4(d * v.x, d * v.y, d * v.z, d * v.w);
 }
 
+/* A unit of weights is loaded once, and used whole. */
 template <class FORMAT, bool Q8, uint32_t N_COL>
 TANDEM_INLINE void multiply_values(const matvec_lane &lane, const uint32_t *x_at, uint32_t k,
                                    float sum[N_COL]) {
-    constexpr uint32_t UNROLL = N_COL <= 2 ? 4 : 1;
+    constexpr uint32_t UNITS = FORMAT::BLOCK_UNITS, FOURS = 8 / UNITS;
+    constexpr uint32_t UNROLL = N_COL <= 2 ? 4 / FOURS : 1;
 #pragma unroll UNROLL
-    for (uint32_t i = 0; i < 8; i++) {
-        float4 v = FORMAT::values(lane.w, lane.w_at, k, i);
+    for (uint32_t unit = 0; unit < UNITS; unit++) {
+        uint4 bits = load_unit(lane.w + (k * UNITS + unit) * 8);
 #pragma unroll
-        for (uint32_t n = 0; n < N_COL; n++) {
-            const uint4 *x = lane.x + x_at[n];
-            sum[n] = dot4(v, Q8 ? load_x_codes(x, k, i, lane.n_block) : load_x_tail(x, 8 * k + i, lane.n_col),
-                          sum[n]);
+        for (uint32_t four = 0; four < FOURS; four++) {
+            float4 v = FORMAT::values_of(bits, four);
+            uint32_t i = unit * FOURS + four;
+#pragma unroll
+            for (uint32_t n = 0; n < N_COL; n++) {
+                const uint4 *x = lane.x + x_at[n];
+                sum[n] =
+                    dot4(v, Q8 ? load_x_codes(x, k, i, lane.n_block) : load_x_tail(x, 8 * k + i, lane.n_col),
+                         sum[n]);
+            }
         }
     }
 }
 
 /* ---- formats with codes ---- */
+
+/* Eight sums are worked on by fours, so that x of four rows at most is in registers: swaps the fours. */
+template <uint32_t N_COL> TANDEM_INLINE void take_turns(float sum[N_COL]) {
+#pragma unroll
+    for (uint32_t n = 0; n + 4 < N_COL; n++) {
+        float other = sum[n];
+        sum[n] = sum[n + 4];
+        sum[n + 4] = other;
+    }
+}
+
+/* d and m - d * zero of half a block: value = d * float + the second. */
+template <class FORMAT>
+TANDEM_INLINE float2 affine_of(const typename FORMAT::header &h, const typename FORMAT::block &b, uint32_t j,
+                               uint32_t part, bool live) {
+    float2 s = FORMAT::scale(h, b, j, part);
+    float bias = FORMAT::HAS_MIN ? s.y - s.x * FORMAT::FLOAT_ZERO : -s.x * FORMAT::FLOAT_ZERO;
+    return live ? make_float2(s.x, bias) : make_float2(0.0f, 0.0f);
+}
+
+template <class FORMAT, uint32_t N_COL>
+TANDEM_INLINE void multiply_word(const matvec_lane &lane, const uint32_t *x_at,
+                                 const typename FORMAT::block &b, float2 s, uint32_t part, uint32_t word,
+                                 uint32_t k, float sum[N_COL]) {
+    float4 f = FORMAT::floats(b, word, part);
+    float4 v =
+        make_float4(fmaf(f.x, s.x, s.y), fmaf(f.y, s.x, s.y), fmaf(f.z, s.x, s.y), fmaf(f.w, s.x, s.y));
+    const uint4 *x = lane.x + (k * 8 + 4 * part + word);
+#pragma unroll
+    for (uint32_t n = 0; n < N_COL; n++)
+        sum[n] = dot4(v, as_floats(x[x_at[n]]), sum[n]);
+}
 
 /* d * (128 + code) + (m - d * (128 + zero)): one product per weight, exact where m = 0. Loops are rolled as
  * far as keeps x in flight within 64 registers. */
@@ -96,27 +136,69 @@ template <class FORMAT, uint32_t N_COL>
 TANDEM_INLINE void multiply_exact(const matvec_lane &lane, const uint32_t *x_at,
                                   const typename FORMAT::header &h, const typename FORMAT::block &b,
                                   uint32_t j, uint32_t k, bool live, float sum[N_COL]) {
-    constexpr bool IS_SMALL = sizeof(typename FORMAT::block) == 16 && !FORMAT::HALF_SCALES;
-    constexpr bool IS_PLAIN = IS_SMALL && FORMAT::FLOAT_ZERO != 0.0f;
-    constexpr uint32_t UNROLL = N_COL > 2 ? 1 : N_COL == 2 || IS_PLAIN ? 4 : 2;
-    constexpr uint32_t UNROLL_PARTS = N_COL == 1 && IS_PLAIN ? 2 : 1;
-#pragma unroll UNROLL_PARTS
-    for (uint32_t part = 0; part < 2; part++) {
-        float2 s = FORMAT::scale(h, b, j, part);
-        float d = live ? s.x : 0.0f;
-        float bias = FORMAT::HAS_MIN ? s.y - s.x * FORMAT::FLOAT_ZERO : -s.x * FORMAT::FLOAT_ZERO;
-        bias = live ? bias : 0.0f;
-        const uint4 *x = lane.x + (k * 8 + 4 * part);
+    constexpr uint32_t UNROLL = N_COL > 2    ? 1
+                                : N_COL == 2 ? 4
+                                             : 2,
+                       FEW = N_COL < 4 ? N_COL : 4, TURNS = N_COL / FEW;
+    float2 s;
+    if (!FORMAT::HALF_SCALES)
+        s = affine_of<FORMAT>(h, b, j, 0, live);
+#pragma unroll 1
+    for (uint32_t half = 0; half < 2 * TURNS; half++) {
+        uint32_t part = half / TURNS, first = half % TURNS * FEW;
+        if (FORMAT::HALF_SCALES)
+            s = affine_of<FORMAT>(h, b, j, part, live);
 #pragma unroll UNROLL
-        for (uint32_t word = 0; word < 4; word++) {
-            float4 f = FORMAT::floats(b, word, part);
-            float4 v =
-                make_float4(fmaf(f.x, d, bias), fmaf(f.y, d, bias), fmaf(f.z, d, bias), fmaf(f.w, d, bias));
-#pragma unroll
-            for (uint32_t n = 0; n < N_COL; n++)
-                sum[n] = dot4(v, as_floats((x + x_at[n])[word]), sum[n]);
-        }
+        for (uint32_t word = 0; word < 4; word++)
+            multiply_word<FORMAT, FEW>(lane, x_at + first, b, s, part, word, k, sum);
+        take_turns<N_COL>(sum);
     }
+}
+
+/* Formats whose codes are four bits and mean themselves. */
+template <class FORMAT> constexpr bool has_nibbles = false;
+template <> constexpr bool has_nibbles<quant_q4_0> = true;
+template <> constexpr bool has_nibbles<quant_q4_1> = true;
+template <> constexpr bool has_nibbles<quant_q4_k> = true;
+
+/* Formats in which four blocks share a unit, of which each has a word. */
+template <class FORMAT> constexpr bool has_common_unit = false;
+template <> constexpr bool has_common_unit<quant_q5_0> = true;
+template <> constexpr bool has_common_unit<quant_q5_k> = true;
+template <> constexpr bool has_common_unit<quant_q3_k> = true;
+
+/* The low (part 0) or high four bits of each byte of word as 16 + code: below the exponent of 16. */
+TANDEM_INLINE float4 nibble_floats(uint32_t word, uint32_t part) {
+    uint32_t up;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" /* (a & b) | c */
+        : "=r"(up)
+        : "r"(part == 0 ? word << 3 : word >> 1), "n"(0x78787878u), "n"(0x80808080u));
+    return make_float4(__uint_as_float(__byte_perm(up, 0x41000000u, 0x7044)),
+                       __uint_as_float(__byte_perm(up, 0x41000000u, 0x7144)),
+                       __uint_as_float(__byte_perm(up, 0x41000000u, 0x7244)),
+                       __uint_as_float(__byte_perm(up, 0x41000000u, 0x7344)));
+}
+
+/* d * (sum of (16 + code) * x - (16 + zero) * sum of x) + m * sum of x: no product for the scale of a weight.
+ * Sums of x by blocks lie behind the staged row. The codes' offset is small, so that little cancels: an error
+ * of a block is at most 32 ulp of 24 |x|. */
+template <class FORMAT>
+TANDEM_INLINE void multiply_factored(const matvec_lane &lane, const typename FORMAT::header &h,
+                                     const typename FORMAT::block &b, uint32_t j, uint32_t k, bool live,
+                                     float &sum) {
+    float2 s = FORMAT::scale(h, b, j, 0);
+    float x_sum = ((const float *)(lane.x + 8 * lane.n_block))[k], part_sum[2] = {0.0f, 0.0f};
+#pragma unroll
+    for (uint32_t part = 0; part < 2; part++)
+#pragma unroll
+        for (uint32_t word = 0; word < 4; word++)
+            part_sum[part] = dot4(nibble_floats(word_of(b.quants, word), part),
+                                  as_floats(lane.x[k * 8 + 4 * part + word]), part_sum[part]);
+    float total = fmaf(-(16.0f + (float)FORMAT::DOT_ZERO), x_sum, part_sum[0] + part_sum[1]);
+    total *= s.x;
+    if (FORMAT::HAS_MIN)
+        total = fmaf(s.y, x_sum, total);
+    sum += live ? total : 0.0f;
 }
 
 /* Half of a block, for as many rows of x as leave no registers for all of it. */
@@ -144,6 +226,7 @@ template <class FORMAT, uint32_t N_COL>
 TANDEM_INLINE void multiply_q8_halves(const matvec_lane &lane, const uint32_t *x_at,
                                       const typename FORMAT::header &h, const typename FORMAT::block &b,
                                       uint32_t j, uint32_t k, bool live, float sum[N_COL]) {
+    constexpr uint32_t FEW = N_COL < 4 ? N_COL : 4;
 #pragma unroll 1
     for (uint32_t part = 0; part < 2; part++) {
         float2 scale = live ? FORMAT::scale(h, b, j, part) : make_float2(0.0f, 0.0f);
@@ -151,7 +234,11 @@ TANDEM_INLINE void multiply_q8_halves(const matvec_lane &lane, const uint32_t *x
 #pragma unroll
         for (uint32_t word = 0; word < 4; word++)
             codes[word] = FORMAT::codes(b, word, part);
-        multiply_q8_half<FORMAT, N_COL>(lane, x_at, part, scale, codes, k, sum);
+#pragma unroll 1
+        for (uint32_t first = 0; first < N_COL; first += FEW) {
+            multiply_q8_half<FORMAT, FEW>(lane, x_at + first, part, scale, codes, k, sum);
+            take_turns<N_COL>(sum);
+        }
     }
 }
 
@@ -193,11 +280,13 @@ TANDEM_INLINE void multiply_q8(const matvec_lane &lane, const uint32_t *x_at,
     }
 }
 
-template <class FORMAT, bool Q8, uint32_t N_COL>
+template <class FORMAT, bool Q8, uint32_t N_COL, bool FACTORED>
 TANDEM_INLINE void multiply_block(const matvec_lane &lane, const uint32_t *x_at,
                                   const typename FORMAT::header &h, const typename FORMAT::block &b,
                                   uint32_t j, uint32_t k, bool live, float sum[N_COL]) {
-    if constexpr (Q8 && N_COL > 4)
+    if constexpr (FACTORED)
+        multiply_factored<FORMAT>(lane, h, b, j, k, live, sum[0]);
+    else if constexpr (Q8 && N_COL > 2)
         multiply_q8_halves<FORMAT, N_COL>(lane, x_at, h, b, j, k, live, sum);
     else if constexpr (Q8)
         multiply_q8<FORMAT, N_COL>(lane, x_at, h, b, j, k, live, sum);
@@ -205,41 +294,71 @@ TANDEM_INLINE void multiply_block(const matvec_lane &lane, const uint32_t *x_at,
         multiply_exact<FORMAT, N_COL>(lane, x_at, h, b, j, k, live, sum);
 }
 
-/* The lane's blocks of chunk c. All of a whole chunk are asked for at once where registers allow. */
-template <class FORMAT, bool Q8, uint32_t N_COL>
+/* Blocks of the lane that are asked for before the first is used: all of a chunk where registers allow. Two
+ * at least where four blocks have a unit in common, which is loaded once for both. */
+template <class FORMAT, bool Q8, uint32_t N_COL, bool FACTORED, bool WHOLE> struct matvec_piece {
+    static constexpr bool HAS_COMMON = has_common_unit<FORMAT>;
+    static constexpr bool IS_SMALL = (Q8 || FACTORED) && sizeof(typename FORMAT::block) == 16;
+    static constexpr bool IS_WIDE = !Q8 && FORMAT::HALF_SCALES && sizeof(typename FORMAT::block) > 16;
+    static constexpr bool IS_TIGHT = N_COL > 1 || IS_WIDE || (!WHOLE && !FACTORED);
+    static constexpr uint32_t PER_LANE = HAS_COMMON ? 2
+                                         : IS_TIGHT ? 1
+                                         : IS_SMALL ? FORMAT::CHUNK_BLOCKS / 2
+                                                    : 2;
+};
+
+/* The lane's blocks of the n_left of chunk c; WHOLE: n_left is CHUNK_BLOCKS. Blocks 2 u and 2 u + 1 are those
+ * of the two lanes of a row. */
+template <class FORMAT, bool Q8, uint32_t N_COL, bool FACTORED, bool WHOLE>
+TANDEM_INLINE void multiply_blocks(const matvec_lane &lane, const uint32_t *x_at,
+                                   const typename FORMAT::header &h, uint32_t c, uint32_t n_left,
+                                   float sum[N_COL]) {
+    constexpr uint32_t PER_LANE = matvec_piece<FORMAT, Q8, N_COL, FACTORED, WHOLE>::PER_LANE;
+#pragma unroll 1
+    for (uint32_t piece = 0; piece < (WHOLE ? FORMAT::CHUNK_BLOCKS : n_left); piece += 2 * PER_LANE) {
+        typename FORMAT::block b[PER_LANE];
+        [[maybe_unused]] uint4 common;
+        if constexpr (has_common_unit<FORMAT>)
+            common = FORMAT::load_common(lane.w, 0, c, piece / 4);
+#pragma unroll
+        for (uint32_t u = 0; u < PER_LANE; u++) {
+            uint32_t j = piece + 2 * u;
+            if (!WHOLE && j >= n_left)
+                break;
+            j += WHOLE || j + 1 < n_left ? lane.part : 0; /* a lane without a block loads its neighbour's */
+            if constexpr (has_common_unit<FORMAT>)
+                b[u] = FORMAT::load_rest(common, lane.w, 0, c, j);
+            else
+                b[u] = FORMAT::load_block(lane.w, 0, c, j);
+        }
+#pragma unroll
+        for (uint32_t u = 0; u < PER_LANE; u++) {
+            uint32_t j = piece + 2 * u;
+            bool is_pair = WHOLE || j + 1 < n_left, live = is_pair || lane.part == 0;
+            if (!WHOLE && j >= n_left)
+                break;
+            j += is_pair ? lane.part : 0;
+            multiply_block<FORMAT, Q8, N_COL, FACTORED>(lane, x_at, h, b[u], j, c * FORMAT::CHUNK_BLOCKS + j,
+                                                        live, sum);
+        }
+    }
+}
+
+/* The lane's blocks of chunk c. */
+template <class FORMAT, bool Q8, uint32_t N_COL, bool FACTORED>
 TANDEM_INLINE void multiply_chunk(const matvec_lane &lane, const uint32_t *x_at, uint32_t c,
                                   float sum[N_COL]) {
     constexpr uint32_t CHUNK = FORMAT::CHUNK_BLOCKS;
-    uint32_t n_left = min(lane.n_block - c * CHUNK, CHUNK), first = c * CHUNK;
+    uint32_t n_left = min(lane.n_block - c * CHUNK, CHUNK);
     if constexpr (FORMAT::IS_FLOAT) {
         for (uint32_t j = lane.part; j < n_left; j += 2)
-            multiply_values<FORMAT, Q8, N_COL>(lane, x_at, first + j, sum);
+            multiply_values<FORMAT, Q8, N_COL>(lane, x_at, c * CHUNK + j, sum);
     } else {
-        typename FORMAT::header h = FORMAT::load_header(lane.w, lane.w_at, lane.w_row, lane.n_block, c);
-        constexpr bool IS_SMALL = Q8 && sizeof(typename FORMAT::block) == 16;
-        constexpr bool IS_WIDE = !Q8 && FORMAT::HALF_SCALES && sizeof(typename FORMAT::block) > 16;
-        constexpr uint32_t PER_LANE = N_COL > 1 || IS_WIDE ? 1 : IS_SMALL ? CHUNK / 2 : 2;
-        if (PER_LANE > 1 && n_left == CHUNK) {
-#pragma unroll 1
-            for (uint32_t piece = lane.part; piece < CHUNK; piece += 2 * PER_LANE) {
-                typename FORMAT::block b[PER_LANE];
-#pragma unroll
-                for (uint32_t u = 0; u < PER_LANE; u++)
-                    b[u] = FORMAT::load_block(lane.w, lane.w_at, c, piece + 2 * u);
-#pragma unroll
-                for (uint32_t u = 0; u < PER_LANE; u++)
-                    multiply_block<FORMAT, Q8, N_COL>(lane, x_at, h, b[u], piece + 2 * u,
-                                                      first + piece + 2 * u, true, sum);
-            }
-            return;
-        }
-#pragma unroll 1
-        for (uint32_t j = lane.part; j - lane.part < n_left; j += 2) {
-            bool live = j < n_left;
-            uint32_t at = live ? j : n_left - 1; /* what a neighbour loads too */
-            typename FORMAT::block b = FORMAT::load_block(lane.w, lane.w_at, c, at);
-            multiply_block<FORMAT, Q8, N_COL>(lane, x_at, h, b, at, first + at, live, sum);
-        }
+        typename FORMAT::header h = FORMAT::load_header(lane.w, 0, lane.w_row, lane.n_block, c);
+        if (N_COL == 1 && n_left == CHUNK)
+            multiply_blocks<FORMAT, Q8, N_COL, FACTORED, true>(lane, x_at, h, c, CHUNK, sum);
+        else
+            multiply_blocks<FORMAT, Q8, N_COL, FACTORED, false>(lane, x_at, h, c, n_left, sum);
     }
 }
 
@@ -272,8 +391,8 @@ TANDEM_INLINE void stage_q8(const uint4 *x, uint32_t n_col, uint32_t *to) {
     }
 }
 
-/* The same for f16. Begins and ends with a barrier. */
-TANDEM_INLINE void stage_f16(const uint4 *x, uint32_t n_col, float4 *to) {
+/* Power of two by which a row is rounded to f16, and its inverse. Has two barriers. */
+TANDEM_INLINE float2 row_scale(const uint4 *x, uint32_t n_col) {
     __shared__ uint32_t scratch[32];
     uint32_t most = 0;
     for (uint32_t u = threadIdx.x; 4 * u < n_col; u += blockDim.x)
@@ -285,29 +404,49 @@ TANDEM_INLINE void stage_f16(const uint4 *x, uint32_t n_col, float4 *to) {
     __syncthreads();
     for (uint32_t i = 0; i < blockDim.x / 32; i++)
         most = max(most, scratch[i]);
-    float2 scale = f16_scale(most);
-    for (uint32_t u = threadIdx.x; 4 * u < n_col; u += blockDim.x)
-        to[u] = round_columns(load_x_tail(x, u, n_col), scale);
+    return f16_scale(most);
 }
 
-/* Rounds the n_row rows of x of the block into `to`. Ends with a barrier. */
+/* Copies a row, rounded to f16 if ROUND, and behind it the sums of its blocks, eight lanes a block. */
+template <bool ROUND> TANDEM_INLINE void stage_floats(const uint4 *x, uint32_t n_col, float4 *to) {
+    uint32_t n_unit = (n_col + 31) / 32 * 8;
+    float2 scale = ROUND ? row_scale(x, n_col) : make_float2(1.0f, 1.0f);
+    for (uint32_t first = 0; first < n_unit; first += blockDim.x) {
+        uint32_t u = first + threadIdx.x;
+        float4 v = load_x_tail(x, u, n_col);
+        if (ROUND)
+            v = round_columns(v, scale);
+        float sum = (v.x + v.y) + (v.z + v.w);
+#pragma unroll
+        for (uint32_t mask = 1; mask < 8u; mask *= 2u)
+            sum += __shfl_xor_sync(0xffffffffu, sum, mask);
+        if (u < n_unit)
+            to[u] = v;
+        if (u < n_unit && u % 8 == 0)
+            ((float *)(to + n_unit))[u / 8] = sum;
+    }
+}
+
+/* Stages the n_row rows of x of the block into `to`. Ends with a barrier. */
 template <bool Q8>
 TANDEM_INLINE void stage_rows(const matvec_params &p, const matvec_job &job, uint32_t first_tok,
                               uint32_t n_live, uint32_t n_row, uint4 *to) {
-    uint32_t units = MATVEC_STAGE_BYTES(Q8 ? STAGE_Q8 : STAGE_F16, job.n_col) / 16;
+    uint32_t units = MATVEC_STAGE_BYTES(job.stage, job.n_col) / 16;
     for (uint32_t r = 0; r < n_row; r++, to += units) {
         const uint4 *x =
             (const uint4 *)(job.x + (uint64_t)x_row_of(p, job, first_tok, r, n_live) * job.x_stride);
         if (Q8)
             stage_q8(x, job.n_col, (uint32_t *)to);
+        else if (job.stage == STAGE_F16)
+            stage_floats<true>(x, job.n_col, (float4 *)to);
         else
-            stage_f16(x, job.n_col, (float4 *)to);
+            stage_floats<false>(x, job.n_col, (float4 *)to);
     }
     __syncthreads();
 }
 
 /* One expert's share of the sums, or the only one's. */
-template <class FORMAT, bool Q8, uint32_t N_COL>
+template <class FORMAT, bool Q8, uint32_t N_COL, bool FACTORED>
 TANDEM_INLINE void multiply_rows(const matvec_params &p, const matvec_job &job, const uint4 *x, uint32_t part,
                                  uint32_t split, uint32_t expert, const uint32_t *x_at, float sum[N_COL]) {
     uint32_t thread = threadIdx.x % 32, is_up = p.glu & part;
@@ -318,17 +457,43 @@ TANDEM_INLINE void multiply_rows(const matvec_params &p, const matvec_job &job, 
     uint32_t in_segment = (1u << job.segment_shift) - 1;
     row = min(row + thread % 16, job.n_row - 1) + (is_up ? job.up_row : 0);
     matvec_lane lane;
-    lane.w = (const uint4 *)table[(uint64_t)expert * p.expert_stride + (first >> job.segment_shift)];
     lane.n_col = job.n_col;
     lane.n_block = (job.n_col + 31) / 32;
-    lane.w_at = row_at<FORMAT>(row & in_segment, lane.n_block);
+    lane.w = (const uint4 *)table[(uint64_t)expert * p.expert_stride + (first >> job.segment_shift)] +
+             row_at<FORMAT>(row & in_segment, lane.n_block);
     lane.w_row = row % GROUP_ROWS;
     lane.part = thread / 16;
     lane.x = x;
     uint32_t n_chunk = (lane.n_block + FORMAT::CHUNK_BLOCKS - 1) / FORMAT::CHUNK_BLOCKS;
     uint32_t end = n_chunk * (split + 1) / p.n_split;
     for (uint32_t c = n_chunk * split / p.n_split; c < end; c++)
-        multiply_chunk<FORMAT, Q8, N_COL>(lane, x_at, c, sum);
+        multiply_chunk<FORMAT, Q8, N_COL, FACTORED>(lane, x_at, c, sum);
+}
+
+/* One row of x, or the rows of the choices of a token: their matrices are those of experts then. */
+template <class FORMAT, bool Q8, bool FACTORED>
+TANDEM_INLINE void multiply_one(const matvec_params &p, const matvec_job &job, const uint4 *x,
+                                uint32_t x_units, bool staged, uint32_t part, uint32_t split, float sum[1]) {
+    const uint32_t zero[1] = {0};
+    uint32_t group = blockIdx.y;
+    if (p.experts == EXPERTS_SUM) {
+        const uint32_t *route = route_row(p, group);
+        for (uint32_t choice = part; choice < p.n_used; choice += p.n_part) {
+            uint32_t expert = route[choice];
+            float weight = __uint_as_float(expert < p.n_expert ? route[p.n_used + choice] : 0x7fc00000u);
+            float one[1] = {0.0f};
+            uint32_t at = (staged ? choice : x_row_of(p, job, group, choice, 1)) * x_units;
+            multiply_rows<FORMAT, Q8, 1, FACTORED>(p, job, x + at, 0, split, min(expert, p.n_expert - 1),
+                                                   zero, one);
+            sum[0] = fmaf(weight, one[0], sum[0]);
+        }
+        return;
+    }
+    uint32_t expert = 0;
+    if (p.experts == EXPERTS_ENTRY)
+        expert = min(route_row(p, group / p.n_used)[group % p.n_used], p.n_expert - 1);
+    uint32_t at = staged ? 0 : x_row_of(p, job, group, 0, 1) * x_units;
+    multiply_rows<FORMAT, Q8, 1, FACTORED>(p, job, x + at, part, split, expert, zero, sum);
 }
 
 /* The sum over the splits of a part. */
@@ -340,70 +505,26 @@ TANDEM_INLINE float part_sum(const matvec_params &p, const float *sums, uint32_t
     return sum;
 }
 
-template <class FORMAT, bool Q8, uint32_t N_COL> TANDEM_INLINE void matvec(const matvec_params &p) {
-    extern __shared__ __align__(16) float sums[]; /* [warp][N_COL][16], then rows of a stage */
-    uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    uint32_t part = warp / p.n_split, split = warp % p.n_split;
-    uint32_t j = p.n_job > 2 && blockIdx.x >= p.job[2].first_block   ? 2
-                 : p.n_job > 1 && blockIdx.x >= p.job[1].first_block ? 1
-                                                                     : 0;
-    const matvec_job &job = p.job[j];
-    uint32_t group = blockIdx.y, first_tok = p.experts == EXPERTS_NONE ? group * N_COL : group;
-    uint32_t n_tok = *(const uint32_t *)p.n_tok * (p.experts == EXPERTS_ENTRY ? p.n_used : 1);
-    if (first_tok >= n_tok)
-        return;
-    uint32_t n_live = min(n_tok - first_tok, N_COL);
-    bool staged = job.stage != STAGE_NONE;
-    const uint4 *x = (const uint4 *)job.x;
-    uint32_t x_units = job.x_stride / 16;
-    if (staged) {
-        uint4 *to = (uint4 *)(sums + blockDim.x / 32 * N_COL * MATVEC_WARP_ROWS);
-        stage_rows<Q8>(p, job, first_tok, n_live, p.experts == EXPERTS_SUM ? p.n_used : N_COL, to);
-        x = to;
-        x_units = MATVEC_STAGE_BYTES(Q8 ? STAGE_Q8 : STAGE_F16, job.n_col) / 16;
-    }
-    __shared__ uint32_t x_at[N_COL]; /* unit where a row of x begins: eight registers saved */
-    float sum[N_COL];
-#pragma unroll
-    for (uint32_t n = 0; n < N_COL; n++)
-        sum[n] = 0.0f;
-    const uint32_t zero[N_COL] = {0};
-    if (N_COL == 1 && p.experts == EXPERTS_SUM) {
-        const uint32_t *route = route_row(p, group);
-        for (uint32_t choice = part; choice < p.n_used; choice += p.n_part) {
-            uint32_t expert = route[choice];
-            float weight = __uint_as_float(expert < p.n_expert ? route[p.n_used + choice] : 0x7fc00000u);
-            float one[N_COL] = {0.0f};
-            uint32_t at = (staged ? choice : x_row_of(p, job, group, choice, 1)) * x_units;
-            multiply_rows<FORMAT, Q8, N_COL>(p, job, x + at, 0, split, min(expert, p.n_expert - 1), zero,
-                                             one);
-            sum[0] = fmaf(weight, one[0], sum[0]);
-        }
-    } else if (N_COL == 1) {
-        uint32_t expert = 0;
-        if (p.experts == EXPERTS_ENTRY)
-            expert = min(route_row(p, group / p.n_used)[group % p.n_used], p.n_expert - 1);
-        uint32_t at = staged ? 0 : x_row_of(p, job, group, 0, 1) * x_units;
-        multiply_rows<FORMAT, Q8, N_COL>(p, job, x + at, part, split, expert, zero, sum);
-    } else {
-        if (threadIdx.x < N_COL)
-            x_at[threadIdx.x] =
-                (staged ? threadIdx.x : x_row_of(p, job, first_tok, threadIdx.x, n_live)) * x_units;
-        __syncthreads();
-        multiply_rows<FORMAT, Q8, N_COL>(p, job, x, part, split, 0, x_at, sum);
-    }
+TANDEM_INLINE const matvec_job &job_of(const matvec_params &p, uint32_t block) {
+    return p.job[p.n_job > 2 && block >= p.job[2].first_block   ? 2
+                 : p.n_job > 1 && block >= p.job[1].first_block ? 1
+                                                                : 0];
+}
 
+/* Sums of the warps to rows of y. What it needs to know it asks for again, so that no register keeps it
+ * during the products. */
+template <uint32_t N_COL> TANDEM_INLINE void write_rows(const matvec_params &p, const float *sums) {
     constexpr uint32_t N_SUM = N_COL * MATVEC_WARP_ROWS;
-#pragma unroll
-    for (uint32_t n = 0; n < N_COL; n++) {
-        float other = __shfl_xor_sync(0xffffffffu, sum[n], 16);
-        if (lane < 16)
-            sums[warp * N_SUM + n * MATVEC_WARP_ROWS + lane] = sum[n] + other;
-    }
-    __syncthreads();
-    for (uint32_t t = threadIdx.x; t < N_SUM; t += blockDim.x) {
-        uint32_t n = t / MATVEC_WARP_ROWS;
-        uint32_t row = (blockIdx.x - job.first_block) * MATVEC_WARP_ROWS + t % MATVEC_WARP_ROWS;
+    uint32_t thread, block, group;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+    asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(group));
+    const matvec_job &job = job_of(p, block);
+    uint32_t first_tok = p.experts == EXPERTS_NONE ? group * N_COL : group;
+    uint32_t n_tok = *(const volatile uint32_t *)p.n_tok * (p.experts == EXPERTS_ENTRY ? p.n_used : 1);
+    for (uint32_t t = thread; t < N_SUM; t += blockDim.x) {
+        uint32_t tok = first_tok + t / MATVEC_WARP_ROWS;
+        uint32_t row = (block - job.first_block) * MATVEC_WARP_ROWS + t % MATVEC_WARP_ROWS;
         float v = part_sum(p, sums, 0, t, N_SUM);
         if (p.glu)
             v = gelu_tanh(v) * part_sum(p, sums, 1, t, N_SUM);
@@ -412,14 +533,56 @@ template <class FORMAT, bool Q8, uint32_t N_COL> TANDEM_INLINE void matvec(const
                 v += part_sum(p, sums, i, t, N_SUM);
         if (!p.glu)
             v = soft_cap(v, job.softcap);
-        if (row < job.n_row && n < n_live)
-            ((float *)(job.y + (uint64_t)(first_tok + n) * job.y_stride))[row] = v;
+        if (row < job.n_row && tok < n_tok)
+            ((float *)(job.y + (uint64_t)tok * job.y_stride))[row] = v;
     }
 }
 
+template <class FORMAT, bool Q8, uint32_t N_COL> TANDEM_INLINE void matvec(const matvec_params &p) {
+    extern __shared__ __align__(16) float sums[]; /* [warp][N_COL][16], then rows of a stage */
+    uint32_t warp = threadIdx.x / 32, part = warp / p.n_split, split = warp % p.n_split;
+    const matvec_job &job = job_of(p, blockIdx.x);
+    uint32_t group = blockIdx.y, first_tok = p.experts == EXPERTS_NONE ? group * N_COL : group;
+    uint32_t n_tok = *(const uint32_t *)p.n_tok * (p.experts == EXPERTS_ENTRY ? p.n_used : 1);
+    if (first_tok >= n_tok)
+        return;
+    uint32_t n_live = min(n_tok - first_tok, N_COL), x_units = job.x_stride / 16;
+    bool staged = job.stage != STAGE_NONE;
+    uint4 *stage = (uint4 *)(sums + blockDim.x / 32 * N_COL * MATVEC_WARP_ROWS);
+    if (staged) {
+        stage_rows<Q8>(p, job, first_tok, n_live, p.experts == EXPERTS_SUM ? p.n_used : N_COL, stage);
+        x_units = MATVEC_STAGE_BYTES(job.stage, job.n_col) / 16;
+    }
+    const uint4 *x = staged ? stage : (const uint4 *)job.x;
+    float sum[N_COL];
+#pragma unroll
+    for (uint32_t n = 0; n < N_COL; n++)
+        sum[n] = 0.0f;
+    if constexpr (N_COL > 1) {
+        __shared__ uint32_t x_at[N_COL]; /* unit where a row of x begins: eight registers saved */
+        if (threadIdx.x < N_COL)
+            x_at[threadIdx.x] =
+                (staged ? threadIdx.x : x_row_of(p, job, first_tok, threadIdx.x, n_live)) * x_units;
+        __syncthreads();
+        multiply_rows<FORMAT, Q8, N_COL, false>(p, job, x, part, split, 0, x_at, sum);
+    } else if (!Q8 && has_nibbles<FORMAT> && staged) {
+        multiply_one<FORMAT, Q8, !Q8 && has_nibbles<FORMAT>>(p, job, stage, x_units, true, part, split, sum);
+    } else {
+        multiply_one<FORMAT, Q8, false>(p, job, x, x_units, staged, part, split, sum);
+    }
+
+#pragma unroll
+    for (uint32_t n = 0; n < N_COL; n++) {
+        float other = __shfl_xor_sync(0xffffffffu, sum[n], 16);
+        if (threadIdx.x % 32 < 16)
+            sums[(threadIdx.x / 32 * N_COL + n) * MATVEC_WARP_ROWS + threadIdx.x % 32] = sum[n] + other;
+    }
+    __syncthreads();
+    write_rows<N_COL>(p, sums);
+}
+
 #define MATVEC_KERNEL(FORMAT, PRECISION, IS_Q8, N_COL)                                                       \
-    extern "C" __global__ void __launch_bounds__(32 * MATVEC_MAX_WARPS(N_COL),                               \
-                                                 (N_COL) == 2 || (N_COL) == 4 ? 3 : 2)                       \
+    extern "C" __global__ void __launch_bounds__(32 * MATVEC_MAX_WARPS(N_COL), (N_COL) > 1 ? 4 : 2)          \
         matvec_##FORMAT##_##PRECISION##_##N_COL(const __grid_constant__ matvec_params p) {                   \
         matvec<quant_##FORMAT, IS_Q8, N_COL>(p);                                                             \
     }

@@ -48,12 +48,15 @@
 #define MATVEC_SHARED_BYTES(n_warp, n_col) ((n_warp) * (n_col)*MATVEC_WARP_ROWS * 4u)
 
 /* What a block does to x first, in shared memory behind the sums: MATVEC_STAGE_BYTES for each of NCOL rows
- * (SUM: n_used rows). */
+ * (SUM: n_used rows). F16 and F32 leave whole blocks of 32 columns, then the f32 sum of each block. */
 #define STAGE_NONE 0u /* x is as the kernel wants it */
 #define STAGE_Q8 1u   /* x is f32; rounded as quantise_q8 does */
 #define STAGE_F16 2u  /* x is f32; rounded as round_f16 does */
+#define STAGE_F32 3u  /* x is f32; copied. One row of x, or the rows of choices */
 #define MATVEC_STAGE_BYTES(stage, n_col)                                                                     \
-    ((stage) == STAGE_Q8 ? Q8_ROW_BYTES(n_col) : (stage) == STAGE_F16 ? ((n_col)*4u + 15u) / 16u * 16u : 0u)
+    ((stage) == STAGE_Q8     ? Q8_ROW_BYTES(n_col)                                                           \
+     : (stage) == STAGE_NONE ? 0u                                                                            \
+                             : (((n_col) + 31u) / 32u * 132u + 15u) / 16u * 16u)
 
 typedef struct matvec_job {
     uint64_t table[2]; /* -> addresses of the segments of the matrix; [1]: of up with GLU */

@@ -8,6 +8,8 @@
  *   group_units(n_block)                       units of a group (8 rows)
  *   header load_header(w, at, row, n_block, c)  the scales of chunk c; row: of the group, 0..7
  *   block load_block(w, at, c, j)              the bits of block j of chunk c
+ *   load_common(w, at, c, i), load_rest(unit, w, at, c, j)  the same in two, where blocks 4 i .. 4 i + 3 have
+ *                                              a unit in common
  *   float2 scale(h, b, j, part)                (d, m) of columns 16 part .. + 15; parts differ with
  *                                              HALF_SCALES only
  *   uint32_t codes(b, word, part)              int8 codes of columns 16 part + 4 word .. + 3, packed
@@ -16,7 +18,8 @@
  *   value = d * (code - DOT_ZERO) + m = d * (float - FLOAT_ZERO) + m. Without HAS_MIN m is 0.
  *
  * F32, F16 and BF16 have no codes (IS_FLOAT): float4 values(w, at, k, p) gives columns 4p .. 4p + 3 of block
- * k. Every load of a whole unit is one 16-byte load that leaves the first-level cache alone.
+ * k, values_of(unit, i) the i-th four of a unit. Every load of a whole unit is one 16-byte load that leaves
+ * the first-level cache alone.
  */
 #ifndef TANDEM_QUANT_CUH
 #define TANDEM_QUANT_CUH

@@ -65,6 +65,14 @@ struct quant_q5_k {
         return {load_unit(w + at + c * CHUNK_UNITS)};
     }
 
+    static TANDEM_MEMBER uint4 load_common(const uint4 *w, uint32_t at, uint32_t c, uint32_t i) {
+        return quant_q5_0::load_common(w, at, c, i);
+    }
+
+    static TANDEM_MEMBER block load_rest(uint4 high, const uint4 *w, uint32_t at, uint32_t c, uint32_t j) {
+        return quant_q5_0::load_rest(high, w, at, c, j);
+    }
+
     static TANDEM_MEMBER block load_block(const uint4 *w, uint32_t at, uint32_t c, uint32_t j) {
         return quant_q5_0::load_block(w, at, c, j);
     }

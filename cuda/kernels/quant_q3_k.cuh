@@ -23,9 +23,18 @@ struct quant_q3_k {
         return {load_unit(w + at + c * CHUNK_UNITS)};
     }
 
+    /* The high words of blocks 4 i to 4 i + 3. */
+    static TANDEM_MEMBER uint4 load_common(const uint4 *w, uint32_t at, uint32_t c, uint32_t i) {
+        return load_unit(w + at + c * CHUNK_UNITS + 8 + i * 24);
+    }
+
+    static TANDEM_MEMBER block load_rest(uint4 high, const uint4 *w, uint32_t at, uint32_t c, uint32_t j) {
+        const uint4 *low = w + at + c * CHUNK_UNITS + 16 + j / 4 * 24 + j % 4 / 2 * 8;
+        return {pair_of(load_unit(low), j % 2), word_of(high, j % 4)};
+    }
+
     static TANDEM_MEMBER block load_block(const uint4 *w, uint32_t at, uint32_t c, uint32_t j) {
-        const uint4 *four = w + at + c * CHUNK_UNITS + 8 + j / 4 * 24; /* high words, low bits of 4 blocks */
-        return {pair_of(load_unit(four + 8 + j % 4 / 2 * 8), j % 2), word_of(load_unit(four), j % 4)};
+        return load_rest(load_common(w, at, c, j / 4), w, at, c, j);
     }
 
     static TANDEM_MEMBER float2 scale(const header &h, const block &, uint32_t j, uint32_t part) {

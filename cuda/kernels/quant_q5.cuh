@@ -32,9 +32,17 @@ struct quant_q5_0 {
         return {load_unit(w + at + c * CHUNK_UNITS)};
     }
 
+    /* The high words of blocks 4 i to 4 i + 3. */
+    static TANDEM_MEMBER uint4 load_common(const uint4 *w, uint32_t at, uint32_t c, uint32_t i) {
+        return load_unit(w + at + c * CHUNK_UNITS + 8 + i * 40);
+    }
+
+    static TANDEM_MEMBER block load_rest(uint4 high, const uint4 *w, uint32_t at, uint32_t c, uint32_t j) {
+        return {load_unit(w + at + c * CHUNK_UNITS + 16 + j / 4 * 40 + j % 4 * 8), word_of(high, j % 4), 0};
+    }
+
     static TANDEM_MEMBER block load_block(const uint4 *w, uint32_t at, uint32_t c, uint32_t j) {
-        const uint4 *four = w + at + c * CHUNK_UNITS + 8 + j / 4 * 40; /* high words, low bits of 4 blocks */
-        return {load_unit(four + 8 + j % 4 * 8), word_of(load_unit(four), j % 4), 0};
+        return load_rest(load_common(w, at, c, j / 4), w, at, c, j);
     }
 
     static TANDEM_MEMBER float2 scale(const header &h, const block &, uint32_t j, uint32_t) {

@@ -2,8 +2,8 @@
 # What can be said of the CUDA kernels without a card: registers, shared memory and occupancy by ptxas for sm_86 and sm_89;
 # and from the simulated device, on two layers of 26B-A4B (Q4_0, 16 experts), instructions, sectors and bank conflicts.
 # usage: bench/kernels.sh      needs a build in build/; prints what bench/examples/kernels.txt holds from its last run
-# Limits: no spill, stack 64 bytes, registers 64 (mat-vec of one row), 168 (attention of few rows), 255 (of many, and products);
-# sectors of global loads 1.1 times the least (mat-vec). exit: 0 within limits, 1 not, 3 something is missing
+# Limits: of registers, spills and stacks those of cuda/limits.cmake; sectors of global loads 1.1 times the least (mat-vec);
+# instructions of the mat-vec's inner loop 3 a weight. exit: 0 within limits, 1 not, 3 something is missing
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build
@@ -21,23 +21,24 @@ for precision in exact q8 f16; do
         --precision $precision --tokens "$prompt" -n 3 --batch 64 --ctx 64 --plugin cuda \
         --plugin-option cuda.library="$library" >/dev/null 2>"$work/err" || { cat "$work/err" >&2; exit 1; }
 done
-python3 - "$work" "$build"/cuda/kernels/*.ptxas <<'PYTHON'
+python3 - "$work" "$root/cuda/limits.cmake" "$build"/cuda/kernels/*.ptxas <<'PYTHON'
 import collections
 import json
 import re
 import sys
 
-work, logs = sys.argv[1], sys.argv[2:]
+work, logs = sys.argv[1], sys.argv[3:]
 model = json.load(open(f"{work}/model.json"))
 # Two decoded tokens, and the head of the prompt's last row; Q4_0 holds a weight in 0.5625 bytes.
 n_weight = (2 * model["bytes_per_token"] + model["head_bytes"]) / 0.5625
 bad = []
 
 
+limits = re.findall(r'^    "\S+ +(\S+) +(\d+)"', open(sys.argv[2]).read(), re.M)
+
+
 def limit(name):
-    if name.startswith("matvec"):
-        return 64 if name.endswith("_1") else 128
-    return 168 if name.startswith("attention") and not name.startswith("attention_prefill") else 255
+    return next(int(most) for pattern, most in limits if re.search(pattern, name))
 
 
 kernels = collections.defaultdict(dict)

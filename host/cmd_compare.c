@@ -140,7 +140,7 @@ static int run_cell(compare *c, uint32_t phase, uint32_t depth, journal *j) {
     cell->phase = phase;
     cell->depth = depth;
     int status = c->doubts.n ? TANDEM_OK : compare_measure(c, cell, &message);
-    if (!status && cell->n_block)
+    if (!status && cell->n_block >= STATS_LEAST)
         status = compare_profile(c, cell, &message);
     int code = status ? cli_refuse(status, usage.name, &message) : TANDEM_EXIT_GOOD;
     if (!status) {
@@ -174,7 +174,7 @@ static int run_compare(compare *c) {
         return code;
     int status = c->options->journal ? journal_open(&j, c->options->journal, &message) : TANDEM_OK;
     if (!status)
-        status = compare_check_reference(c, &message);
+        status = compare_check_reference(c, &j, &message);
     if (!status)
         status = compare_check_sides(c, &message);
     if (status) {

@@ -17,6 +17,7 @@
 #ifndef TANDEM_HOST_COMPARE_H
 #define TANDEM_HOST_COMPARE_H
 
+#include "card.h"
 #include "sweep.h"
 #include "sweep_probe.h"
 
@@ -25,6 +26,7 @@ extern const char compare_command[]; /* "compare" */
 enum { SIDE_A, SIDE_B, N_SIDE };
 
 #define COMPARE_MOST_BLOCKS 256u
+#define COMPARE_PROFILES 5u    /* profiled runs whose medians explain the difference */
 #define COMPARE_MOST_RUNS 256u /* of a turn */
 
 typedef struct compare_options {
@@ -47,9 +49,10 @@ typedef struct compare_options {
 
 #define COMPARE_MOST_DOUBTS 12u
 
+/* guard: "outputs", "precision", "fallback", "clock", "hash", "unsupported", "reference", "blocks",
+ * "throttled" */
 typedef struct compare_doubt {
-    const char *
-        guard; /* "outputs", "precision", "fallback", "clock", "hash", "unsupported", "reference", "blocks" */
+    const char *guard;
     char text[320]; /* one sentence */
 } compare_doubt;
 
@@ -78,7 +81,8 @@ typedef struct compare {
     model_source *source;
     uint32_t n_vocab;
     compare_side side[N_SIDE];
-    bool same_card; /* one UUID */
+    bool same_card;     /* one UUID */
+    card *card[N_SIDE]; /* NULL: no figures of one; B's also where it is A's */
     bool swapped;
     bool simulated;        /* either: nothing is timed */
     bool software;         /* either */
@@ -123,9 +127,10 @@ typedef struct compare_cell {
     uint32_t n_token; /* of a run */
     compare_tally side[N_SIDE];
     stats_block pairs[COMPARE_MOST_BLOCKS], self[COMPARE_MOST_BLOCKS];
-    uint32_t n_block;   /* of each kind */
-    bool out_of_time;   /* fewer than asked for */
-    double depth_error; /* of B's logits against A's behind the depth */
+    uint32_t n_block;     /* of each kind */
+    bool out_of_time;     /* fewer than asked for */
+    uint32_t n_throttled; /* blocks during which a card held its clocks back: measured again */
+    double depth_error;   /* of B's logits against A's behind the depth */
     stats_comparison stats;
     const char *verdict; /* compare_verdict_name, or "outputs agree" */
     compare_doubts doubts;
@@ -137,8 +142,9 @@ int compare_measure(compare *c, compare_cell *cell, tandem_message *message);
 uint32_t compare_runs(const compare_options *o, uint32_t phase);
 
 /* compare_check.c: the prefix of both sides against the reference plugin and against each other, and the
- * precision of their products. Doubts, not failures, are what a breach makes. */
-int compare_check_reference(compare *c, tandem_message *message);
+ * precision of their products. Doubts, not failures, are what a breach makes. The reference's prefix is taken
+ * from the journal where it is there, and else goes there; j->path NULL: no journal. */
+int compare_check_reference(compare *c, journal *j, tandem_message *message);
 int compare_check_sides(compare *c, tandem_message *message);
 
 /* compare_precision.c: computes a product of the model's own weights with each precision's rounding and sees

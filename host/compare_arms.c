@@ -150,6 +150,8 @@ int compare_open(compare *c, const compare_options *o) {
         code = open_side(c, i);
     if (code == OPTIONS_GO_ON)
         code = pair_devices(c);
+    for (uint32_t i = 0; i < N_SIDE && code == OPTIONS_GO_ON; i++)
+        c->card[i] = i && c->same_card ? NULL : card_open(c->side[i].device.info.uuid);
     if (code == OPTIONS_GO_ON)
         c->n_vocab = model_source_config(c->source)->n_vocab;
     return code;
@@ -157,6 +159,7 @@ int compare_open(compare *c, const compare_options *o) {
 
 void compare_close(compare *c) {
     for (uint32_t i = 0; i < N_SIDE; i++) {
+        card_close(c->card[i]);
         session_destroy(c->side[i].s);
         cJSON_Delete(c->side[i].prefix);
         cJSON_Delete(c->side[i].stamp);

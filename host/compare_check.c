@@ -49,7 +49,35 @@ static int run_reference(compare *c, const cli_device *device, tandem_message *m
     return status;
 }
 
-int compare_check_reference(compare *c, tandem_message *message) {
+/* As the sweep names it. */
+static int reference_key(compare *c, char key[128], tandem_message *message) {
+    char column[512];
+    cJSON *identity = cJSON_CreateObject();
+    int status = sweep_identity(&c->sweep, &c->side[SIDE_A].device, c->source, column, sizeof column,
+                                identity, message);
+    snprintf(key, 128, "%s|%s|%s", json_text(identity, "model_key"), c->sweep.common.kv,
+             c->sweep.common.precision);
+    cJSON_Delete(identity);
+    return status;
+}
+
+static int keep_reference(const compare *c, const char *key, journal *j, tandem_message *message) {
+    cJSON *row = cJSON_Duplicate(c->reference, true);
+    cJSON_AddStringToObject(row, "row", "reference");
+    cJSON_AddStringToObject(row, "key", key);
+    return journal_append(j, row, message);
+}
+
+int compare_check_reference(compare *c, journal *j, tandem_message *message) {
+    char key[128];
+    int found = reference_key(c, key, message);
+    if (found)
+        return found;
+    const cJSON *row = j->path ? journal_find(j, "reference", key) : NULL;
+    if (row) {
+        c->reference = cJSON_Duplicate(row, true);
+        return TANDEM_OK;
+    }
     cli_device device;
     common_options common = {.plugin = "reference"};
     int status = TANDEM_E_NO_DEVICE;
@@ -62,7 +90,7 @@ int compare_check_reference(compare *c, tandem_message *message) {
         compare_add_doubt(&c->doubts, "reference",
                           "The reference plugin did not run, so nobody knows what the outputs should be: %s",
                           message->text);
-    return TANDEM_OK;
+    return status || !j->path ? TANDEM_OK : keep_reference(c, key, j, message);
 }
 
 /* ---- the sides ---- */

@@ -8,26 +8,52 @@
 
 /* ---- profiles ---- */
 
-static int profile_side(compare *c, compare_cell *cell, uint32_t side, tandem_message *message) {
+/* One list of a side's ops, of as many runs as fit the limit. */
+static int profile_side(compare *c, const compare_cell *cell, uint32_t side, uint64_t limit_ns, cJSON **list,
+                        tandem_message *message) {
     uint32_t *tokens = malloc(cell->n_token * sizeof *tokens), n_run;
     int status = tokens ? compare_go_to(c, side, cell->depth, message)
                         : message_out_of_memory(message, "tokens", cell->n_token * sizeof *tokens);
     sweep_walk walk = compare_walk(c, side);
     for (uint32_t i = 0; i < cell->n_token && !status; i++)
         tokens[i] = sweep_token(&walk, cell->depth + i);
-    cell->side[side].profile = cJSON_CreateArray();
+    *list = cJSON_CreateArray();
     if (!status)
-        status = sweep_profile(walk.s, tokens, cell->n_token, cell->phase == PHASE_DECODE, UINT64_MAX,
-                               cell->side[side].profile, &n_run, message);
+        status = sweep_profile(walk.s, tokens, cell->n_token, cell->phase == PHASE_DECODE, limit_ns, *list,
+                               &n_run, message);
     free(tokens);
     return status;
 }
 
+/* Every op's median over the lists goes into the first: a program's steps are the same in every run. */
+static void take_medians(cJSON *const *lists, uint32_t n_list) {
+    double ns[COMPARE_PROFILES];
+    for (int op = 0; op < cJSON_GetArraySize(lists[0]); op++) {
+        for (uint32_t i = 0; i < n_list; i++)
+            ns[i] = json_number(cJSON_GetArrayItem(lists[i], op), "ns");
+        cJSON_SetNumberValue(cJSON_GetObjectItem(cJSON_GetArrayItem(lists[0], op), "ns"),
+                             stats_median(ns, n_list));
+    }
+}
+
+/* In turns, so that what disturbs one side's runs disturbs the other's; in swapped mode each side's at a
+ * stretch, beginning with the side that is resident. */
 int compare_profile(compare *c, compare_cell *cell, tandem_message *message) {
-    /* In swapped mode the side that is there goes first. */
-    const uint32_t first = c->side[SIDE_B].s ? SIDE_B : SIDE_A;
-    int status = profile_side(c, cell, first, message);
-    return status ? status : profile_side(c, cell, !first, message);
+    const uint32_t n_round = c->swapped ? 1 : COMPARE_PROFILES, first = c->side[SIDE_B].s ? SIDE_B : SIDE_A;
+    cJSON *lists[N_SIDE][COMPARE_PROFILES] = {{0}};
+    int status = TANDEM_OK;
+    for (uint32_t i = 0; i < n_round * N_SIDE && !status; i++) {
+        const uint32_t side = i % N_SIDE ? !first : first;
+        status = profile_side(c, cell, side, c->swapped ? UINT64_MAX : 0, &lists[side][i / N_SIDE], message);
+    }
+    for (uint32_t side = 0; side < N_SIDE; side++) {
+        if (!status)
+            take_medians(lists[side], n_round);
+        cell->side[side].profile = lists[side][0];
+        for (uint32_t i = 1; i < COMPARE_PROFILES; i++)
+            cJSON_Delete(lists[side][i]);
+    }
+    return status;
 }
 
 /* ---- both sides beside each other ---- */

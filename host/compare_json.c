@@ -102,6 +102,9 @@ static int add_side(const compare *c, cJSON *row, const compare_cell *cell, uint
     if (s->stamp)
         cJSON_AddItemToObject(side, "stamp", cJSON_Duplicate(s->stamp, true));
     add_tally(c, side, cell, index);
+    cJSON *figures = c->simulated ? NULL : card_json(c->card[index]);
+    if (figures)
+        cJSON_AddItemToObject(side, "card", figures);
     return status;
 }
 
@@ -135,6 +138,8 @@ cJSON *compare_json(const compare *c, const compare_cell *cell) {
         cJSON_AddNumberToObject(j, "prefix_error", c->arms_error);
     if (!isnan(cell->depth_error))
         cJSON_AddNumberToObject(j, "depth_error", cell->depth_error);
+    if (cell->n_throttled)
+        cJSON_AddNumberToObject(j, "n_throttled", cell->n_throttled);
     if (cell->n_block) {
         cJSON_AddNumberToObject(j, "n_token", cell->n_token);
         cJSON_AddBoolToObject(j, "out_of_time", cell->out_of_time);

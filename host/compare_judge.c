@@ -101,11 +101,16 @@ void compare_judge(const compare *c, compare_cell *cell) {
     judge_depth(cell, c->n_vocab);
     stats_verdict verdict = STATS_NOT_COMPARABLE;
     cell->stats = (stats_comparison){.verdict = verdict};
-    if (!c->simulated && cell->n_block) {
+    if (!c->simulated && cell->n_block + cell->n_throttled) {
         cell->stats =
             stats_compare(cell->pairs, cell->n_block, cell->self, cell->n_block, c->options->common.seed);
         verdict = cell->stats.verdict;
-        if (cell->n_block < STATS_LEAST)
+        if (cell->n_throttled >= c->options->n_block)
+            compare_add_doubt(
+                &cell->doubts, "throttled",
+                "The card held its clocks back for heat or want of power during %u of %u blocks.",
+                cell->n_throttled, cell->n_throttled + cell->n_block);
+        else if (cell->n_block < STATS_LEAST)
             compare_add_doubt(
                 &cell->doubts, "blocks",
                 "Only %u blocks were run in the time given (--max-seconds %u); an interval needs %u.",

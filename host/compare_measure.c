@@ -161,23 +161,40 @@ static int run_block(compare *c, compare_cell *cell, uint32_t b, bool odd, stats
     return TANDEM_OK;
 }
 
-/* Stops at an even number of blocks when the next two would not end in time. */
+/* A pair of blocks. *held: a card held its clocks back meanwhile. */
+static int run_two_blocks(compare *c, compare_cell *cell, bool *held, tandem_message *message) {
+    const uint32_t i = cell->n_block;
+    for (uint32_t side = 0; side < N_SIDE; side++)
+        card_begin(c->card[side]);
+    int status = run_block(c, cell, SIDE_B, i % 2, &cell->pairs[i], message);
+    if (!status)
+        status = run_block(c, cell, SIDE_A, i % 2, &cell->self[i], message);
+    *held = false;
+    for (uint32_t side = 0; side < N_SIDE; side++)
+        *held |= card_end(c->card[side]);
+    return status;
+}
+
+/* Stops at an even number of blocks when the next two would not end in time; and where as many were held back
+ * as were wanted. */
 static int run_blocks(compare *c, compare_cell *cell, progress *p, tandem_message *message) {
     const compare_options *o = c->options;
     const uint64_t begin = now_ns();
-    while (cell->n_block < o->n_block) {
-        const uint32_t i = cell->n_block;
+    for (uint32_t side = 0; side < N_SIDE; side++)
+        card_start(c->card[side]);
+    while (cell->n_block < o->n_block && cell->n_throttled < o->n_block) {
+        const uint32_t i = cell->n_block, n_run = i + cell->n_throttled;
         const double spent = (double)(now_ns() - begin) * 1e-9;
-        if (i && i % 2 == 0 && spent * (i + 2) / i > o->max_seconds) {
+        if (n_run && i % 2 == 0 && spent * (n_run + 2) / n_run > o->max_seconds) {
             cell->out_of_time = true;
             break;
         }
-        int status = run_block(c, cell, SIDE_B, i % 2, &cell->pairs[i], message);
-        if (!status)
-            status = run_block(c, cell, SIDE_A, i % 2, &cell->self[i], message);
+        bool held;
+        int status = run_two_blocks(c, cell, &held, message);
         if (status)
             return status;
-        cell->n_block++;
+        cell->n_throttled += held;
+        cell->n_block += !held;
         progress_show(p, cell->n_block, NULL);
     }
     return TANDEM_OK;

@@ -75,12 +75,18 @@ static void print_statistics(const compare_cell *cell) {
     char text[400];
     if (isnan(s->ratio.low))
         return;
+    char note[64] = "";
+    if (cell->out_of_time)
+        snprintf(note, sizeof note, " (out of time)");
+    if (cell->n_throttled)
+        snprintf(note + strlen(note), sizeof note - strlen(note), " (%u throttled ones measured again)",
+                 cell->n_throttled);
     snprintf(text, sizeof text,
              "Ratio %.4f, 95 %% interval %.4f to %.4f, from %u blocks%s; A against itself differs by up to "
              "%.2f %%, and the "
              "smallest effect that would have been seen is %.2f %%.",
-             s->ratio.median, s->ratio.low, s->ratio.high, cell->n_block,
-             cell->out_of_time ? " (out of time)" : "", 100 * s->floor, 100 * s->smallest);
+             s->ratio.median, s->ratio.low, s->ratio.high, cell->n_block, note, 100 * s->floor,
+             100 * s->smallest);
     print_wrapped(2, text);
 }
 
@@ -150,6 +156,10 @@ static void print_verdict(const compare *c, const compare_cell *cell) {
     if (c->simulated && !isnan(cell->depth_error))
         snprintf(text, sizeof text, "The outputs of %s and %s differ by %.0e of their spread.", a, b,
                  cell->depth_error);
+    else if (!strcmp(cell->verdict, stats_verdict_name(STATS_NO_DIFFERENCE)))
+        snprintf(text, sizeof text,
+                 "%s is as fast as %s, as far as can be seen; their outputs differ by %.0e of their spread.",
+                 b, a, cell->depth_error);
     else if (!c->simulated && strcmp(cell->verdict, stats_verdict_name(STATS_NOT_COMPARABLE)))
         snprintf(text, sizeof text,
                  "%s is %.3fx as fast as %s; their outputs differ by %.0e of their spread.", b,

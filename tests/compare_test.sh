@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # tandem compare from outside: verdicts, exit codes, what it prints and what it writes.
-# usage: tests/compare_test.sh PATH/TO/tandem [PATH/TO/SIMULATED/libcuda.so.1]
+# usage: tests/compare_test.sh PATH/TO/tandem FOLDER_OF_FAKE_NVML [PATH/TO/SIMULATED/libcuda.so.1]
 set -uo pipefail
 tandem=$(realpath "$1")
-simulated=${2:-}
+fake=$(realpath "$2")
+simulated=${3:-}
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 unset TANDEM_PLUGIN_PATH
 library=$(dirname "$tandem")/../lib
@@ -70,8 +71,20 @@ two_models_that_do_not_fit_take_turns() {
     row small.json "r['swapped'] and r['verdict'] == 'outputs agree'"
 }
 too_little_time_is_no_comparison() {
-    "${compare[@]}" "${model[@]}" "${twins[@]}" --runs 255 --batch 256 --chunks 8 --phase prefill --max-seconds 1 --json -j late.jsonl >late.json
+    "${compare[@]}" "${model[@]}" "${twins[@]}" --runs 255 --batch 256 --chunks 4 --phase prefill --max-seconds 1 --json -j late.jsonl >late.json
     [ $? -eq 1 ] && row late.json "r['verdict'] == 'not comparable' and r['reasons'][0]['guard'] == 'blocks' and r['out_of_time']"
+}
+a_throttled_block_does_not_count() {
+    NVML_THROTTLE=0x40 LD_LIBRARY_PATH=$fake "${compare[@]}" "${model[@]}" "${twins[@]}" --blocks 6 --phase decode --json -j hot.jsonl >hot.json
+    [ $? -eq 1 ] && row hot.json "r['reasons'][0]['guard'] == 'throttled' and r['n_throttled'] == 6 and 'ratio' not in r" || return 1
+    LD_LIBRARY_PATH=$fake "${compare[@]}" "${model[@]}" "${twins[@]}" --blocks 6 --phase decode --json -j cool.jsonl >cool.json
+    [ $? -le 1 ] && row cool.json "r['a']['card']['celsius'] == 61 and 'n_throttled' not in r and r['verdict'] != 'not comparable'"
+}
+# A journal keeps what the reference found; a rerun asks it no more.
+the_reference_is_asked_once() {
+    [ "$(grep -c '"row":"reference"' twins.jsonl)" -eq 1 ] || return 1
+    "${compare[@]}" "${model[@]}" "${twins[@]}" --phase prefill --blocks 6 -j twins.jsonl >/dev/null
+    [ $? -le 1 ] && [ "$(grep -c '"row":"reference"' twins.jsonl)" -eq 1 ] && [ "$(grep -c '"row":"compare"' twins.jsonl)" -eq 2 ]
 }
 bad_options_are_one_sentence() {
     for bad in "--blocks 7" "--phase decode-no-head" "--depth x" "--kv f64"; do
@@ -85,7 +98,7 @@ every_row_is_valid() { python3 "$here/schema_check.py" "$here/../bench/schema.js
 
 for test in an_implementation_against_itself_is_no_difference the_output_fits_eighty_columns devices_of_one_uuid_are_a_pair \
     devices_of_other_uuids_must_be_named one_side_at_a_time_is_said experts_are_imposed a_simulated_device_is_compared_by_outputs_only \
-    two_models_that_do_not_fit_take_turns too_little_time_is_no_comparison bad_options_are_one_sentence every_row_is_valid; do
+    two_models_that_do_not_fit_take_turns too_little_time_is_no_comparison a_throttled_block_does_not_count the_reference_is_asked_once bad_options_are_one_sentence every_row_is_valid; do
     start=$SECONDS
     check $test $test
     [ -n "${TIMES:-}" ] && echo "$test $((SECONDS - start)) s"

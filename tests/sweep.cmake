@@ -21,7 +21,7 @@ tandem_run(peaks_cli 60 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/peaks_cli_test.sh $<
     LABELS quick)
 tandem_test(compare_test SOURCES compare_test.c LIBRARIES tandem_program m)
 tandem_run(compare_verdicts 60 COMMAND compare_test LABELS quick sanitize)
-tandem_run(compare 180 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/compare_test.sh $<TARGET_FILE:tandem> ${simulated_driver}
-    LABELS quick)
+tandem_run(compare 180 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/compare_test.sh $<TARGET_FILE:tandem>
+    $<TARGET_FILE_DIR:fake_nvml> ${simulated_driver} LABELS quick)
 tandem_run(sweep_verdict 120 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sweep_verdict_test.sh $<TARGET_FILE:tandem>
     LABELS quick)

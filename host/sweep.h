@@ -12,6 +12,7 @@
  *   child   {"msg":"peaks", ...}  instead of all that: what the device does at best
  *   child   {"msg":"bias", "phase", "depth", ...}  real against synthetic fill, before the cells
  *   child   {"msg":"drift", "phase", "depth":0, ...}  depth 0 once more, after the last cell
+ *   child   {"msg":"late", "cells", "error"}  the prefix is another than before these cells
  *   child   {"msg":"end"}
  */
 #ifndef TANDEM_HOST_SWEEP_H

@@ -1,4 +1,5 @@
 /* host/sweep_child.c: one column in a process of its own. */
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,7 +150,31 @@ static int make_stamp(child *c, tandem_message *message) {
     if (status)
         return status;
     c->stamp = sweep_stamp(prefix, c->reference);
+    c->prefix = prefix;
+    return TANDEM_OK;
+}
+
+/* The prefix once more, after the last cell: what went bad on the way spoils the cells too. To the bit, since
+ * equal programs give equal bits. */
+static int check_again(child *c, tandem_message *message) {
+    cJSON *prefix;
+    uint32_t n_equal;
+    if (!c->prefix)
+        return TANDEM_OK;
+    int status = session_truncate(c->walk.s, 0, message);
+    if (!status)
+        status = sweep_prefix(&c->walk, c->reference, &prefix, message);
+    if (status)
+        return status;
+    const double error = sweep_prefix_error(prefix, c->prefix, &n_equal);
     cJSON_Delete(prefix);
+    if (error == 0)
+        return TANDEM_OK;
+    cJSON *j = child_message("late"), *cells = cJSON_AddArrayToObject(j, "cells");
+    for (uint32_t i = 0; i < c->first; i++)
+        cJSON_AddItemToArray(cells, child_cell_message("cell", c->cells[i]));
+    cJSON_AddNumberToObject(j, "error", isfinite(error) ? error : 1e300);
+    child_send(j);
     return TANDEM_OK;
 }
 
@@ -185,6 +210,8 @@ static int run_cells(child *c) {
             refuse_deepest(c, 0, status, message.text);
     } while (status == TANDEM_E_OUT_OF_MEMORY);
     /* After another failure this process and its context are not trusted any more: the next child goes on. */
+    if (!status)
+        status = check_again(c, &message);
     if (!status)
         child_measure_drift(c, &message);
     return OPTIONS_GO_ON;
@@ -257,6 +284,7 @@ int sweep_child(const sweep_options *o) {
     model_source_close(c.source);
     cJSON_Delete(c.reference);
     cJSON_Delete(c.stamp);
+    cJSON_Delete(c.prefix);
     sweep_samples_free(&c.samples);
     card_close(c.card);
     return code == OPTIONS_GO_ON ? TANDEM_EXIT_GOOD : code;

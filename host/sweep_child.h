@@ -21,8 +21,8 @@ typedef struct child {
     sweep_cell cells[MAX_CELLS]; /* ascending depth */
     uint32_t n_drift, drift[SWEEP_MAX_PHASES];
     uint32_t n_bias, bias[SWEEP_MAX_PHASES];
-    cJSON *reference; /* row, or NULL */
-    cJSON *stamp;
+    cJSON *reference;      /* row, or NULL */
+    cJSON *stamp, *prefix; /* prefix: what the stamp was made from, or NULL */
     sweep_walk walk;
     cell_samples samples;
     probe probe;             /* of the cell under way */

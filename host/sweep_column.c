@@ -56,6 +56,40 @@ int column_drift(column_state *c, sweep_cell cell, cJSON *row, tandem_message *m
     return column_row(c, "drift", cell, row, message);
 }
 
+static int distrust_cell(column_state *c, const char *key, double error, tandem_message *message) {
+    static const char *const dated[] = {"schema", "version", "time"};
+    const cJSON *found = journal_find(c->run->journal, "cell", key);
+    cJSON *row = found ? cJSON_Duplicate(found, true) : NULL, *stamp = cJSON_GetObjectItem(row, "stamp");
+    if (!stamp) {
+        cJSON_Delete(row);
+        return TANDEM_OK;
+    }
+    for (uint32_t i = 0; i < sizeof dated / sizeof *dated; i++)
+        cJSON_DeleteItemFromObject(row, dated[i]);
+    cJSON_AddNumberToObject(stamp, "late_error", error);
+    cJSON_ReplaceItemInObject(stamp, "ok", cJSON_CreateFalse());
+    if (!json_text(stamp, "why")[0]) {
+        char why[320];
+        sweep_why(stamp, why, sizeof why);
+        cJSON_AddStringToObject(stamp, "why", why);
+    }
+    return journal_append(c->run->journal, row, message);
+}
+
+int column_distrust(column_state *c, const cJSON *cells, double error, tandem_message *message) {
+    const cJSON *item;
+    int status = TANDEM_OK;
+    cJSON_ArrayForEach(item, cells) {
+        char key[640];
+        sweep_cell cell = {.depth = (uint32_t)json_number(item, "depth")};
+        if (status || !phase_by_name(json_text(item, "phase"), &cell.phase))
+            continue;
+        sweep_cell_key(c->key, cell, key, sizeof key);
+        status = distrust_cell(c, key, error, message);
+    }
+    return status;
+}
+
 int column_bias(column_state *c, sweep_cell cell, cJSON *row, tandem_message *message) {
     add_ratio(row, cJSON_GetObjectItem(row, "real"), cJSON_GetObjectItem(row, "synthetic"));
     c->n_answered++; /* a child that dies behind it is not to be asked for it again without end */

@@ -40,6 +40,9 @@ int column_row(column_state *c, const char *kind, sweep_cell cell, cJSON *row, t
 int column_cell(column_state *c, sweep_cell cell, cJSON *row, tandem_message *message);
 /* Depth 0 at the end against the cell that the journal has of it. */
 int column_drift(column_state *c, sweep_cell cell, cJSON *row, tandem_message *message);
+/* The column's results have changed by `error` since its cells were measured: writes the rows of `cells` once
+ * more, as wrong. */
+int column_distrust(column_state *c, const cJSON *cells, double error, tandem_message *message);
 int column_bias(column_state *c, sweep_cell cell, cJSON *row, tandem_message *message);
 cJSON *column_new_row(sweep_cell cell, const char *status, const char *reason);
 /* After a cell ran out of memory or time, deeper cells of its phase would too. */

@@ -140,6 +140,8 @@ static int take_message(column_state *c, child_process *child, cJSON *m, tandem_
         status = column_cell(c, cell, cJSON_Duplicate(m, true), message);
         if (memory && !status)
             status = column_skip_deeper(c, cell, "out_of_memory", message);
+    } else if (!strcmp(kind, "late")) {
+        status = column_distrust(c, cJSON_GetObjectItem(m, "cells"), json_number(m, "error"), message);
     } else if (!strcmp(kind, "drift") && phase_by_name(json_text(m, "phase"), &cell.phase)) {
         status = column_drift(c, cell, cJSON_Duplicate(m, true), message);
     } else if (!strcmp(kind, "bias") && phase_by_name(json_text(m, "phase"), &cell.phase)) {

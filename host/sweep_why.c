@@ -69,6 +69,11 @@ void sweep_why(const cJSON *stamp, char *text, size_t size) {
                  json_number(hash, "unequal"), json_number(hash, "n"));
     else if (clock && !json_true(clock, "ok"))
         snprintf(text, size, "%s", json_text(clock, "why"));
+    else if (json_number(stamp, "late_error") > 0)
+        snprintf(
+            text, size,
+            "the first %.0f positions, run again after the last cell, are off by %.0e from what they were",
+            json_number(stamp, "n"), json_number(stamp, "late_error"));
     else if (!strcmp(json_text(stamp, "method"), "prefix"))
         snprintf(text, size,
                  "the first %.0f positions are off by %.0e from the reference, and %.0e is allowed; at %.0f "

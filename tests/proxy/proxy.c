@@ -49,6 +49,8 @@ static tandem_status take_option(const char *option, tandem_error *error) {
         proxy.head = (uint32_t)strtoul(value, NULL, 10);
     else if (IS("kv"))
         proxy.kv = (uint32_t)strtoul(value, NULL, 10);
+    else if (IS("rows"))
+        proxy.rows = (uint32_t)strtoul(value, NULL, 10);
     else if (IS("runs"))
         proxy.runs = strtoull(value, NULL, 10);
     else if (IS("ns"))

@@ -7,6 +7,7 @@
  *     wrap=PATH      the real plugin; mandatory
  *     op=NAME        the op, by its label without "blk.N."; "*": every op
  *     depth=N        nothing is wrong in runs that begin below this position
+ *     rows=N         nothing is wrong in runs of fewer rows
  *     runs=N         nothing is wrong in the first N runs of all programs together
  *     NAME=VALUE     as the modes below say
  *
@@ -49,7 +50,7 @@ enum {
 
 typedef struct proxy_options {
     char wrap[1024], op[64], driver[128];
-    uint32_t depth, head, kv;
+    uint32_t depth, rows, head, kv;
     uint64_t runs, ns, base, seed;
     double factor, noise;
     uint32_t disguise;

@@ -184,7 +184,7 @@ static int is_due(const proxy_program *p, const tandem_run *run) {
     } else if (run->rows) {
         position = run->rows[0].position;
     }
-    return position >= proxy.depth && n_run >= proxy.runs;
+    return position >= proxy.depth && run->n_rows >= proxy.rows && n_run >= proxy.runs;
 }
 
 tandem_status proxy_start(tandem_program *program, const tandem_run *run, tandem_ticket *ticket,

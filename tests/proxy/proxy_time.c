@@ -95,9 +95,10 @@ tandem_status proxy_wait(tandem_context *context, tandem_ticket ticket, uint64_t
     while (PROXY_MODE == PROXY_HANG && r && r->due)
         pause();
     tandem_status status = proxy_inner.wait(context, ticket, timeout_ns, error);
-    if (status != TANDEM_OK || !r || r->end_ns <= now_ns())
+    const uint64_t now = now_ns();
+    if (status != TANDEM_OK || !r || r->end_ns <= now)
         return status;
-    if (r->end_ns - now_ns() > timeout_ns)
+    if (r->end_ns - now > timeout_ns)
         return TANDEM_E_TIMEOUT;
     sleep_until(r->end_ns);
     return TANDEM_OK;

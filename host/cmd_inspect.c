@@ -1,10 +1,14 @@
 /* host/cmd_inspect.c: tandem inspect. */
+#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "commands.h"
 #include "inspect_view.h"
+#include "journal.h"
 #include "progress.h"
 
 static const command_usage usage = {
@@ -15,15 +19,17 @@ static const command_usage usage = {
     "--ctx, --kv and --batch narrow the tables to one context length, cache type and size of run.\n"
     "--steps compiles the model for --plugin and lists the steps of one decoded token: kernel, launches, "
     "barriers, bytes.\n"
-    "Memory and throughput are predictions; throughput is what the bandwidth alone allows, without "
+    "Memory, times and electricity are predictions: what bandwidth and arithmetic allow at best, without "
     "--bandwidth "
-    "that of an RTX 3060 and an RTX 4090 by their data sheets."};
+    "or --peaks those of an RTX 3060 and an RTX 4090 by their data sheets."};
 
 typedef struct inspect_command {
     common_options common;
     model_options model;
-    float bandwidth;
-    bool tensors, steps;
+    float bandwidth, tflops, watts, price_kwh;
+    const char *peaks; /* journal with rows of `tandem peaks` */
+    bool tensors, steps, images;
+    char source[160]; /* of the rates */
 } inspect_command;
 
 /* Driver, desktop and fragmentation. */
@@ -43,17 +49,73 @@ static void list_sizes(const inspect_command *c, inspect_view *v) {
         v->kv_type[v->n_kv++] = TANDEM_TYPE_F16;
         v->kv_type[v->n_kv++] = TANDEM_TYPE_Q8_0;
     }
-    for (uint32_t i = 0; i < sizeof cards / sizeof cards[0]; i++) {
+    /* The device of --plugin takes the place of the smallest. */
+    for (uint32_t i = c->common.plugin != NULL; i < sizeof cards / sizeof cards[0]; i++) {
         view_card *card = &v->card[v->n_card++];
         *card = (view_card){.bytes = (cards[i] - CARD_RESERVE_GIB) * 0x1p30};
         snprintf(card->name, sizeof card->name, "%u GB", cards[i]);
     }
-    if (c->bandwidth > 0)
-        v->bandwidth[v->n_bandwidth++] = (double)c->bandwidth * 1e9;
-    else {
-        v->bandwidth[v->n_bandwidth++] = 360e9;
-        v->bandwidth[v->n_bandwidth++] = 1008e9;
+}
+
+/* By data sheet: f16 matrix units with f32 sums, and the board's power limit. */
+static const view_rate rtx_3060 = {.bytes_per_s = 360e9, .flops_per_s = 25.6e12, .watts = 170};
+static const view_rate rtx_4090 = {.bytes_per_s = 1008e9, .flops_per_s = 165e12, .watts = 450};
+
+/* The last row of peaks of --plugin (any, where none is named). */
+static int read_peaks(inspect_command *c, view_rate *rate) {
+    journal j;
+    tandem_message message;
+    if (access(c->peaks, R_OK)) /* opening a journal makes one */
+        return cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s cannot be read: %s", c->peaks,
+                        strerror(errno));
+    int status = journal_open(&j, c->peaks, &message);
+    if (status)
+        return cli_refuse(status, usage.name, &message);
+    *rate = (view_rate){0};
+    for (uint32_t i = 0; i < j.n_row; i++) {
+        const cJSON *plugin = cJSON_GetObjectItem(j.row[i], "plugin");
+        const cJSON *device = cJSON_GetObjectItem(j.row[i], "device");
+        if (strcmp(json_text(j.row[i], "row"), "peaks") ||
+            (c->common.plugin && strcmp(json_text(plugin, "name"), c->common.plugin)))
+            continue;
+        rate->bytes_per_s = json_number(j.row[i], "read_bytes_per_s");
+        rate->flops_per_s =
+            fmax(json_number(j.row[i], "f32_flops_per_s"),
+                 fmax(json_number(j.row[i], "f16_flops_per_s"), json_number(j.row[i], "q8_flops_per_s")));
+        snprintf(c->source, sizeof c->source, "measured, %.16s on %.80s [%.12s]", json_text(plugin, "name"),
+                 json_text(device, "name"), json_text(device, "kind"));
     }
+    journal_close(&j);
+    if (!(rate->bytes_per_s > 0))
+        return cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s has no peaks of %s", c->peaks,
+                        c->common.plugin ? c->common.plugin : "any plugin");
+    return OPTIONS_GO_ON;
+}
+
+/* What times are predicted from: --peaks, --bandwidth with --tflops and --watts, or two data sheets. */
+static int choose_rates(inspect_command *c, inspect_view *v) {
+    view_rate given = {.bytes_per_s = (double)c->bandwidth * 1e9};
+    v->rate_source = c->source;
+    int code = c->peaks ? read_peaks(c, &given) : OPTIONS_GO_ON;
+    if (code != OPTIONS_GO_ON)
+        return code;
+    if (given.bytes_per_s > 0) {
+        if (!c->peaks)
+            snprintf(c->source, sizeof c->source, "as given");
+        given.flops_per_s = c->tflops > 0 ? (double)c->tflops * 1e12 : given.flops_per_s;
+        given.watts = (double)c->watts;
+        v->rate[v->n_rate++] = given;
+    } else {
+        snprintf(c->source, sizeof c->source, "data sheets of RTX 3060 and RTX 4090");
+        v->rate[v->n_rate++] = rtx_3060;
+        v->rate[v->n_rate++] = rtx_4090;
+    }
+    if (c->images && !(v->rate[0].flops_per_s > 0))
+        return cli_fail(TANDEM_EXIT_USAGE, usage.name, "--images with --bandwidth needs --tflops");
+    if (c->price_kwh > 0 && !(v->rate[0].watts > 0))
+        return cli_fail(TANDEM_EXIT_USAGE, usage.name,
+                        "--price-kwh with --bandwidth or --peaks needs --watts");
+    return OPTIONS_GO_ON;
 }
 
 /* The device of --plugin, if one is named, is one more card. */
@@ -82,11 +144,14 @@ static int read_figures(inspect_view *v, tandem_message *message) {
     return status;
 }
 
-static int show_model(const inspect_command *c, const model_source *source) {
+static int show_model(inspect_command *c, const model_source *source) {
     tandem_message message;
-    inspect_view v = {.source = source, .tensors = c->tensors};
+    inspect_view v = {
+        .source = source, .tensors = c->tensors, .images = c->images, .price_kwh = (double)c->price_kwh};
     list_sizes(c, &v);
-    int code = add_device(c, &v);
+    int code = choose_rates(c, &v);
+    if (code == OPTIONS_GO_ON)
+        code = add_device(c, &v);
     if (code != OPTIONS_GO_ON)
         return code;
     int status = read_figures(&v, &message);
@@ -163,6 +228,11 @@ int cmd_inspect(int argc, char **argv) {
     const option own[] = {
         option_flag("tensors", 0, &c.tensors, "list every tensor"),
         option_float("bandwidth", &c.bandwidth, 0.001, 1e6, "GB/s of the memory to predict throughput for"),
+        option_float("tflops", &c.tflops, 1e-6, 1e6, "Tflop/s to predict prefill for"),
+        option_float("watts", &c.watts, 0.1, 1e6, "of the device, to predict electricity for"),
+        option_text("peaks", 0, &c.peaks, "FILE", "journal of `tandem peaks`: predict from measured rates"),
+        option_flag("images", 0, &c.images, "what the prefill of an image of 70 to 1120 tokens costs"),
+        option_float("price-kwh", &c.price_kwh, 0, 1e6, "price of a kWh: what a million tokens cost"),
         option_flag("steps", 0, &c.steps, "list the steps of one decoded token (needs a plugin)"),
         {0},
     };

@@ -200,7 +200,7 @@ static void print_results(const perplexity_command *p, const arm *a, const arm *
     if (!b)
         return;
     perplexity_of(b, &value, &error);
-    printf("against    %.4f +- %.4f, KL divergence mean %.3e, worst %.3e, same likeliest token %.3f %%\n",
+    printf("against    %.4f +- %.4f\nKL divergence mean %.3e, worst %.3e, same likeliest token %.3f %%\n",
            value, error, d->kl / (double)d->n, d->worst_kl, 100.0 * (double)d->n_same_top / (double)d->n);
 }
 

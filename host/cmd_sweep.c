@@ -100,6 +100,16 @@ static bool parse_phases(sweep_options *o) {
 
 static int check_lists(sweep_options *o) {
     static const char *const kv[] = {"f32", "f16", "q8_0"}, *const precision[] = {"exact", "f16", "q8"};
+    if (o->images) {
+        char tokens[] = "70,140,280,560,1120";
+        if (o->batches.n || o->phase_texts.n)
+            return cli_fail(TANDEM_EXIT_USAGE, usage.name, "--images stands for --phase prefill --batch %s",
+                            tokens);
+        for (char *text = strtok(tokens, ","); text; text = strtok(NULL, ","))
+            if ((o->batches.text[o->batches.n] = strdup(text)))
+                o->batches.n++;
+        o->phase[o->n_phase++] = PHASE_PREFILL;
+    }
     set_default(&o->plugins, "vulkan");
     set_default(&o->kvs, "f16");
     set_default(&o->precisions, "exact");
@@ -189,6 +199,7 @@ static int parse(sweep_options *o, int argc, char **argv) {
         option_choice("fill", &o->fill, "real|synthetic", "how the cache gets to a depth (default real)"),
         option_u32("timeout", 0, &o->timeout_s, 1, 1u << 24, "seconds that one cell may take (default 3600)"),
         option_text("journal", 'j', &o->journal, "FILE", "the journal (default sweep.jsonl)"),
+        option_flag("images", 0, &o->images, "what an image costs: prefill of 70 to 1120 tokens at once"),
         option_flag("again", 0, &o->again, "finished cells too, and those out of memory"),
         {0},
     };

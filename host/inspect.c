@@ -1,6 +1,7 @@
 /* host/inspect.c: sums over the tensors of a model. */
 #include "inspect.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include <tandem/quants.h>
@@ -200,4 +201,46 @@ double model_bound(const model_config *c, const model_figures *f, uint32_t n_ctx
                    double bytes_per_second) {
     const uint64_t cache = model_cache_bytes(c, n_ctx, kv_type, CACHE_WINDOWED);
     return bytes_per_second / (double)(f->total.bytes_per_token + cache);
+}
+
+/* ---- prompts ---- */
+
+double model_prefill_flops(const model_config *c, const model_figures *f, uint32_t n_tok, uint32_t depth) {
+    const uint32_t dense[] = {PART_PLE_PROJECTION, PART_PLE_LAYERS, PART_ATTENTION, PART_FEED_FORWARD,
+                              PART_ROUTER};
+    double weights = 0, pairs = 0;
+    for (uint32_t i = 0; i < sizeof dense / sizeof *dense; i++)
+        weights += (double)f->parts[dense[i]].n_element;
+    if (c->n_expert)
+        weights += (double)f->parts[PART_EXPERTS].n_element / c->n_expert * c->n_used;
+    for (uint32_t l = 0; l < c->n_layer; l++) {
+        const model_layer *layer = &c->layers[l];
+        for (uint32_t i = 0; i < n_tok; i++) {
+            const uint32_t all = depth + i + 1;
+            const uint32_t seen = layer->window && layer->window < all ? layer->window : all;
+            pairs += (double)seen * layer->n_head * layer->head_dim;
+        }
+    }
+    return 2 * weights * n_tok + 4 * pairs;
+}
+
+/* Every weight but the tables and the head once; of the experts as many as can be chosen. */
+double model_prefill_bytes(const model_config *c, const model_figures *f, uint32_t n_tok, uint32_t depth,
+                           uint32_t kv_type) {
+    double bytes = 0;
+    for (uint32_t p = 0; p < N_PART; p++)
+        if (p != PART_EMBEDDING && p != PART_HEAD && p != PART_PLE_TABLE && p != PART_EXPERTS &&
+            p != PART_UNUSED_KV)
+            bytes += (double)f->parts[p].bytes;
+    if (c->n_expert) {
+        const double used = fmin((double)n_tok * c->n_used, c->n_expert);
+        bytes += (double)f->parts[PART_EXPERTS].bytes / c->n_expert * used;
+    }
+    return bytes + (double)model_cache_bytes(c, depth + n_tok, kv_type, CACHE_WINDOWED);
+}
+
+double model_prefill_seconds(const model_config *c, const model_figures *f, uint32_t n_tok, uint32_t depth,
+                             uint32_t kv_type, double bytes_per_second, double flops_per_second) {
+    return fmax(model_prefill_bytes(c, f, n_tok, depth, kv_type) / bytes_per_second,
+                model_prefill_flops(c, f, n_tok, depth) / flops_per_second);
 }

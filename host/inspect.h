@@ -77,4 +77,15 @@ uint64_t model_cache_bytes(const model_config *config, uint32_t n_ctx, uint32_t 
 double model_bound(const model_config *config, const model_figures *figures, uint32_t n_ctx, uint32_t kv_type,
                    double bytes_per_second);
 
+/* A prompt of n_tok tokens in one run behind `depth` others, without the head, and without the encoder that
+ * an image went through: multiply-adds times two (2 * weights * tokens + 4 * heads * size * visible
+ * positions), bytes that must be read at least, and the time that both need at least. */
+double model_prefill_flops(const model_config *config, const model_figures *figures, uint32_t n_tok,
+                           uint32_t depth);
+double model_prefill_bytes(const model_config *config, const model_figures *figures, uint32_t n_tok,
+                           uint32_t depth, uint32_t kv_type);
+double model_prefill_seconds(const model_config *config, const model_figures *figures, uint32_t n_tok,
+                             uint32_t depth, uint32_t kv_type, double bytes_per_second,
+                             double flops_per_second);
+
 #endif

@@ -62,11 +62,16 @@ static void add_cache(cJSON *row, const model_config *c, uint32_t n_ctx, uint32_
 static void add_bounds(cJSON *row, const inspect_view *v, uint32_t n_ctx, uint32_t kv) {
     const model_config *c = model_source_config(v->source);
     cJSON *bounds = cJSON_AddArrayToObject(row, "predicted_bounds");
-    for (uint32_t b = 0; b < v->n_bandwidth; b++) {
+    for (uint32_t b = 0; b < v->n_rate; b++) {
+        const double rate = model_bound(c, &v->figures, n_ctx, kv, v->rate[b].bytes_per_s);
         cJSON *bound = cJSON_CreateObject();
-        cJSON_AddNumberToObject(bound, "bytes_per_second", v->bandwidth[b]);
-        cJSON_AddNumberToObject(bound, "tokens_per_second",
-                                model_bound(c, &v->figures, n_ctx, kv, v->bandwidth[b]));
+        cJSON_AddNumberToObject(bound, "bytes_per_second", v->rate[b].bytes_per_s);
+        cJSON_AddNumberToObject(bound, "tokens_per_second", rate);
+        if (v->price_kwh > 0) {
+            cJSON_AddNumberToObject(bound, "kwh_per_million", 1e6 / rate * v->rate[b].watts / 3.6e6);
+            cJSON_AddNumberToObject(bound, "price_per_million",
+                                    1e6 / rate * v->rate[b].watts / 3.6e6 * v->price_kwh);
+        }
         cJSON_AddItemToArray(bounds, bound);
     }
 }
@@ -84,6 +89,44 @@ static void add_memory(cJSON *row, const inspect_view *v, const view_memory *m) 
     cJSON *fits = cJSON_AddObjectToObject(row, "fits");
     for (uint32_t k = 0; k < v->n_card; k++)
         cJSON_AddStringToObject(fits, v->card[k].name, view_fit(&v->card[k], m));
+}
+
+static int add_fit(cJSON *j, const inspect_view *v, tandem_message *message) {
+    cJSON *list = cJSON_AddArrayToObject(j, "predicted_largest_context");
+    const uint32_t n_place = model_source_config(v->source)->n_expert ? 2 : 1;
+    for (uint32_t k = 0; k < v->n_card; k++)
+        for (uint32_t t = 0; t < v->n_kv; t++)
+            for (uint32_t p = 0; p < n_place; p++) {
+                uint32_t n_ctx;
+                int status = view_largest_context(v, &v->card[k], v->kv_type[t], p, &n_ctx, message);
+                if (status)
+                    return status;
+                cJSON *fit = cJSON_CreateObject();
+                cJSON_AddStringToObject(fit, "card", v->card[k].name);
+                cJSON_AddStringToObject(fit, "kv", kv_type_name(v->kv_type[t]));
+                cJSON_AddStringToObject(fit, "experts", p == TANDEM_PLACE_HOST ? "host" : "device");
+                cJSON_AddNumberToObject(fit, "n_ctx", n_ctx);
+                cJSON_AddItemToArray(list, fit);
+            }
+    return TANDEM_OK;
+}
+
+static void add_images(cJSON *j, const inspect_view *v) {
+    const model_config *c = model_source_config(v->source);
+    cJSON *list = cJSON_AddArrayToObject(j, "predicted_images");
+    for (uint32_t i = 0; i < VIEW_N_IMAGE; i++) {
+        const uint32_t n = view_image_tokens[i];
+        cJSON *image = cJSON_CreateObject();
+        cJSON_AddNumberToObject(image, "tokens", n);
+        cJSON_AddNumberToObject(image, "flops", model_prefill_flops(c, &v->figures, n, 0));
+        cJSON_AddNumberToObject(image, "bytes", model_prefill_bytes(c, &v->figures, n, 0, v->kv_type[0]));
+        cJSON *seconds = cJSON_AddArrayToObject(image, "seconds_at_least");
+        for (uint32_t b = 0; b < v->n_rate; b++)
+            cJSON_AddItemToArray(seconds, cJSON_CreateNumber(model_prefill_seconds(
+                                              c, &v->figures, n, 0, v->kv_type[0], v->rate[b].bytes_per_s,
+                                              v->rate[b].flops_per_s)));
+        cJSON_AddItemToArray(list, image);
+    }
 }
 
 int inspect_print_json(const inspect_view *v, tandem_message *message) {
@@ -107,6 +150,11 @@ int inspect_print_json(const inspect_view *v, tandem_message *message) {
             add_bounds(row, v, v->context[i], v->kv_type[t]);
             cJSON_AddItemToArray(rows, row);
         }
+    if (!status)
+        status = add_fit(j, v, message);
+    if (v->images)
+        add_images(j, v);
+    cJSON_AddStringToObject(j, "rates", v->rate_source);
     char *text = status ? NULL : cJSON_Print(j);
     if (!status)
         printf("%s\n", text ? text : "{}");

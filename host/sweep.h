@@ -48,6 +48,7 @@ typedef struct sweep_options {
     uint32_t timeout_s;
     const char *journal;
     bool again;
+    bool images; /* prefill of an image's tokens */
     const char *column; /* hidden: this process is a child: "cells", "reference" or "peaks" */
 } sweep_options;
 

@@ -287,14 +287,14 @@ static void describe(const verdict *v, char *text, size_t size) {
         const char *format;
         uint32_t n;
     } parts[] = {
-        {true, "%u cells measured", v->n_done},
+        {true, v->n_done == 1 ? "%u cell measured" : "%u cells measured", v->n_done},
         {v->n_memory, ", %u beyond memory or skipped", v->n_memory},
         {v->n_unsupported, ", %u not offered by the plugin", v->n_unsupported},
         {v->n_broken, ", %u failed", v->n_broken},
         {v->n_wrong, "; %u with WRONG results", v->n_wrong},
         {v->n_unchecked, "; %u UNCHECKED", v->n_unchecked},
         {v->n_done > v->n_self && !v->n_wrong && !v->n_unchecked, ", all checked against the reference", 0},
-        {v->n_partial, "; of %u a part of the check was left out for its time (--stamp-seconds)",
+        {v->n_partial, "; in %u of them part of the check was left out for its time (--stamp-seconds)",
          v->n_partial},
         {v->n_drift, "; DRIFT of more than 5 %% in %u series: the speeds above are not of one machine state",
          v->n_drift},
@@ -317,6 +317,46 @@ static int conclude(const verdict *v, FILE *file) {
     if (v->n_wrong || v->n_broken || v->n_unchecked || (v->n_drift && v->drift_counts))
         return TANDEM_EXIT_BAD_ANSWER;
     return v->n_done ? TANDEM_EXIT_GOOD : v->n_memory ? TANDEM_EXIT_NO_MEMORY : TANDEM_EXIT_ENVIRONMENT;
+}
+
+/* What a reader asks for: the time of a chunk that is an image. */
+static void print_image(void *file, const cJSON *row) {
+    const cJSON *rate = cJSON_GetObjectItem(row, "rate");
+    const double n = json_number(row, "n_token"), median = json_number(rate, "median");
+    if (!(median > 0))
+        return;
+    fprintf(file, "  an image of %4.0f tokens  %10.1f ms", n, 1e3 * n / median);
+    if (json_number(rate, "low") > 0)
+        fprintf(file, "  (%.1f..%.1f)", 1e3 * n / json_number(rate, "high"),
+                1e3 * n / json_number(rate, "low"));
+    fprintf(file, "  at depth %.0f, %s %s%s\n", json_number(row, "depth"), json_text(row, "kv"),
+            json_text(row, "precision"),
+            strcmp(json_text(cJSON_GetObjectItem(row, "device"), "kind"), "software") ? "" : "  [software]");
+}
+
+typedef struct price_list {
+    FILE *file;
+    uint32_t n;
+} price_list;
+
+static void print_price(void *user, const cJSON *row) {
+    price_list *list = user;
+    const cJSON *energy = cJSON_GetObjectItem(row, "energy");
+    if (!(json_number(energy, "watts") > 0))
+        return;
+    list->n++;
+    fprintf(list->file, "  %s at %.0f, %s %s: %.0f W, %.3g tokens a joule, a million cost %.4g\n",
+            json_text(row, "phase"), json_number(row, "depth"), json_text(row, "kv"),
+            json_text(row, "precision"), json_number(energy, "watts"),
+            json_number(energy, "tokens_per_joule"), json_number(energy, "price_per_million"));
+}
+
+static void print_prices(const sweep_run *run, FILE *file) {
+    price_list list = {.file = file};
+    fprintf(file, "\nElectricity, by the card's own meter, a kWh at %g:\n", (double)run->options->price_kwh);
+    sweep_each_row(run, print_price, &list);
+    if (!list.n)
+        fprintf(file, "  none: no device of this sweep has a meter (NVML)\n");
 }
 
 static void note_no_rate(void *user, const cJSON *row) {
@@ -351,6 +391,12 @@ static int print_table(const sweep_run *run, bool markdown, FILE *file) {
     flush_table(&t);
     free(t.cell);
     sweep_each_row(run, note_no_rate, &reason);
+    if (run->options->price_kwh > 0)
+        print_prices(run, file);
+    if (run->options->images) {
+        fprintf(file, "\nPrefill, the image's encoder and the head not included:\n");
+        sweep_each_row(run, print_image, file);
+    }
     fprintf(file, "\n");
     wrap_print(
         file,

@@ -284,6 +284,37 @@ static void a_plan_leaves_per_layer_embeddings_in_host_memory(void **state) {
     model_source_close(source);
 }
 
+/* 2 * weights * tokens, and 4 * heads * size for every pair of a token and a position that it sees. */
+static void a_prompt_costs_its_products_and_its_pairs(void **state) {
+    (void)state;
+    model_config c = {.n_layer = 2};
+    model_figures f = {0};
+    c.layers[0] = (model_layer){.n_head = 2, .head_dim = 4, .n_kv_head = 1, .window = 3, .kv_layer = 0};
+    c.layers[1] = (model_layer){.n_head = 2, .head_dim = 8, .n_kv_head = 1, .kv_layer = 1};
+    f.parts[PART_ATTENTION].n_element = 100;
+    f.parts[PART_FEED_FORWARD].n_element = 10;
+    f.parts[PART_EMBEDDING].n_element = 1000; /* a row, and no head: no arithmetic */
+    /* Four tokens behind two: the window sees 3 each, the other layer 3 + 4 + 5 + 6. */
+    const double pairs = 12 * 2 * 4 + 18 * 2 * 8;
+    assert_float_equal(model_prefill_flops(&c, &f, 4, 2), 2.0 * 110 * 4 + 4 * pairs, 0.5);
+    /* Of 8 experts two a token: a quarter of the weights each; read: all eight from four tokens on. */
+    c.n_expert = 8;
+    c.n_used = 2;
+    f.parts[PART_EXPERTS].n_element = 80;
+    f.parts[PART_EXPERTS].bytes = 800;
+    f.parts[PART_ATTENTION].bytes = 50;
+    f.parts[PART_EMBEDDING].bytes = 4000;
+    assert_float_equal(model_prefill_flops(&c, &f, 4, 2), 2.0 * 130 * 4 + 4 * pairs, 0.5);
+    const double cache = (double)model_cache_bytes(&c, 1, TANDEM_TYPE_F16, CACHE_WINDOWED);
+    assert_float_equal(model_prefill_bytes(&c, &f, 1, 0, TANDEM_TYPE_F16), 50 + 200 + cache, 0.5);
+    const double all = model_prefill_bytes(&c, &f, 100, 0, TANDEM_TYPE_F16);
+    assert_float_equal(all, 850 + (double)model_cache_bytes(&c, 100, TANDEM_TYPE_F16, CACHE_WINDOWED), 0.5);
+    /* The slower of both. */
+    const double flops = model_prefill_flops(&c, &f, 100, 0);
+    assert_float_equal(model_prefill_seconds(&c, &f, 100, 0, TANDEM_TYPE_F16, all, flops / 3), 3, 1e-9);
+    assert_float_equal(model_prefill_seconds(&c, &f, 100, 0, TANDEM_TYPE_F16, all / 5, flops / 3), 5, 1e-9);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parameters_by_part_are_the_published_ones),
@@ -291,6 +322,7 @@ int main(void) {
         cmocka_unit_test(bytes_a_token_and_their_bounds),
         cmocka_unit_test(files_have_the_published_sizes),
         cmocka_unit_test(a_plan_counts_rings_and_placement),
+        cmocka_unit_test(a_prompt_costs_its_products_and_its_pairs),
         cmocka_unit_test(a_plan_leaves_per_layer_embeddings_in_host_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

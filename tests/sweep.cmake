@@ -25,3 +25,10 @@ tandem_run(compare 180 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/compare_test.sh $<TAR
     $<TARGET_FILE_DIR:fake_nvml> ${simulated_driver} LABELS quick)
 tandem_run(sweep_verdict 120 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sweep_verdict_test.sh $<TARGET_FILE:tandem>
     LABELS quick)
+
+# The README's commands print what it says: arithmetic alone, and everything.
+set(readme ${CMAKE_CURRENT_SOURCE_DIR}/readme_test.py ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_BINARY_DIR})
+tandem_run(readme_inspect 60 COMMAND ${readme} --quick LABELS quick)
+if(TARGET tandem_vulkan)
+    tandem_run(readme 300 COMMAND ${readme})
+endif()

@@ -28,7 +28,9 @@ static uint64_t run_ns(const cell_samples *s) {
 static int probe_cell(child *c, sweep_cell cell, uint64_t cell_ns, cJSON *j, tandem_message *message) {
     uint32_t tokens[4096], n = cell.phase == PHASE_PREFILL ? session_description(c->walk.s)->batch : 1;
     const uint64_t start = now_ns();
-    const probe_limits limits = {.ns = stamp_limit(c, cell_ns), .run_ns = run_ns(&c->samples)};
+    const probe_limits limits = {.ns = stamp_limit(c, cell_ns),
+                                 .run_ns = run_ns(&c->samples),
+                                 .budget = json_number(c->stamp, "budget")};
     for (uint32_t i = 0; i < n && i < 4096; i++)
         tokens[i] = sweep_token(&c->walk, cell.depth + i);
     int status = probe_run_within(&c->probe, c->walk.s, tokens, n, c->options->common.seed, &limits, message);

@@ -334,6 +334,14 @@ static int probe_whole(probe *p, const layer_probe *l, tandem_message *message) 
     return status ? status : session_truncate(s, start, message);
 }
 
+/* Two runs of the model. */
+static int probe_both(probe *p, const layer_probe *l, tandem_message *message) {
+    if (fits(l, 2.0 * (double)l->limits->run_ns))
+        return probe_agreement(p, l->tokens, l->limits->budget, message);
+    omit(p, "agreement", p->s->config->n_layer);
+    return TANDEM_OK;
+}
+
 /* The first layer of a kind; n_layer where there is none. */
 static uint32_t first_layer(const model_config *c, bool sliding) {
     uint32_t l = 0;
@@ -355,6 +363,8 @@ int probe_run_within(probe *p, session *s, const uint32_t *tokens, uint32_t n_ro
     int status = probe_first_half(p, &l, true, message);
     if (!status)
         status = probe_whole(p, &l, message);
+    if (!status)
+        status = probe_both(p, &l, message);
     const uint32_t first = l.layer;
     l.layer = global;
     if (!status && both)

@@ -6,7 +6,10 @@
  * residual stream between attention and feed-forward part and, in a layer with experts, the router's choice
  * and elements of the experts' sum. A run of one token is also made with the session's own program, and rows
  * of the head and what TOPK found are computed from the stream that it left. What came before the layer is
- * taken as it is: the prefix against the reference answers for it, this answers for the depth.
+ * taken as it is: the prefix against the reference answers for it, this answers for the depth. That the
+ * programs of the cells, which are longer, do at this depth what they do at the prefix is seen from their
+ * agreement: the same token by the program of decode and at the head of a chunk by that of prefill, two
+ * compilations that share no launch.
  */
 #ifndef TANDEM_HOST_SWEEP_PROBE_H
 #define TANDEM_HOST_SWEEP_PROBE_H
@@ -18,7 +21,7 @@
 /* One check. error: sum (a - b)^2 / sum b^2, b computed here. */
 typedef struct probe_result {
     const char *what; /* "attention", "k row", "v row", "qkv rows", "output rows", "stream", "gate rows",
-                         "down rows", "router", "experts", "logits", "top-k" */
+                         "down rows", "router", "experts", "logits", "top-k", "agreement" */
     uint32_t layer;
     double error, budget;
     const char *instead; /* the precision that the values fit where they do not fit the stated one; or NULL */
@@ -32,6 +35,7 @@ typedef struct probe_result {
 typedef struct probe_limits {
     uint64_t ns;
     uint64_t run_ns; /* of a whole run of the model with as many rows, for the estimate; 0: unknown */
+    double budget;   /* that two right programs of the whole model may differ by; 0: a tenth of the spread */
 } probe_limits;
 
 /* Left out for want of time. */
@@ -111,6 +115,10 @@ int probe_normed(probe *p, const tandem_op_matmul *qkv, const tandem_op_matmul *
                  tandem_message *message);
 /* Results "logits" and "top-k", after a run of the whole model. */
 int probe_head(probe *p, const tandem_op_matmul *head, const tandem_op_topk *topk, tandem_message *message);
+
+/* probe_whole.c: result "agreement": sum (a - b)^2 / sum (b - mean b)^2 over the logits of the first token.
+ */
+int probe_agreement(probe *p, const uint32_t *tokens, double budget, tandem_message *message);
 
 /* probe_experts.c: results "router" and "experts". */
 int probe_experts(probe *p, const tandem_op_moe_route *route, const tandem_op_moe_ffn *ffn, uint32_t layer,

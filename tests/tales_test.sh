@@ -115,6 +115,13 @@ tale_colibri_1502() {
         holds "WRONG"
         rows "garbage$how.jsonl" 'not any(r["stamp"]["ok"] for r in c if r["depth"] == 64) and len(c) == 4'
     done
+    # Garbage in the measured programs alone, at depth alone: the layers that are probed one by one are right.
+    for how in "rows=2" "most=1"; do
+        proxied "whole$how.jsonl" garbage "whole=1 depth=64 $how" "${small[@]}" "${short[@]}" -d 0,64
+        ends_with $? 1
+        holds "'agreement' of layer 6 is off"
+        rows "whole$how.jsonl" 'len(c) == 4 and all(r["stamp"]["ok"] == (r["depth"] == 0) for r in c)'
+    done
     # Right while it was measured, and wrong when asked again: what has gone bad since may have been bad before.
     proxied late.jsonl garbage "rows=16 runs=10" "${small[@]}" --threads 2 --samples 8 --rounds 1 --batch 16 --phase decode
     ends_with $? 1

@@ -49,6 +49,10 @@ static tandem_status take_option(const char *option, tandem_error *error) {
         proxy.head = (uint32_t)strtoul(value, NULL, 10);
     else if (IS("kv"))
         proxy.kv = (uint32_t)strtoul(value, NULL, 10);
+    else if (IS("most"))
+        proxy.most = (uint32_t)strtoul(value, NULL, 10);
+    else if (IS("whole"))
+        proxy.whole = !strcmp(value, "1");
     else if (IS("rows"))
         proxy.rows = (uint32_t)strtoul(value, NULL, 10);
     else if (IS("runs"))
@@ -73,7 +77,7 @@ static tandem_status take_option(const char *option, tandem_error *error) {
 }
 
 static tandem_status take_options(const tandem_host *host) {
-    proxy = (proxy_options){.ns = 100000, .base = 10000, .factor = 1, .kv = TANDEM_NONE};
+    proxy = (proxy_options){.ns = 100000, .base = 10000, .factor = 1, .kv = TANDEM_NONE, .most = TANDEM_NONE};
     for (uint32_t i = 0; i < host->n_options; i++) {
         tandem_status status = take_option(host->options[i], host->error);
         if (status != TANDEM_OK)

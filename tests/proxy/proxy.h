@@ -8,6 +8,8 @@
  *     op=NAME        the op, by its label without "blk.N."; "*": every op
  *     depth=N        nothing is wrong in runs that begin below this position
  *     rows=N         nothing is wrong in runs of fewer rows
+ *     most=N         nor in runs of more rows
+ *     whole=1        nor in programs without a TOPK: those that look at the first layers alone
  *     runs=N         nothing is wrong in the first N runs of all programs together
  *     NAME=VALUE     as the modes below say
  *
@@ -50,7 +52,7 @@ enum {
 
 typedef struct proxy_options {
     char wrap[1024], op[64], driver[128];
-    uint32_t depth, rows, head, kv;
+    uint32_t depth, rows, most, whole, head, kv;
     uint64_t runs, ns, base, seed;
     double factor, noise;
     uint32_t disguise;
@@ -74,7 +76,8 @@ typedef struct proxy_program {
     proxy_variant shown; /* what the host is told about; run unless the conditions of `wrong` hold */
     proxy_variant wrong; /* garbage only; program NULL: the same */
     uint32_t precision;  /* as stated by the host */
-    tandem_kv *kv;       /* of its attention ops, or NULL */
+    int has_topk;
+    tandem_kv *kv; /* of its attention ops, or NULL */
 } proxy_program;
 
 /* proxy_time.c */

@@ -108,6 +108,8 @@ tandem_status proxy_program_create(tandem_context *context, const tandem_program
     p->context = context;
     p->precision = desc->precision;
     for (uint32_t i = 0; i < desc->n_op; i++)
+        p->has_topk |= desc->ops[i]->kind == TANDEM_OP_TOPK;
+    for (uint32_t i = 0; i < desc->n_op; i++)
         if (desc->ops[i]->kind == TANDEM_OP_ATTENTION)
             p->kv = ((const tandem_op_attention *)(const void *)desc->ops[i])->kv;
     tandem_status status = make_variant(context, desc, 0, &p->shown, error);
@@ -184,7 +186,8 @@ static int is_due(const proxy_program *p, const tandem_run *run) {
     } else if (run->rows) {
         position = run->rows[0].position;
     }
-    return position >= proxy.depth && run->n_rows >= proxy.rows && n_run >= proxy.runs;
+    return position >= proxy.depth && run->n_rows >= proxy.rows && run->n_rows <= proxy.most &&
+           (p->has_topk || !proxy.whole) && n_run >= proxy.runs;
 }
 
 tandem_status proxy_start(tandem_program *program, const tandem_run *run, tandem_ticket *ticket,

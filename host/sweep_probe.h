@@ -28,7 +28,7 @@ typedef struct probe_result {
 } probe_result;
 
 #define PROBE_MAX_RESULTS 32u
-#define PROBE_MAX_OMITTED 8u
+#define PROBE_MAX_OMITTED 12u
 
 /* What a probe may take. Only what is expected to fit is done, but for the first half of one layer,
  * which always is. */

@@ -82,6 +82,11 @@ tandem_status cu_kernel_find(tandem_context *context, const char *name, uint32_t
     return allow_shared(context, kernel, shared_bytes, error);
 }
 
+const char *gpu_launch_name(const tandem_program *program, const gpu_launch *launch) {
+    (void)program;
+    return launch->api.kernel->name;
+}
+
 void cu_kernels_free(tandem_context *context) {
     while (context->api.kernels) {
         cu_kernel *next = context->api.kernels->next;

@@ -16,6 +16,11 @@
 static fixture fx;
 static int (*sim_fail)(const char *spec);
 static uint64_t (*sim_calls)(const char *name);
+/* Of the driver API, as an embedding program would call it; 0 is CUDA_SUCCESS. */
+static int (*ctx_create)(void **context, unsigned flags, int device);
+static int (*ctx_destroy)(void *context);
+static int (*ctx_get_current)(void **context);
+static int (*ctx_pop_current)(void **context);
 
 #define OK(expression, object)                                                                               \
     do {                                                                                                     \
@@ -185,6 +190,87 @@ static void a_fault_of_any_kernel_loses_the_context_alone(void **state) {
     close_ready(&r);
 }
 
+/* ---- the caller's thread ---- */
+
+static void check_current(void *expected, const char *after) {
+    void *current = NULL;
+    assert_int_equal(ctx_get_current(&current), 0);
+    if (current != expected)
+        fail_msg("After %s another CUDA context is current", after);
+}
+
+/* Calls through the ABI, and looks which CUDA context is current then. */
+#define STAYS(call)                                                                                          \
+    do {                                                                                                     \
+        OK(fx.api->call, &fx);                                                                               \
+        check_current(mine, #call);                                                                          \
+    } while (0)
+
+static void call_everything(void *mine) {
+    const tandem_context_desc desc = {.struct_size = sizeof desc};
+    const tandem_buffer_desc bytes = {.struct_size = sizeof bytes, .bytes = 100000};
+    tandem_memory_info memory = {.struct_size = sizeof memory};
+    tandem_device_info info = {.struct_size = sizeof info};
+    tandem_times times = {.struct_size = sizeof times};
+    uint32_t n, token = 5;
+    uint64_t image_bytes, ns[64];
+    float rows[32];
+    tandem_buffer *buffer = NULL;
+    tandem_context *context = NULL;
+    tandem_program *program = NULL;
+    tandem_ticket ticket;
+    model m = {0};
+    STAYS(device_count(&n, &fx.error));
+    STAYS(device_info(0, &info, &fx.error));
+    STAYS(context_create(&desc, &context, &fx.error));
+    STAYS(context_memory(context, &memory, &fx.error));
+    STAYS(buffer_create(context, &bytes, &buffer, &fx.error));
+    STAYS(buffer_write(buffer, 0, rows, sizeof rows, &fx.error));
+    STAYS(buffer_read(buffer, 0, rows, sizeof rows, 0, &fx.error));
+    fx.api->buffer_destroy(buffer);
+    check_current(mine, "buffer_destroy");
+    OK(model_open(&m, fx.api, context, &model_small), &m);
+    check_current(mine, "weights_create, weights_write and kv_create");
+    OK(model_program(&m, 1, 1, TANDEM_PRECISION_Q8, &program), &m);
+    check_current(mine, "program_create");
+    STAYS(weights_place(m.layers[0].down, 0, TANDEM_PLACE_HOST, &ticket, &fx.error));
+    STAYS(kv_fill(m.kv, 0, 3, 1, &fx.error));
+    STAYS(kv_read(m.kv, 1, 0, TANDEM_KV_K, 0, 1, rows, &fx.error));
+    STAYS(kv_export_bytes(m.kv, 0, &image_bytes, &fx.error));
+    OK(model_run(&m, program, &token, 1, 1, 0, &ticket), &m);
+    check_current(mine, "run");
+    STAYS(wait(context, ticket, UINT64_MAX, &fx.error));
+    STAYS(times(context, ticket, &times, &fx.error));
+    assert_int_equal(fx.api->step_times(context, ticket, ns, 1, &fx.error), TANDEM_E_INVALID);
+    check_current(mine, "a refused step_times");
+    fx.api->program_destroy(program);
+    check_current(mine, "program_destroy");
+    model_close(&m);
+    check_current(mine, "weights_destroy and kv_destroy");
+    fx.api->context_destroy(context);
+    check_current(mine, "context_destroy");
+}
+
+/* An embedding program may use CUDA itself, or not. */
+static void the_callers_cuda_context_stays_current(void **state) {
+    tandem_error error = {.struct_size = sizeof error};
+    void *mine = NULL, *popped = NULL;
+    model_top top;
+    (void)state;
+    call_everything(NULL);
+    assert_int_equal(ctx_create(&mine, 0, 0), 0);
+    call_everything(mine);
+    assert_int_equal(sim_fail("cuEventSynchronize@2=719"), 0);
+    assert_int_equal(whole_life(&top, &error), TANDEM_E_DEVICE_LOST);
+    check_current(mine, "a life with a lost device");
+    assert_int_equal(sim_fail(NULL), 0);
+    /* And it is the only one on the thread's stack. */
+    assert_int_equal(ctx_pop_current(&popped), 0);
+    assert_ptr_equal(popped, mine);
+    check_current(NULL, "popping it");
+    assert_int_equal(ctx_destroy(mine), 0);
+}
+
 static void more_than_the_cap_is_refused_and_counted(void **state) {
     const uint64_t cap = 4u << 20;
     const tandem_buffer_desc big = {.struct_size = sizeof big, .bytes = cap + 1};
@@ -220,6 +306,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(out_of_memory_at_any_allocation_is_an_answer),
         cmocka_unit_test(a_lost_device_at_any_wait_is_an_answer),
         cmocka_unit_test(a_fault_of_any_kernel_loses_the_context_alone),
+        cmocka_unit_test(the_callers_cuda_context_stays_current),
     };
     const char *path = argc == 3 ? strchr(argv[2], '=') : NULL;
     void *library = path ? dlopen(path + 1, RTLD_NOW) : NULL;
@@ -229,7 +316,11 @@ int main(int argc, char **argv) {
     }
     sim_fail = (int (*)(const char *))dlsym(library, "cudasim_fail");
     sim_calls = (uint64_t(*)(const char *))dlsym(library, "cudasim_calls");
-    if (!sim_fail || !sim_calls) {
+    ctx_create = (int (*)(void **, unsigned, int))dlsym(library, "cuCtxCreate_v2");
+    ctx_destroy = (int (*)(void *))dlsym(library, "cuCtxDestroy_v2");
+    ctx_get_current = (int (*)(void **))dlsym(library, "cuCtxGetCurrent");
+    ctx_pop_current = (int (*)(void **))dlsym(library, "cuCtxPopCurrent_v2");
+    if (!sim_fail || !sim_calls || !ctx_create || !ctx_destroy || !ctx_get_current || !ctx_pop_current) {
         fprintf(stderr, "cuda_test: %s is not the simulated driver\n", path + 1);
         return 2;
     }

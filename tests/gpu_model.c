@@ -64,7 +64,8 @@ void fixture_open(fixture *f, const char *plugin, int n_argument, char **argumen
         exit(1);
     }
     f->api = tandem_plugin_backend(f->plugin);
-    f->inside = f->api->get_interface(VK_TEST_INTERFACE);
+    f->inside = f->api->get_interface(GPU_TEST_INTERFACE);
+    f->vulkan = f->api->get_interface(VK_TEST_INTERFACE);
     f->context = fixture_context(f, 0);
     if (!f->context) {
         fprintf(stderr, "%s: %s\n", plugin, f->error.message);

@@ -6,6 +6,8 @@
 
 #include "loader.h"
 
+#include "gpu/test_interface.h"
+
 #include "../vulkan/test_interface.h"
 
 #define MODEL_LAYERS 2u
@@ -16,7 +18,8 @@
 typedef struct fixture {
     tandem_plugin *plugin;
     const tandem_backend *api;
-    const vk_test_interface *inside; /* NULL: not the Vulkan plugin */
+    const gpu_test_interface *inside; /* NULL: not a GPU plugin */
+    const vk_test_interface *vulkan;  /* NULL: not the Vulkan plugin */
     tandem_context *context;
     tandem_error error;
     uint32_t device;

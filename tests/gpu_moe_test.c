@@ -179,7 +179,7 @@ static void rows_are_sorted_where_they_share_experts(void **state) {
 
 /* One row whose down products make more loop iterations than a work-group may. */
 static void a_row_of_very_many_experts_is_sorted_too(void **state) {
-    if (!fx.inside)
+    if (!fx.vulkan)
         skip(); /* a limit of the Vulkan plugin */
     char kernel[64];
     (void)state;
@@ -188,7 +188,7 @@ static void a_row_of_very_many_experts_is_sorted_too(void **state) {
 }
 
 static void more_entries_than_a_launch_covers_are_refused(void **state) {
-    if (!fx.inside)
+    if (!fx.vulkan)
         skip(); /* a limit of the Vulkan plugin */
     char kernel[64];
     (void)state;
@@ -203,9 +203,9 @@ static void more_experts_than_kernels_know_are_refused(void **state) {
 
 static void no_validation_message_came(void **state) {
     (void)state;
-    if (!fx.inside)
+    if (!fx.vulkan)
         skip();
-    assert_int_equal(fx.inside->n_messages(), 0);
+    assert_int_equal(fx.vulkan->n_messages(), 0);
     assert_int_equal(fx.n_log_error, 0);
 }
 

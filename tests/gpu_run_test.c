@@ -237,7 +237,7 @@ static void moved_weights_give_the_same_bits(void **state) {
     (void)state;
     /* The layer lists the valid addresses when a command buffer is recorded, and takes moved records for
      * stray ones. */
-    if (fx.inside && fx.inside->is_gpu_assisted())
+    if (fx.vulkan && fx.vulkan->is_gpu_assisted())
         skip();
     open_pair(&p, &fx, &model_small, TANDEM_PRECISION_EXACT);
     generate(&p.m, p.prefill, p.decode, 20, 24, 12, 1, home);
@@ -470,18 +470,18 @@ static void a_ring_goes_back_by_a_chunk_and_no_further(void **state) {
 
 static void no_validation_message_came(void **state) {
     (void)state;
-    if (!fx.inside)
+    if (!fx.vulkan)
         skip();
-    assert_int_equal(fx.inside->n_messages(), 0);
+    assert_int_equal(fx.vulkan->n_messages(), 0);
     assert_int_equal(fx.n_log_error, 0);
 }
 
 static void validation_would_have_spoken(void **state) {
     (void)state;
-    if (!fx.inside || !fx.inside->validates())
+    if (!fx.vulkan || !fx.vulkan->validates())
         skip();
-    fx.inside->provoke(fx.context);
-    assert_int_equal(fx.inside->n_messages(), 1);
+    fx.vulkan->provoke(fx.context);
+    assert_int_equal(fx.vulkan->n_messages(), 1);
     assert_int_equal(fx.n_log_error, 1);
 }
 

@@ -1,12 +1,13 @@
 # Tests of the Vulkan plugin on whatever device there is, lavapipe in CI.
 
 if(TARGET tandem_vulkan)
-    foreach(part vulkan gpu_run gpu_moe vulkan_fault)
+    foreach(part vulkan gpu_program gpu_run gpu_moe vulkan_fault)
         tandem_test(${part}_test SOURCES ${part}_test.c gpu_model.c cases/side.c LIBRARIES tandem_loader)
         add_dependencies(${part}_test tandem_vulkan tandem_reference)
     endforeach()
     set(validated --option vulkan.validation=1)
     tandem_run(vulkan 300 COMMAND vulkan_test LABELS quick sanitize)
+    tandem_run(vulkan_program 300 COMMAND gpu_program_test LABELS quick sanitize)
     tandem_run(vulkan_run 300 COMMAND gpu_run_test LABELS quick sanitize)
     tandem_run(vulkan_moe 300 COMMAND gpu_moe_test LABELS quick sanitize)
     tandem_run(vulkan_fault 300 COMMAND vulkan_fault_test --cache ${PROJECT_BINARY_DIR}/tests/pipelines
@@ -16,6 +17,7 @@ if(TARGET tandem_vulkan)
     tandem_run(vulkan_staged 300
         COMMAND gpu_run_test --option vulkan.staged=1 --option vulkan.max_segment=131072 LABELS quick)
     tandem_run(vulkan_validated 600 COMMAND vulkan_test ${validated})
+    tandem_run(vulkan_program_validated 600 COMMAND gpu_program_test ${validated})
     tandem_run(vulkan_run_validated 600 COMMAND gpu_run_test ${validated} --option vulkan.staged=1)
     # Instrumented shaders, which notice addresses out of bounds. Their searches count against lavapipe's loop
     # budget, so wide cases give false alarms; and they compile slowly, so a case per shader has to do here:
@@ -38,6 +40,7 @@ if(TARGET tandem_vulkan)
         --option vulkan.max_segment=1572864)
     # In the tiles that a GPU would get.
     tandem_run(vulkan_gpu_tiles 300 COMMAND vulkan_test --option vulkan.gpu_tiles=1)
+    tandem_run(vulkan_program_gpu_tiles 300 COMMAND gpu_program_test --option vulkan.gpu_tiles=1)
     tandem_run(ops_vulkan_gpu_tiles 900 COMMAND op_test vulkan --smoke --option vulkan.gpu_tiles=1)
     tandem_run(ops_vulkan_validated 900 COMMAND op_test vulkan --stride 3 ${validated})
     # Subgroups of 4 and 16 lanes; 8 is the default of lavapipe.

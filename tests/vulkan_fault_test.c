@@ -68,24 +68,24 @@ static tandem_status whole_life(model_top *top, tandem_error *error) {
 static void refuse_each_call(int32_t result, tandem_status expected) {
     model_top good, top;
     tandem_error error = {.struct_size = sizeof error};
-    fx.inside->inject(0, 0);
+    fx.vulkan->inject(0, 0);
     assert_int_equal(whole_life(&good, &error), TANDEM_OK);
-    uint64_t n_calls = fx.inside->n_calls();
+    uint64_t n_calls = fx.vulkan->n_calls();
     assert_in_range(n_calls, 50, 5000);
     for (uint64_t n = 1; n <= n_calls; n++) {
         memset(&error, 0, sizeof error);
         error.struct_size = sizeof error;
-        fx.inside->inject(n, result);
+        fx.vulkan->inject(n, result);
         tandem_status status = whole_life(&top, &error);
         /* A quick device needs fewer waits: the call did not take place. */
-        if (status == TANDEM_OK && fx.inside->n_calls() < n)
+        if (status == TANDEM_OK && fx.vulkan->n_calls() < n)
             continue;
         if (status != expected && !(result == DEVICE_LOST && status == TANDEM_E_NEEDS_NEW_PROCESS))
             fail_msg("call %llu of %llu refused: status %d (%s)", (unsigned long long)n,
                      (unsigned long long)n_calls, status, error.message);
         assert_true(strlen(error.message) > 10);
     }
-    fx.inside->inject(0, 0);
+    fx.vulkan->inject(0, 0);
     assert_int_equal(whole_life(&top, &error), TANDEM_OK);
     assert_memory_equal(&good, &top, sizeof good);
     print_message("%llu calls, each refused once\n", (unsigned long long)n_calls);
@@ -114,7 +114,7 @@ static void a_lost_device_stays_lost_for_its_context_alone(void **state) {
     assert_int_equal(model_open(&m, fx.api, context, &model_small), TANDEM_OK);
     assert_int_equal(model_program(&m, 1, 1, TANDEM_PRECISION_EXACT, &program), TANDEM_OK);
     assert_int_equal(model_run(&m, program, &token, 1, 0, 0, &ticket), TANDEM_OK);
-    fx.inside->inject(1, DEVICE_LOST);
+    fx.vulkan->inject(1, DEVICE_LOST);
     assert_int_equal(model_run(&m, program, &token, 1, 1, 0, &ticket), TANDEM_E_DEVICE_LOST);
     assert_int_equal(model_run(&m, program, &token, 1, 1, 0, &ticket), TANDEM_E_DEVICE_LOST);
     assert_int_equal(fx.api->wait(context, ticket, UINT64_MAX, &fx.error), TANDEM_E_DEVICE_LOST);
@@ -235,7 +235,7 @@ static void a_damaged_pipeline_cache_is_replaced(void **state) {
 
 static void no_validation_message_came(void **state) {
     (void)state;
-    assert_int_equal(fx.inside->n_messages(), 0);
+    assert_int_equal(fx.vulkan->n_messages(), 0);
 }
 
 int main(int argc, char **argv) {

@@ -26,6 +26,7 @@
 /* ---- the plugin ---- */
 
 extern const tandem_descriptor gpu_descriptor;
+/* The plugin's own interfaces beside gpu_test/1; NULL: there is none of that name, or name is NULL. */
 const void *gpu_get_interface(const char *name);
 /* Options as if none was given. */
 void gpu_options_reset(void);
@@ -146,7 +147,11 @@ void gpu_run_times(tandem_context *context, gpu_ticket *entry);
 /* The times of the steps of the last profile run, which has ended. ns has room for one more. */
 tandem_status gpu_profile_times(tandem_program *program, uint64_t *ns, tandem_error *error);
 
-/* One launch alone in order, for tests; number 0 (prepare) reads the table that gpu_run_table(program, 0)
+/* ---- tests ---- */
+
+/* The name of a launch's kernel or shader. */
+const char *gpu_launch_name(const tandem_program *program, const gpu_launch *launch);
+/* One launch alone in order; number 0 (prepare) reads the table that gpu_run_table(program, 0)
  * named. */
 tandem_status gpu_launch_alone(tandem_program *program, uint32_t index, tandem_error *error);
 

@@ -1,13 +1,14 @@
 # Tests of the Vulkan plugin on whatever device there is, lavapipe in CI.
 
 if(TARGET tandem_vulkan)
-    foreach(part vulkan gpu_program gpu_run gpu_moe vulkan_fault)
+    foreach(part vulkan gpu_program gpu_memory gpu_run gpu_moe vulkan_fault)
         tandem_test(${part}_test SOURCES ${part}_test.c gpu_model.c cases/side.c LIBRARIES tandem_loader)
         add_dependencies(${part}_test tandem_vulkan tandem_reference)
     endforeach()
     set(validated --option vulkan.validation=1)
     tandem_run(vulkan 300 COMMAND vulkan_test LABELS quick sanitize)
     tandem_run(vulkan_program 300 COMMAND gpu_program_test LABELS quick sanitize)
+    tandem_run(vulkan_memory 300 COMMAND gpu_memory_test --option vulkan.staged=1 LABELS quick sanitize)
     tandem_run(vulkan_run 300 COMMAND gpu_run_test LABELS quick sanitize)
     tandem_run(vulkan_moe 300 COMMAND gpu_moe_test LABELS quick sanitize)
     tandem_run(vulkan_fault 300 COMMAND vulkan_fault_test --cache ${PROJECT_BINARY_DIR}/tests/pipelines

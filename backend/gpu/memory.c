@@ -3,9 +3,11 @@
 
 #include <string.h>
 
-#define SHARED_LIMIT (64u << 10) /* ranges up to this share blocks */
-#define UNIT GPU_MEMORY_ALIGNMENT
-#define N_UNIT GPU_N_UNIT
+#define SMALL_LIMIT (64u << 10) /* ranges up to this share blocks of small ranges */
+#define SMALL_UNIT GPU_MEMORY_ALIGNMENT
+#define SMALL_N_UNIT GPU_MAX_UNIT
+#define UNIT_BLOCK_BYTES (64ull << 20) /* most bytes of a block of ranges of one size */
+#define GROWTH 8u                      /* such a block is for this part of the ranges that there are */
 
 typedef struct gpu_retired {
     struct gpu_retired *next;
@@ -102,65 +104,117 @@ static void set_range(gpu_memory *memory, gpu_block *block, uint64_t offset, uin
     memory->mapped = block->mapped ? block->mapped + offset : NULL;
 }
 
+/* ---- shared blocks ---- */
+
+static uint32_t units_of(const gpu_block *block, uint64_t bytes) {
+    return (uint32_t)((bytes + block->unit - 1) / block->unit);
+}
+
 /* First fit in the units of one shared block. */
 static int take_units(gpu_block *block, uint64_t bytes, gpu_memory *memory) {
-    uint32_t need = (uint32_t)((bytes + UNIT - 1) / UNIT);
-    uint32_t run = 0;
-    if (N_UNIT - block->n_used < need)
+    uint32_t need = units_of(block, bytes), run = 0;
+    if (block->n_unit - block->n_used < need)
         return 0;
-    for (uint32_t i = 0; i < N_UNIT; i++) {
+    for (uint32_t i = 0; i < block->n_unit; i++) {
         run = block->used[i] ? 0 : run + 1;
         if (run < need)
             continue;
         uint32_t first = i + 1 - need;
         memset(block->used + first, 1, need);
         block->n_used += need;
-        set_range(memory, block, (uint64_t)first * UNIT, bytes);
+        set_range(memory, block, first * block->unit, bytes);
         return 1;
     }
     return 0;
 }
 
+/* 1: a block with this unit has room; else *n_unit counts the units of such blocks. */
+static int take_shared(tandem_context *context, uint32_t class, uint32_t placement, uint64_t unit,
+                       uint64_t bytes, gpu_memory *memory, uint32_t *n_unit) {
+    *n_unit = 0;
+    for (gpu_block *block = context->blocks; block; block = block->next) {
+        if (block->unit != unit || block->class != class || block->placement != placement)
+            continue;
+        if (take_units(block, bytes, memory))
+            return 1;
+        *n_unit += block->n_unit;
+    }
+    return 0;
+}
+
+static tandem_status create_shared(tandem_context *context, uint32_t class, uint32_t placement, uint64_t unit,
+                                   uint32_t n_unit, gpu_block **result, tandem_error *error) {
+    gpu_block *block = NULL;
+    tandem_status status = create_block(context, class, placement, unit * n_unit, &block, error);
+    if (status != TANDEM_OK)
+        return status;
+    block->unit = unit;
+    block->n_unit = n_unit;
+    *result = block;
+    return TANDEM_OK;
+}
+
 tandem_status gpu_memory_allocate(tandem_context *context, uint32_t class, uint32_t placement, uint64_t bytes,
                                   gpu_memory *memory, tandem_error *error) {
     gpu_block *block = NULL;
+    uint32_t n_unit;
     tandem_status status = check_size(context, class, bytes, error);
     if (status != TANDEM_OK)
         return status;
-    if (bytes > SHARED_LIMIT) {
+    if (bytes > SMALL_LIMIT) {
         /* note: whole 16-byte units, so that fills and 16-byte loads at the end stay inside. */
         status = create_block(context, class, placement, (bytes + 15) & ~(uint64_t)15, &block, error);
         if (status == TANDEM_OK)
             set_range(memory, block, 0, bytes);
         return status;
     }
-    for (block = context->blocks; block; block = block->next)
-        if (block->shared && block->class == class && block->placement == placement &&
-            take_units(block, bytes, memory))
-            return TANDEM_OK;
-    status = create_block(context, class, placement, GPU_SHARED_BLOCK_BYTES, &block, error);
-    if (status != TANDEM_OK)
-        return status;
-    block->shared = 1;
-    take_units(block, bytes, memory);
-    return TANDEM_OK;
+    if (take_shared(context, class, placement, SMALL_UNIT, bytes, memory, &n_unit))
+        return TANDEM_OK;
+    status = create_shared(context, class, placement, SMALL_UNIT, SMALL_N_UNIT, &block, error);
+    if (status == TANDEM_OK)
+        take_units(block, bytes, memory);
+    return status;
+}
+
+tandem_status gpu_memory_allocate_unit(tandem_context *context, uint32_t class, uint32_t placement,
+                                       uint64_t bytes, uint32_t n_more, gpu_memory *memory,
+                                       tandem_error *error) {
+    const uint64_t unit = (bytes + GPU_MEMORY_ALIGNMENT - 1) & ~(uint64_t)(GPU_MEMORY_ALIGNMENT - 1);
+    uint64_t room = UNIT_BLOCK_BYTES < context->device.info.max_allocation
+                        ? UNIT_BLOCK_BYTES
+                        : context->device.info.max_allocation;
+    uint32_t n_unit;
+    gpu_block *block = NULL;
+    if (bytes <= SMALL_LIMIT || 2 * unit > room)
+        return gpu_memory_allocate(context, class, placement, bytes, memory, error);
+    if (take_shared(context, class, placement, unit, bytes, memory, &n_unit))
+        return TANDEM_OK;
+    uint32_t n = n_more > n_unit / GROWTH ? n_more : n_unit / GROWTH;
+    if (n > room / unit)
+        n = (uint32_t)(room / unit);
+    tandem_status status = TANDEM_E_OUT_OF_MEMORY;
+    for (; n > 0 && status == TANDEM_E_OUT_OF_MEMORY; n /= 2)
+        status = create_shared(context, class, placement, unit, n, &block, error);
+    if (status == TANDEM_OK)
+        take_units(block, bytes, memory);
+    return status;
 }
 
 void gpu_memory_free(tandem_context *context, gpu_memory *memory) {
     gpu_block *block = memory->block;
     if (!block)
         return;
-    if (block->shared) {
-        uint32_t n = (uint32_t)((memory->bytes + UNIT - 1) / UNIT);
-        memset(block->used + memory->offset / UNIT, 0, n);
+    if (block->unit) {
+        uint32_t n = units_of(block, memory->bytes);
+        memset(block->used + memory->offset / block->unit, 0, n);
         block->n_used -= n;
-        if (block->n_used == 0)
-            destroy_block(context, block);
-    } else {
-        destroy_block(context, block);
     }
+    if (block->n_used == 0)
+        destroy_block(context, block);
     memset(memory, 0, sizeof *memory);
 }
+
+/* ---- retired ranges ---- */
 
 void gpu_memory_retire(tandem_context *context, gpu_memory *memory) {
     if (!memory->block)

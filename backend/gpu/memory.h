@@ -1,8 +1,9 @@
 /* memory.h: device and host memory of a context, counted by class and held under the cap.
  *
- * A gpu_memory is a range of a driver allocation. Large ranges have an allocation of their own; small ones
- * share blocks, since drivers round every allocation up and may limit their number. Counted is what the
- * driver was asked for.
+ * A gpu_memory is a range of a driver allocation. Large ranges have an allocation of their own; small ones,
+ * and the many of one size that the records of experts are, share blocks, since drivers round every
+ * allocation up and may limit their number (Vulkan guarantees 4096). Counted is what the driver was asked
+ * for: a block counts until its last range is freed.
  */
 #ifndef GPU_MEMORY_H
 #define GPU_MEMORY_H
@@ -22,8 +23,7 @@
 /* Every range starts at a multiple of this: a cache line of any GPU, and any storage alignment. */
 #define GPU_MEMORY_ALIGNMENT 256u
 
-#define GPU_SHARED_BLOCK_BYTES (1u << 20)
-#define GPU_N_UNIT (GPU_SHARED_BLOCK_BYTES / GPU_MEMORY_ALIGNMENT)
+#define GPU_MAX_UNIT 4096u /* of a shared block */
 
 /* A driver allocation. */
 typedef struct gpu_block {
@@ -36,9 +36,10 @@ typedef struct gpu_block {
     uint32_t class;
     uint32_t placement;
     gpu_api_block api;
-    uint32_t n_used; /* units in use; shared blocks only */
-    uint8_t shared;
-    uint8_t used[GPU_N_UNIT]; /* 1: the unit is taken */
+    uint64_t unit;              /* bytes; 0: the block is one range */
+    uint32_t n_unit;            /* of a shared block */
+    uint32_t n_used;            /* units in use */
+    uint8_t used[GPU_MAX_UNIT]; /* 1: the unit is taken */
 } gpu_block;
 
 typedef struct gpu_memory {
@@ -62,6 +63,13 @@ typedef struct gpu_memory_count {
  * nothing has changed. [context] */
 tandem_status gpu_memory_allocate(tandem_context *context, uint32_t class, uint32_t placement, uint64_t bytes,
                                   gpu_memory *memory, tandem_error *error);
+
+/* Likewise, one of many ranges of the same size, which share blocks of up to 64 MiB (each is a unit). n_more:
+ * so many, this one included, are asked for in a row; a range that comes alone makes a block for as many as
+ * an eighth of those that there are. Where memory is short, blocks are smaller. */
+tandem_status gpu_memory_allocate_unit(tandem_context *context, uint32_t class, uint32_t placement,
+                                       uint64_t bytes, uint32_t n_more, gpu_memory *memory,
+                                       tandem_error *error);
 
 /* Frees at once: the caller knows that no pending work uses it. NULL block: nothing. */
 void gpu_memory_free(tandem_context *context, gpu_memory *memory);

@@ -36,15 +36,20 @@ void gpu_storage_release(tandem_weights *weights, gpu_memory **parts, int retire
     *parts = NULL;
 }
 
-tandem_status gpu_storage_create(tandem_weights *weights, uint32_t placement, gpu_memory **parts,
-                                 tandem_error *error) {
+tandem_status gpu_storage_create(tandem_weights *weights, uint32_t placement, uint32_t n_more,
+                                 gpu_memory **parts, tandem_error *error) {
     uint32_t class = placement == TANDEM_PLACE_DEVICE ? GPU_CLASS_WEIGHTS_DEVICE : GPU_CLASS_WEIGHTS_HOST;
     *parts = gpu_alloc(weights->n_part * sizeof **parts);
     if (!*parts)
         return tandem_kit_fail(error, TANDEM_E_OUT_OF_MEMORY, "No host memory for the record of weights");
     for (uint32_t i = 0; i < weights->n_part; i++) {
-        tandem_status status = gpu_memory_allocate(weights->context, class, placement, weights->part_bytes[i],
-                                                   &(*parts)[i], error);
+        tandem_context *context = weights->context;
+        uint64_t bytes = weights->part_bytes[i];
+        gpu_memory *part = &(*parts)[i];
+        tandem_status status =
+            weights->n_record > 1
+                ? gpu_memory_allocate_unit(context, class, placement, bytes, n_more, part, error)
+                : gpu_memory_allocate(context, class, placement, bytes, part, error);
         if (status != TANDEM_OK) {
             gpu_storage_release(weights, parts, 0);
             return status;
@@ -123,8 +128,8 @@ static tandem_status create_records(tandem_weights *weights, uint32_t placement,
     for (uint32_t r = 0; r < weights->n_record; r++) {
         gpu_record *record = &weights->records[r];
         int on_device = placement == TANDEM_PLACE_DEVICE;
-        tandem_status status =
-            gpu_storage_create(weights, placement, on_device ? &record->device : &record->host, error);
+        tandem_status status = gpu_storage_create(weights, placement, weights->n_record - r,
+                                                  on_device ? &record->device : &record->host, error);
         if (status != TANDEM_OK)
             return status;
         record->placement = placement;

@@ -4,9 +4,10 @@
 
 #include "object.h"
 
-/* Allocates, or frees (at once, or after the pending work), the parts of one record in one place. */
-tandem_status gpu_storage_create(tandem_weights *weights, uint32_t placement, gpu_memory **parts,
-                                 tandem_error *error);
+/* Allocates, or frees (at once, or after the pending work), the parts of one record in one place. n_more: so
+ * many records, this one included, get storage there in a row. */
+tandem_status gpu_storage_create(tandem_weights *weights, uint32_t placement, uint32_t n_more,
+                                 gpu_memory **parts, tandem_error *error);
 void gpu_storage_release(tandem_weights *weights, gpu_memory **parts, int retire);
 
 /* The record's table entries for its present placement, [n_segment]. */

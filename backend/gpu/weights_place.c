@@ -44,7 +44,7 @@ static tandem_status move_record(tandem_weights *weights, uint32_t record, uint3
     tandem_status status = TANDEM_OK;
     gpu_memory_collect(weights->context, 0);
     if (copy)
-        status = gpu_storage_create(weights, placement, target, error);
+        status = gpu_storage_create(weights, placement, 1, target, error);
     if (status != TANDEM_OK)
         return status;
     status = submit_move(weights, record, placement, copy, error);

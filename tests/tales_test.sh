@@ -244,4 +244,35 @@ tale_llama_cpp_28274() {
     valid driver.jsonl
 }
 
+# A model with experts, partly in host memory, failed past a context length.
+# Here: the same bits wherever experts lie, and every depth is checked.
+tale_ik_llama_1618() {
+    has_vulkan || { echo "there is no Vulkan plugin"; exit 77; }
+    local experts=(-m gemma4-26b-a4b --layers 6 --vocab 512 --d-model 64 --d-ff 64 --heads 2 --kv-heads 1 --head-dim 32 --window 32
+        --experts 8 --experts-used 2 --d-expert 32) one
+    sweep split.jsonl vulkan "${experts[@]}" "${short[@]}" --expert-memory device,0.5,host -d 0,600 || fail "no sweep"
+    rows split.jsonl 'len(c) == 12 and all(r["stamp"]["ok"] for r in c)'
+    rows split.jsonl 'len({(r["phase"], r["depth"], r["stamp"]["hash"]["top_k"]) for r in c}) == 4'
+    for one in device host; do
+        "$tandem" eval "${experts[@]}" --plugin vulkan --expert-memory $one --tokens "$(seq -s, 2 99)" --logits $one.npy >out 2>&1 ||
+            fail "no eval"
+    done
+    cmp -s device.npy host.npy || fail "logits depend on where the experts lie"
+}
+
+# Same model, same seed, and the log-probabilities did not reproduce.
+# Here: equal programs give equal bits, from process to process and from run to run.
+tale_llama_cpp_21532() {
+    local plugin run
+    for plugin in reference vulkan; do
+        [ -e "$library/libtandem_$plugin.so" ] || continue
+        for run in 1 2; do
+            "$tandem" eval "${small[@]}" --plugin $plugin --tokens "$(seq -s, 2 99)" --logits $plugin$run.npy >out 2>&1 || fail "no eval"
+        done
+        cmp -s ${plugin}1.npy ${plugin}2.npy || fail "$plugin does not reproduce"
+    done
+    sweep twice.jsonl reference "${small[@]}" "${short[@]}" --rounds 3 --target 0 || fail "no sweep"
+    rows twice.jsonl 'all(r["stamp"]["hash"]["n"] > 3 and r["stamp"]["hash"]["unequal"] == 0 for r in c)'
+}
+
 "$tale"

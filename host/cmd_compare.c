@@ -86,7 +86,7 @@ static int parse(compare_options *o, int argc, char **argv) {
         option_u32("chunks", 0, &o->n_chunk, 1, COMPARE_MOST_RUNS - 1,
                    "prefill chunks of a turn (default 3)"),
         option_u32("max-seconds", 0, &o->max_seconds, 1, 1u << 24, "for the blocks of a cell (default 300)"),
-        option_text("peaks", 0, &o->peaks, "FILE", "journal with peaks: adds shares of the roofline"),
+        option_text("peaks", 0, &o->peaks, "FILE", "journal of `tandem peaks`: shares of the roofline"),
         option_text("journal", 'j', &o->journal, "FILE", "add rows to this journal of sweeps"),
         {0},
     };

@@ -75,6 +75,13 @@ typedef struct compare_side {
     cJSON *stamp;
 } compare_side;
 
+/* Measured by `tandem peaks`, a second; 0: unknown. */
+typedef struct compare_peak {
+    double read_bytes;
+    double flops;      /* of products at the comparison's precision */
+    double best_flops; /* of any products: attention may use whatever units there are */
+} compare_peak;
+
 typedef struct compare {
     const compare_options *options;
     sweep_options sweep; /* what the parts shared with the sweep read: seed, cache type, precision */
@@ -84,11 +91,11 @@ typedef struct compare {
     bool same_card;     /* one UUID */
     card *card[N_SIDE]; /* NULL: no figures of one; B's also where it is A's */
     bool swapped;
-    bool simulated;        /* either: nothing is timed */
-    bool software;         /* either */
-    cJSON *reference;      /* the reference plugin's prefix, with "rounding" */
-    double arms_error;     /* of B's prefix against A's; NaN: unknown */
-    double peak[N_SIDE];   /* bytes read a second, measured; 0: unknown */
+    bool simulated;    /* either: nothing is timed */
+    bool software;     /* either */
+    cJSON *reference;  /* the reference plugin's prefix, with "rounding" */
+    double arms_error; /* of B's prefix against A's; NaN: unknown */
+    compare_peak peak[N_SIDE];
     compare_doubts doubts; /* that concern every cell */
 } compare;
 
@@ -165,6 +172,7 @@ int compare_exit_code(const compare_cell *cell);
 typedef struct compare_op {
     const char *name; /* points into a side's profile */
     double ns[N_SIDE], bytes[N_SIDE];
+    double roof_ns[N_SIDE]; /* what bytes and multiplications take at the measured peaks; 0: unknown */
 } compare_op;
 
 /* Beside the ops. A step timed alone may take longer than among others, so the first may be 0. */
@@ -173,13 +181,14 @@ typedef struct compare_op {
 
 /* Ops of both profiles by falling size of their difference, and the two above behind them; malloc'd. 0: a
  * side has no times of steps. */
-uint32_t compare_ops(const compare_cell *cell, compare_op **ops);
+uint32_t compare_ops(const compare *c, const compare_cell *cell, compare_op **ops);
 /* What all of them together take more on B's side, ns. */
 double compare_difference(const compare_op *ops, uint32_t n);
 /* One sentence that names the ops that make most of the difference; "" where there is none to explain. */
 void compare_sentence(const compare *c, const compare_cell *cell, char *text, size_t size);
 int compare_profile(compare *c, compare_cell *cell, tandem_message *message);
-/* Bytes read a second from the file's rows of `tandem peaks` for this plugin and device; 0: no such row. */
+/* Peaks of both sides' devices from the file's rows; what has none is said. An exit code, or OPTIONS_GO_ON.
+ */
 int compare_read_peaks(compare *c);
 
 /* compare_print.c, compare_json.c */

@@ -1,8 +1,10 @@
 /* host/compare_explain.c: where the difference lies (contract: compare.h). */
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "compare.h"
 
@@ -75,7 +77,14 @@ static compare_op *find_op(compare_op *ops, uint32_t *n, const char *name) {
     return &ops[(*n)++];
 }
 
-uint32_t compare_ops(const compare_cell *cell, compare_op **ops) {
+/* The longer of what the bytes and the multiplications take at best. */
+static double roof_ns(const compare_peak *peak, const cJSON *item) {
+    const double flops = strcmp(json_text(item, "op"), "attention") ? peak->flops : peak->best_flops;
+    const double bytes_ns = peak->read_bytes > 0 ? 1e9 * json_number(item, "bytes") / peak->read_bytes : 0;
+    return fmax(bytes_ns, flops > 0 ? 1e9 * json_number(item, "flops") / flops : 0);
+}
+
+uint32_t compare_ops(const compare *c, const compare_cell *cell, compare_op **ops) {
     const cJSON *lists[N_SIDE] = {cell->side[SIDE_A].profile, cell->side[SIDE_B].profile}, *item;
     uint32_t n = 0;
     *ops = NULL;
@@ -91,6 +100,7 @@ uint32_t compare_ops(const compare_cell *cell, compare_op **ops) {
             compare_op *op = find_op(list, &n, json_text(item, "op"));
             op->ns[side] = json_number(item, "ns");
             op->bytes[side] = json_number(item, "bytes");
+            op->roof_ns[side] = roof_ns(&c->peak[side], item);
             profiled[side] += op->ns[side];
         }
     const uint32_t n_op = n;
@@ -149,7 +159,7 @@ void compare_sentence(const compare *c, const compare_cell *cell, char *text, si
     if (cell->stats.verdict != STATS_FASTER && cell->stats.verdict != STATS_SLOWER)
         return;
     compare_op *ops;
-    const uint32_t n = compare_ops(cell, &ops);
+    const uint32_t n = compare_ops(c, cell, &ops);
     const double all = sign * compare_difference(ops, n);
     sentence s = {.text = text, .size = size};
     if (n && all > 0)
@@ -174,24 +184,45 @@ void compare_sentence(const compare *c, const compare_cell *cell, char *text, si
 
 /* ---- peaks ---- */
 
+static void take_peak(const cJSON *row, const char *precision, compare_peak *peak) {
+    static const char *const rates[] = {"f32_flops_per_s", "f16_flops_per_s", "q8_flops_per_s"};
+    peak->read_bytes = json_number(row, "read_bytes_per_s");
+    peak->flops = json_number(row, rates[precision_by_name(precision)]);
+    for (uint32_t i = 0; i < 3; i++)
+        peak->best_flops = fmax(peak->best_flops, json_number(row, rates[i]));
+}
+
+/* The latest row of that plugin and device. */
+static const cJSON *find_peaks(const journal *j, const compare_side *side) {
+    char uuid[37];
+    format_uuid(side->device.info.uuid, uuid);
+    for (uint32_t i = j->n_row; i-- > 0;) {
+        const cJSON *row = j->row[i];
+        if (!strcmp(json_text(row, "row"), "peaks") &&
+            !strcmp(json_text(cJSON_GetObjectItem(row, "plugin"), "name"), side->name) &&
+            !strcmp(json_text(cJSON_GetObjectItem(row, "device"), "uuid"), uuid))
+            return row;
+    }
+    return NULL;
+}
+
 int compare_read_peaks(compare *c) {
     journal j;
     tandem_message message;
     if (!c->options->peaks)
         return OPTIONS_GO_ON;
+    if (access(c->options->peaks, R_OK))
+        return cli_fail(TANDEM_EXIT_ENVIRONMENT, compare_command, "%s cannot be read: %s", c->options->peaks,
+                        strerror(errno));
     int status = journal_open(&j, c->options->peaks, &message);
     if (status)
         return cli_refuse(status, compare_command, &message);
     for (uint32_t side = 0; side < N_SIDE; side++) {
-        char uuid[37];
-        format_uuid(c->side[side].device.info.uuid, uuid);
-        for (uint32_t i = 0; i < j.n_row; i++)
-            if (!strcmp(json_text(j.row[i], "row"), "peaks") &&
-                !strcmp(json_text(cJSON_GetObjectItem(j.row[i], "plugin"), "name"), c->side[side].name) &&
-                !strcmp(json_text(cJSON_GetObjectItem(j.row[i], "device"), "uuid"), uuid))
-                c->peak[side] = json_number(j.row[i], "read_bytes_per_s");
-        if (!(c->peak[side] > 0))
-            fprintf(stderr, "tandem compare: %s has no peak of %s on this device.\n", c->options->peaks,
+        const cJSON *row = find_peaks(&j, &c->side[side]);
+        if (row)
+            take_peak(row, c->sweep.common.precision, &c->peak[side]);
+        else
+            fprintf(stderr, "tandem compare: %s has no peaks of %s on this device.\n", c->options->peaks,
                     c->side[side].name);
     }
     journal_close(&j);

@@ -34,7 +34,7 @@ static void add_doubts(cJSON *list, const compare_doubts *doubts) {
 static void add_ops(const compare *c, cJSON *j, const compare_cell *cell) {
     static const char *const sides[] = {"a", "b"};
     compare_op *ops;
-    const uint32_t n = compare_ops(cell, &ops);
+    const uint32_t n = compare_ops(c, cell, &ops);
     cJSON *list = n ? cJSON_AddArrayToObject(j, "ops") : NULL;
     for (uint32_t i = 0; i < n; i++) {
         cJSON *op = cJSON_CreateObject();
@@ -42,12 +42,10 @@ static void add_ops(const compare *c, cJSON *j, const compare_cell *cell) {
         for (uint32_t side = 0; side < N_SIDE; side++) {
             cJSON *s = cJSON_AddObjectToObject(op, sides[side]);
             cJSON_AddNumberToObject(s, "ns", ops[i].ns[side]);
-            if (!(ops[i].bytes[side] > 0))
-                continue;
-            cJSON_AddNumberToObject(s, "bytes", ops[i].bytes[side]);
-            if (c->peak[side] > 0 && ops[i].ns[side] > 0)
-                cJSON_AddNumberToObject(s, "peak_share",
-                                        1e9 * ops[i].bytes[side] / ops[i].ns[side] / c->peak[side]);
+            if (ops[i].bytes[side] > 0)
+                cJSON_AddNumberToObject(s, "bytes", ops[i].bytes[side]);
+            if (ops[i].roof_ns[side] > 0 && ops[i].ns[side] > 0)
+                cJSON_AddNumberToObject(s, "peak_share", ops[i].roof_ns[side] / ops[i].ns[side]);
         }
         cJSON_AddItemToArray(list, op);
     }

@@ -1,5 +1,6 @@
 /* host/compare_print.c: the comparison in words and a table, within 80 columns. */
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,15 +60,20 @@ void compare_print_head(const compare *c) {
 
 /* ---- a cell ---- */
 
+/* At least three digits that count, of a size from 0.01 on. */
+static int decimals(double x) {
+    return fabs(x) < 10 ? 2 : fabs(x) < 1000 ? 1 : 0;
+}
+
 static void print_rate(const compare *c, const compare_cell *cell, uint32_t side) {
     const compare_tally *t = &cell->side[side];
     const double ns = t->device_ns + t->gap_ns;
     if (!(ns > 0))
         return;
     const bool software = c->side[side].device.info.kind == TANDEM_DEVICE_SOFTWARE;
-    printf("  %c %9.4g tokens/s%s, %.4g us a %s, %.3g us of them idle\n", 'A' + (int)side,
-           1e9 * cell->n_token / ns, software ? " [software]" : "", ns * 1e-3,
-           cell->n_token > 1 ? "chunk" : "token", t->gap_ns * 1e-3);
+    printf("  %c %9.4g tokens/s%s, %.*f us a %s, %.*f us of them idle\n", 'A' + (int)side,
+           1e9 * cell->n_token / ns, software ? " [software]" : "", decimals(ns * 1e-3), ns * 1e-3,
+           cell->n_token > 1 ? "chunk" : "token", decimals(t->gap_ns * 1e-3), t->gap_ns * 1e-3);
 }
 
 static void print_statistics(const compare_cell *cell) {
@@ -90,60 +96,80 @@ static void print_statistics(const compare_cell *cell) {
     print_wrapped(2, text);
 }
 
-static double gb_per_s(const compare_op *op, uint32_t side) {
-    return op->ns[side] > 0 ? op->bytes[side] / op->ns[side] : 0;
+typedef struct line {
+    char text[WRAP_COLUMNS + 40];
+    int n;
+} line;
+
+static void add(line *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add(line *l, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    const int n = vsnprintf(l->text + l->n, sizeof l->text - (size_t)l->n, format, args);
+    va_end(args);
+    l->n = n < 0 || (size_t)(l->n + n) >= sizeof l->text ? l->n : l->n + n;
 }
 
-/* Microseconds with at most three digits behind the point, in at most nine columns. */
-static void print_us(double ns, bool with_sign) {
-    const double us = ns * 1e-3, size = fabs(us);
-    const int digits = size < 10 ? 2 : size < 1000 ? 1 : 0;
-    printf(with_sign ? " %+9.*f" : " %9.*f", digits, us);
+/* Without the blanks at its end. */
+static void print_line(line *l) {
+    while (l->n && l->text[l->n - 1] == ' ')
+        l->n--;
+    printf("%.*s\n", l->n, l->text);
 }
 
 static bool has_peaks(const compare *c) {
-    return c->peak[SIDE_A] > 0 || c->peak[SIDE_B] > 0;
+    return c->peak[SIDE_A].read_bytes > 0 || c->peak[SIDE_B].read_bytes > 0;
 }
 
-/* Roofline: the share of the measured read bandwidth at which the op's bytes went by. */
+/* Roofline: the share of its time that an op would take if bytes or multiplications went by as fast as was
+ * measured for the device. */
 static void print_op(const compare *c, const compare_op *op, double all) {
-    const double more = op->ns[SIDE_B] - op->ns[SIDE_A];
-    printf("  %-15.15s", op->name);
-    print_us(op->ns[SIDE_A], false);
-    print_us(op->ns[SIDE_B], false);
-    print_us(more, true);
-    printf(" %4.0f %%", all != 0 ? 100 * more / all : 0);
-    for (uint32_t side = 0; side < N_SIDE; side++)
-        if (op->bytes[side] > 0)
-            printf(" %6.4g", gb_per_s(op, side));
+    const double us[] = {op->ns[SIDE_A] * 1e-3, op->ns[SIDE_B] * 1e-3}, more = us[SIDE_B] - us[SIDE_A];
+    line l = {.n = 0};
+    if (us[SIDE_A] == 0 && us[SIDE_B] == 0)
+        return;
+    add(&l, "  %-15.15s %9.*f %9.*f %+9.*f", op->name, decimals(us[SIDE_A]), us[SIDE_A], decimals(us[SIDE_B]),
+        us[SIDE_B], decimals(more), more);
+    if (all != 0)
+        add(&l, " %4.0f %%", 100e3 * more / all);
+    else
+        add(&l, "%7s", "");
+    for (uint32_t side = 0; side < N_SIDE; side++) {
+        const double rate = op->ns[side] > 0 ? op->bytes[side] / op->ns[side] : 0;
+        if (rate > 0)
+            add(&l, " %6.*f", decimals(rate), rate);
         else
-            printf(" %6s", "");
+            add(&l, "%7s", "");
+    }
     for (uint32_t side = 0; side < N_SIDE && has_peaks(c); side++)
-        if (op->bytes[side] > 0 && c->peak[side] > 0)
-            printf(" %3.0f %%", 1e11 * gb_per_s(op, side) / c->peak[side]);
+        if (op->roof_ns[side] > 0 && op->ns[side] > 0)
+            add(&l, " %3.0f %%", 100 * op->roof_ns[side] / op->ns[side]);
         else
-            printf(" %5s", "");
-    printf("\n");
+            add(&l, "%6s", "");
+    print_line(&l);
 }
 
 static void print_ops(const compare *c, const compare_cell *cell) {
-    compare_op *ops;
-    const uint32_t n = compare_ops(cell, &ops);
-    const double all = compare_difference(ops, n);
-    compare_op rest = {.name = "(others)"};
+    compare_op *ops, rest = {.name = "(others)"};
+    const uint32_t n = compare_ops(c, cell, &ops);
+    /* A share of what is no difference says nothing. */
+    const double all =
+        strcmp(cell->verdict, stats_verdict_name(STATS_NO_DIFFERENCE)) ? compare_difference(ops, n) : 0;
     if (n)
-        printf("  %-15s %9s %9s %9s %6s %6s %6s%s\n", "op", "A us", "B us", "B - A", "share", "A GB/s",
-               "B GB/s", has_peaks(c) ? " A peak B" : "");
+        printf("  %-15s %9s %9s %9s %6s %6s %6s%s\n", "op", "A us", "B us", "B - A", all != 0 ? "share" : "",
+               "A GB/s", "B GB/s", has_peaks(c) ? "  A / B peak" : "");
     for (uint32_t i = 0; i < n; i++)
-        if (i < MOST_OPS || i + 2 >= n)
-            print_op(c, &ops[i], all);
-        else
-            for (uint32_t side = 0; side < N_SIDE; side++) {
-                rest.ns[side] += ops[i].ns[side];
-                rest.bytes[side] += ops[i].bytes[side];
-            }
+        for (uint32_t side = 0; side < N_SIDE && i >= MOST_OPS && i + 2 < n; side++) {
+            rest.ns[side] += ops[i].ns[side];
+            rest.bytes[side] += ops[i].bytes[side];
+            rest.roof_ns[side] += ops[i].roof_ns[side];
+        }
+    for (uint32_t i = 0; i + 2 < n && i < MOST_OPS; i++)
+        print_op(c, &ops[i], all);
     if (n > MOST_OPS + 2)
         print_op(c, &rest, all);
+    for (uint32_t i = n < 2 ? n : n - 2; i < n; i++)
+        print_op(c, &ops[i], all);
     free(ops);
 }
 

@@ -254,14 +254,14 @@ static void two_outputs_differ_by_a_share_of_their_spread(void **state) {
 static void ops_of_both_sides_are_joined_by_name(void **state) {
     world *w = *state;
     compare_op *ops;
-    assert_int_equal(compare_ops(&w->cell, &ops), 0);
+    assert_int_equal(compare_ops(&w->c, &w->cell, &ops), 0);
     assert_null(ops);
     add_op(&w->cell.side[SIDE_A], "attention", 310e3, 10);
     add_op(&w->cell.side[SIDE_A], "ffn_down", 600e3, 20);
     add_op(&w->cell.side[SIDE_B], "ffn_down", 900e3, 20);
     add_op(&w->cell.side[SIDE_B], "topk", 50e3, 0);
     w->cell.side[SIDE_B].gap_ns = 7e3;
-    const uint32_t n = compare_ops(&w->cell, &ops);
+    const uint32_t n = compare_ops(&w->c, &w->cell, &ops);
     assert_int_equal(n, 5);
     assert_string_equal(ops[0].name, "attention");
     assert_float_equal(ops[0].ns[SIDE_B] - ops[0].ns[SIDE_A], -310e3, 1e-6);
@@ -272,6 +272,25 @@ static void ops_of_both_sides_are_joined_by_name(void **state) {
     assert_float_equal(ops[3].ns[SIDE_B], 50e3, 1e-6);
     assert_string_equal(ops[4].name, COMPARE_IDLE);
     assert_float_equal(compare_difference(ops, n), 300e3 - 310e3 + 50e3 - 40e3 + 7e3, 1e-6);
+    free(ops);
+}
+
+/* Products are held against the rate of their precision, attention against the best there is. */
+static void an_op_is_held_against_the_slower_of_bytes_and_products(void **state) {
+    world *w = *state;
+    compare_op *ops;
+    w->c.peak[SIDE_A] = (compare_peak){.read_bytes = 1e9, .flops = 1e9, .best_flops = 4e9};
+    const char *names[] = {"ffn_down", "attention"};
+    for (uint32_t i = 0; i < 2; i++) {
+        add_op(&w->cell.side[SIDE_A], names[i], 1e6, 5e5);
+        add_op(&w->cell.side[SIDE_B], names[i], 2e6 - 1e5 * i, 5e5);
+        cJSON_AddNumberToObject(cJSON_GetArrayItem(w->cell.side[SIDE_A].profile, (int)i), "flops", 8e5);
+    }
+    assert_int_equal(compare_ops(&w->c, &w->cell, &ops), 4);
+    assert_string_equal(ops[0].name, "ffn_down");
+    assert_float_equal(ops[0].roof_ns[SIDE_A], 8e5, 1e-6); /* 8e5 products at 1e9 a second */
+    assert_float_equal(ops[1].roof_ns[SIDE_A], 5e5, 1e-6); /* 5e5 bytes; its products take 2e5 */
+    assert_float_equal(ops[0].roof_ns[SIDE_B], 0, 0);
     free(ops);
 }
 
@@ -334,6 +353,7 @@ int main(void) {
         TEST(doubts_beyond_the_list_are_dropped),
         TEST(two_outputs_differ_by_a_share_of_their_spread),
         TEST(ops_of_both_sides_are_joined_by_name),
+        TEST(an_op_is_held_against_the_slower_of_bytes_and_products),
         TEST(the_sentence_names_the_op_that_is_slower),
         TEST(idle_time_explains_a_difference_too),
         TEST(no_difference_is_not_explained),

@@ -242,6 +242,7 @@ static tandem_status lower_attention(gpu_builder *builder, const tandem_op_atten
         .n_kv_head = a->n_kv_head,
         .keys_per_split = a->plan.keys_per_split,
         .max_split = a->plan.max_split,
+        .group = op->n_head / a->n_kv_head,
         .tile_rows = a->plan.tile_rows};
     const uint32_t grid[3] = {a->plan.n_tile, a->n_kv_head, a->plan.max_split};
     uint64_t counter_bytes;

@@ -4,6 +4,18 @@
 if(TARGET tandem_cuda)
     add_subdirectory(cudasim)
     add_dependencies(op_test tandem_cuda)
+    # Mutants of kernels that ship, out of the images that the plugin has.
+    set(images ${PROJECT_BINARY_DIR}/cuda/kernels)
+    if(TANDEM_CUDA_IMAGES)
+        set(images ${TANDEM_CUDA_IMAGES})
+    endif()
+    set(sources attention_mutation_test.c mutate.c)
+    list(TRANSFORM sources PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/cudasim/tests/)
+    cudasim_test(attention_mutation_test 240 SOURCES ${sources})
+    target_include_directories(cudasim_attention_mutation_test PRIVATE ${PROJECT_SOURCE_DIR}/cuda/kernels)
+    target_compile_definitions(cudasim_attention_mutation_test PRIVATE
+        ATTENTION_FATBIN="${images}/attention_prefill_f16.fatbin")
+    add_dependencies(cudasim_attention_mutation_test tandem_cuda)
     set(simulated --option cuda.library=$<TARGET_FILE:cudasim>)
     tandem_run(ops_cuda 900 COMMAND op_test cuda ${simulated})
     tandem_test(cuda_test SOURCES cuda_test.c gpu_model.c cases/side.c LIBRARIES tandem_loader)

@@ -33,11 +33,11 @@ template <uint32_t N_QUERY, uint32_t THREADS> struct attention_merge {
 
     /* Where the result of query n of the tile goes; 0: there is no such row. */
     __device__ __forceinline__ uint64_t result(uint32_t n, uint32_t n_rows) const {
-        uint32_t group = p.n_head / p.n_kv_head, query = tile * n_tile_query + n;
-        if (n >= n_tile_query || query / group >= n_rows)
+        uint32_t query = tile * n_tile_query + n;
+        if (n >= n_tile_query || query / p.group >= n_rows)
             return 0;
-        return row_address(p.y, query / group, p.y_stride) +
-               (kv_head * group + query % group) * 4ull * p.head_dim;
+        return row_address(p.y, query / p.group, p.y_stride) +
+               (kv_head * p.group + query % p.group) * 4ull * p.head_dim;
     }
 
     /* Counts this block in; 1 in every thread of the last of n to come. The counter goes back to 0. */
@@ -110,11 +110,18 @@ template <uint32_t N_QUERY, uint32_t THREADS> struct attention_merge {
     __device__ __forceinline__ void finish(uint32_t n_rows, uint32_t n_split) {
         uint32_t group = blockIdx.z / ATTENTION_GROUP, n_group = ATTENTION_GROUPS(n_split);
         uint32_t n_member = min(ATTENTION_GROUP, n_split - group * ATTENTION_GROUP);
-        if (!arrive(1u + group, n_member))
-            return;
-        merge(group * ATTENTION_GROUP, n_member, n_group > 1u ? p.max_split + group : NO_RECORD, n_rows);
-        if (n_group > 1u && arrive(0u, n_group))
-            merge(p.max_split, n_group, NO_RECORD, n_rows);
+        uint32_t counter = 1u + group, first = group * ATTENTION_GROUP, n = n_member;
+        uint32_t to = n_group > 1u ? p.max_split + group : NO_RECORD;
+#pragma unroll 1
+        while (arrive(counter, n)) {
+            merge(first, n, to, n_rows);
+            if (to == NO_RECORD)
+                return;
+            counter = 0;
+            first = p.max_split;
+            n = n_group;
+            to = NO_RECORD;
+        }
     }
 
     static constexpr uint32_t NO_RECORD = 0xffffffffu;

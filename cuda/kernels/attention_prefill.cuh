@@ -61,23 +61,12 @@ template <uint32_t TYPE, uint32_t DIM, bool SPLIT> struct attention_prefill {
     float best[2], sum[2]; /* of the lane's rows */
     float acc[16][4];
 
-    __device__ __forceinline__ attention_prefill(const attention_params &params, shared_memory &memory,
-                                                 uint32_t n_rows, uint32_t tile_number)
-        : shared(memory), own(params, n_rows, tile_number), keys(memory.tile, own.part) {
-#pragma unroll
-        for (uint32_t r = 0; r < 2u; r++) {
-            best[r] = LOWEST;
-            sum[r] = 0.0f;
-        }
-#pragma unroll
-        for (uint32_t n = 0; n < 16u; n++)
-#pragma unroll
-            for (uint32_t i = 0; i < 4u; i++)
-                acc[n][i] = 0.0f;
+    __device__ __forceinline__ attention_prefill(const attention_params &params, shared_memory &memory)
+        : shared(memory), own(params), keys(memory.tile, own.part) {
     }
 
-    __device__ __forceinline__ merger merge() const {
-        return merger{own.p, shared.merge, own.kv_head, own.tile, own.p.tile_rows * own.group};
+    __device__ __forceinline__ merger merge(const prefill_place &place) const {
+        return merger{own.p, shared.merge, blockIdx.y, place.tile, own.p.tile_rows * own.p.group};
     }
 
     /* Scores over the warp's 128 elements. */
@@ -102,23 +91,27 @@ template <uint32_t TYPE, uint32_t DIM, bool SPLIT> struct attention_prefill {
      * key's power of two, which the sum of weights does not. */
     __device__ __forceinline__ void soften(float (&s)[N_TILE][4], uint32_t first, uint32_t end,
                                            float (&factor)[2]) {
-        bool is_whole = first >= own.whole.x && first + KEYS <= min(own.whole.y, end);
+        bool is_whole = first + KEYS <= end && own.see_all(first, first + KEYS);
         float most[2] = {best[0], best[1]};
+        uint32_t from = shared_address(shared.partial[own.warp - own.part][0] + own.lane);
 #pragma unroll
         for (uint32_t n = 0; n < N_TILE; n++) {
-            float4 x = make_float4(0, 0, 0, 0);
+            float4 x = make_float4(0, 0, 0, 0), powers = keys.powers(n);
 #pragma unroll
             for (uint32_t i = 0; i < PARTS; i++)
-                x = total(x, shared.partial[own.warp - own.part + i][n][own.lane]);
+                x = total(x, load_shared_floats(from + (i * N_TILE + n) * 512u));
             s[n][0] = x.x;
             s[n][1] = x.y;
             s[n][2] = x.z;
             s[n][3] = x.w;
 #pragma unroll
-            for (uint32_t i = 0; i < 4u; i++) {
+            for (uint32_t i = 0; i < 4u; i++)
                 s[n][i] = fminf(fmaxf(s[n][i], -2.0e38f), 2.0e38f);
-                if (tile_type::HAS_EXPONENT)
-                    s[n][i] += (float)keys.exponent_of(n * 8u + own.lane % 4u * 2u + i % 2u);
+            if (tile_type::HAS_POWERS) {
+                s[n][0] += powers.x;
+                s[n][1] += powers.z;
+                s[n][2] += powers.x;
+                s[n][3] += powers.z;
             }
         }
         if (!is_whole)
@@ -137,17 +130,14 @@ template <uint32_t TYPE, uint32_t DIM, bool SPLIT> struct attention_prefill {
             best[r] = most[r];
         }
 #pragma unroll
-        for (uint32_t n = 0; n < N_TILE; n++)
+        for (uint32_t n = 0; n < N_TILE; n++) {
+            float4 powers = keys.powers(n);
 #pragma unroll
             for (uint32_t i = 0; i < 4u; i++) {
-                float w = power_of_two(s[n][i] - most[i / 2u] + WEIGHT_EXPONENT), counted = w;
-                if (tile_type::HAS_EXPONENT) {
-                    int e = keys.exponent_of(n * 8u + own.lane % 4u * 2u + i % 2u);
-                    counted *= __uint_as_float((uint32_t)(127 - e) << 23);
-                }
-                s[n][i] = w;
-                add[i / 2u] += counted;
+                s[n][i] = power_of_two(s[n][i] - most[i / 2u] + WEIGHT_EXPONENT);
+                add[i / 2u] = fmaf(s[n][i], i % 2u ? powers.w : powers.y, add[i / 2u]);
             }
+        }
 #pragma unroll
         for (uint32_t r = 0; r < 2u; r++)
             sum[r] = fmaf(sum[r], factor[r], add[r]);
@@ -199,7 +189,7 @@ template <uint32_t TYPE, uint32_t DIM, bool SPLIT> struct attention_prefill {
         if (first < end)
             keys.ask(from, first % own.p.ring, min(KEYS, end - first));
         for (; first < end; first += KEYS) {
-            bool is_busy = first < own.sees.y && first + KEYS > own.sees.x;
+            bool is_busy = own.sees_any(first, first + KEYS);
             wait_for_copies();
             __syncthreads();
             keys.prepare_values(from, first % own.p.ring, min(KEYS, end - first));
@@ -217,15 +207,26 @@ template <uint32_t TYPE, uint32_t DIM, bool SPLIT> struct attention_prefill {
         }
     }
 
-    /* This split's own.part of the keys of the tile's rows, slot by slot. */
-    __device__ __forceinline__ void attend(uint32_t n_split) {
-        for (uint32_t row = own.first_row; row < own.first_row + own.n_query / own.group;) {
+    /* This split's part of the keys of the tile's rows, slot by slot. */
+    __device__ __forceinline__ void attend() {
+#pragma unroll
+        for (uint32_t r = 0; r < 2u; r++) {
+            best[r] = LOWEST;
+            sum[r] = 0.0f;
+        }
+#pragma unroll
+        for (uint32_t n = 0; n < 16u; n++)
+#pragma unroll
+            for (uint32_t i = 0; i < 4u; i++)
+                acc[n][i] = 0.0f;
+        for (uint32_t row = find_place(own.p).first_row;;) {
+            prefill_place place = find_place(own.p);
+            if (row >= place.first_row + place.n_tile_row)
+                break;
             uint32_t slot = load_run_row(own.p.run, row_index(own.p.index, row)).slot;
-            uint2 seen = own.take_slot(row, slot, &shared.word);
-            kv_source from = {
-                kv_region(own.p.k_cache, slot, own.p.n_kv_head, own.kv_head, own.p.region_bytes),
-                kv_region(own.p.v_cache, slot, own.p.n_kv_head, own.kv_head, own.p.region_bytes), own.p.ring};
-            uint32_t n_key = (seen.y - seen.x + n_split - 1u) / n_split;
+            uint2 seen = own.take_slot(place, row, slot, &shared.word);
+            kv_source from = {own.p, slot * own.p.n_kv_head + blockIdx.y};
+            uint32_t n_key = (seen.y - seen.x + place.n_split - 1u) / place.n_split;
             n_key = (n_key + KEYS - 1u) / KEYS * KEYS;
             uint32_t first = seen.x + blockIdx.z * n_key;
             attend_keys(from, first, min(seen.y, first + n_key));
@@ -237,30 +238,33 @@ template <uint32_t TYPE, uint32_t DIM, bool SPLIT> struct attention_prefill {
         }
     }
 
-    /* The own.lane's elements of its rows, eight lanes' rows whole sectors each. */
-    __device__ __forceinline__ void write_result(uint32_t n_split) {
+    /* The lane's elements of its rows, eight lanes' rows whole sectors each. */
+    __device__ __forceinline__ void write_result() {
+        prefill_place place = find_place(own.p);
+        merger to_merge = merge(place);
+        bool is_part = place.n_split > 1u;
         uint32_t element = own.part * 128u + own.lane % 4u * 2u;
 #pragma unroll
         for (uint32_t r = 0; r < 2u; r++) {
-            uint64_t to = n_split > 1u ? merge().record(blockIdx.z, own.query_of(r))
-                                       : merge().result(own.query_of(r), own.n_rows);
-            float share = n_split > 1u ? 1.0f : 1.0f / sum[r];
+            uint64_t to = is_part ? to_merge.record(blockIdx.z, own.query_of(r))
+                                  : to_merge.result(own.query_of(r), place.n_rows);
+            float share = is_part ? 1.0f : 1.0f / sum[r];
             if (!to)
                 continue;
 #pragma unroll
             for (uint32_t n = 0; n < 16u; n++) {
                 float2 x = make_float2(acc[n][2u * r] * share, acc[n][2u * r + 1u] * share);
                 float2 *at_element = at<float2>(to + (element + n * 8u) * 4ull);
-                if (n_split > 1u)
+                if (is_part)
                     __stcg(at_element, x);
                 else
                     *at_element = x;
             }
-            if (n_split > 1u && element == 0)
-                merge().put_sums(blockIdx.z, own.query_of(r), best[r] * LN_2, sum[r]);
+            if (is_part && element == 0)
+                to_merge.put_sums(blockIdx.z, own.query_of(r), best[r] * LN_2, sum[r]);
         }
-        if (n_split > 1u)
-            merge().finish(own.n_rows, n_split);
+        if (is_part)
+            to_merge.finish(place.n_rows, place.n_split);
     }
 };
 
@@ -268,17 +272,13 @@ template <uint32_t TYPE, uint32_t DIM, bool SPLIT>
 static __device__ __forceinline__ void prefill(const attention_params &p) {
     using block_type = attention_prefill<TYPE, DIM, SPLIT>;
     extern __shared__ __align__(128) uint4 memory[];
-    const run_header *header = at<const run_header>(p.run);
-    uint32_t n_rows = load_word(p.n_tok), n_tile = (n_rows + p.tile_rows - 1u) / p.tile_rows;
-    uint32_t n_split =
-        attention_splits(header->n_context, header->n_rows, p.window, p.keys_per_split, p.max_split);
-    if (blockIdx.x >= n_tile || blockIdx.z >= n_split)
+    prefill_place place = find_place(p);
+    if (place.n_tile_row == 0)
         return;
-    block_type block(p, *reinterpret_cast<typename block_type::shared_memory *>(memory), n_rows,
-                     n_tile - 1u - blockIdx.x);
-    block.own.load_queries();
-    block.attend(n_split);
-    block.write_result(n_split);
+    block_type block(p, *reinterpret_cast<typename block_type::shared_memory *>(memory));
+    block.own.load_queries(place);
+    block.attend();
+    block.write_result();
 }
 
 #define PREFILL_KERNEL(name, type, dim, split)                                                               \

@@ -9,28 +9,36 @@
 
 #define LOG2_E 1.4426950408889634f
 
+/* What a block has. Found anew where it is wanted, since registers are few while keys are read. */
+struct prefill_place {
+    uint32_t n_rows, n_split, tile, first_row;
+    uint32_t n_tile_row; /* of the tile; 0: the block has no work */
+};
+
+static __device__ __forceinline__ prefill_place find_place(const attention_params &p) {
+    const run_header *header = at<const run_header>(p.run);
+    uint32_t n_rows = load_word(p.n_tok), n_tile = (n_rows + p.tile_rows - 1u) / p.tile_rows;
+    uint32_t n_split =
+        attention_splits(header->n_context, header->n_rows, p.window, p.keys_per_split, p.max_split);
+    uint32_t tile = n_tile - 1u - blockIdx.x, first_row = tile * p.tile_rows;
+    bool has_work = blockIdx.x < n_tile && blockIdx.z < n_split;
+    return {n_rows, n_split, tile, first_row, has_work ? min(p.tile_rows, n_rows - first_row) : 0u};
+}
+
 /* A warp has 16 queries and 128 elements of the head; the head's PARTS warps are neighbours. */
 template <uint32_t DIM> struct prefill_queries {
     static constexpr uint32_t PARTS = DIM / 128u;
 
     const attention_params &p;
-    uint32_t lane, warp, part, n_rows, group, tile, first_row, kv_head;
-    uint32_t n_query;       /* of the tile */
+    uint32_t lane, warp, part;
     uint32_t q[4][2][2][4]; /* [32 elements][half of a lane's eight][high, low] */
     float to_score[2];      /* undoes the scale of a row of q; scores are in units of ln 2 */
     uint2 mine[2];          /* keys that the rows of this lane see */
-    uint2 sees, whole;      /* any row of the warp, all of them */
 
-    __device__ __forceinline__ prefill_queries(const attention_params &params, uint32_t rows,
-                                               uint32_t tile_number)
-        : p(params), n_rows(rows), tile(tile_number) {
+    __device__ __forceinline__ prefill_queries(const attention_params &params) : p(params) {
         lane = threadIdx.x % 32u;
         warp = threadIdx.x / 32u;
         part = warp % PARTS;
-        group = p.n_head / p.n_kv_head;
-        kv_head = blockIdx.y;
-        first_row = tile * p.tile_rows;
-        n_query = min(p.tile_rows, n_rows - first_row) * group;
     }
 
     /* The lane's rows of the tile are r = 0 and 1. */
@@ -41,15 +49,17 @@ template <uint32_t DIM> struct prefill_queries {
     /* Elements 32 j + 8 t to + 7 of the part, as attention_tile.cuh reads keys. Two neighbours read 32 bytes
      * together, the even one's and then the odd one's, and swap halves, so that requests are whole sectors.
      */
-    __device__ __forceinline__ void load_query(uint32_t query, float4 (&x)[4][2]) const {
+    __device__ __forceinline__ void load_query(const prefill_place &place, uint32_t query,
+                                               float4 (&x)[4][2]) const {
         bool is_odd = lane % 2u != 0;
-        uint64_t head = (first_row + query / group) * p.n_head + kv_head * group + query % group;
+        uint64_t head =
+            (place.first_row + query / p.group) * p.n_head + blockIdx.y * p.group + query % p.group;
         const float4 *from =
             at<const float4>(p.q + head * (DIM * 4u)) + part * 32u + lane % 4u / 2u * 4u + lane % 2u;
 #pragma unroll
         for (uint32_t j = 0; j < 4u; j++) {
             float4 a = make_float4(0, 0, 0, 0), b = a;
-            if (query < n_query) {
+            if (query < place.n_tile_row * p.group) {
                 a = from[j * 8u];
                 b = from[j * 8u + 2u];
             }
@@ -63,12 +73,12 @@ template <uint32_t DIM> struct prefill_queries {
         }
     }
 
-    __device__ __forceinline__ void load_queries() {
+    __device__ __forceinline__ void load_queries(const prefill_place &place) {
 #pragma unroll
         for (uint32_t r = 0; r < 2u; r++) {
             float4 x[4][2];
             float most = 0.0f;
-            load_query(query_of(r), x);
+            load_query(place, query_of(r), x);
 #pragma unroll
             for (uint32_t i = 0; i < 8u; i++) {
                 float4 y = x[i / 2u][i % 2u];
@@ -97,10 +107,11 @@ template <uint32_t DIM> struct prefill_queries {
     }
 
     /* Takes the rows from `row` on that share its slot, and moves `row` behind them: the keys [x, y) that any
-     * of them sees, and those that this lane's rows and its warp's see. */
-    __device__ __forceinline__ uint2 take_slot(uint32_t &row, uint32_t slot, uint32_t *word) {
+     * of them sees, and those that this lane's see. */
+    __device__ __forceinline__ uint2 take_slot(const prefill_place &place, uint32_t &row, uint32_t slot,
+                                               uint32_t *word) {
         uint32_t end = p.visible_until ? end_of_slot(p, slot, word) : 0u;
-        uint32_t last_row = first_row + n_query / group, from = row, low = 0xffffffffu, high = 0;
+        uint32_t last_row = place.first_row + place.n_tile_row, from = row, low = 0xffffffffu, high = 0;
         for (bool is_more = true; is_more; row = min(row, last_row)) {
             uint32_t i = min(row + lane, last_row - 1u), run_at = row_index(p.index, i);
             run_row found = load_run_row(p.run, run_at);
@@ -114,24 +125,25 @@ template <uint32_t DIM> struct prefill_queries {
             row += n;
             is_more = n == 32u;
         }
-        sees = make_uint2(0xffffffffu, 0u);
-        whole = make_uint2(0u, 0xffffffffu);
 #pragma unroll
         for (uint32_t r = 0; r < 2u; r++) {
-            uint32_t i = first_row + query_of(r) / group;
+            uint32_t i = place.first_row + query_of(r) / p.group;
             mine[r] = make_uint2(0u, 0u);
-            if (i >= from && i < row && query_of(r) < n_query) {
+            if (i >= from && i < row) {
                 uint32_t run_at = row_index(p.index, i);
                 mine[r] = visible_keys(p, i, run_at, load_run_row(p.run, run_at).position, end);
-                sees = make_uint2(min(sees.x, mine[r].x), max(sees.y, mine[r].y));
             }
-            whole = make_uint2(max(whole.x, mine[r].x), min(whole.y, mine[r].y));
         }
-        sees.x = __reduce_min_sync(ALL_LANES, sees.x);
-        sees.y = __reduce_max_sync(ALL_LANES, sees.y);
-        whole.x = __reduce_max_sync(ALL_LANES, whole.x);
-        whole.y = __reduce_min_sync(ALL_LANES, whole.y);
         return make_uint2(__reduce_min_sync(ALL_LANES, low), __reduce_max_sync(ALL_LANES, high));
+    }
+
+    /* A row of the warp sees one of the keys from `first` to below `end`; all rows see all of them. */
+    __device__ __forceinline__ bool sees_any(uint32_t first, uint32_t end) const {
+        return __any_sync(ALL_LANES,
+                          (first < mine[0].y && end > mine[0].x) || (first < mine[1].y && end > mine[1].x));
+    }
+    __device__ __forceinline__ bool see_all(uint32_t first, uint32_t end) const {
+        return __all_sync(ALL_LANES, first >= max(mine[0].x, mine[1].x) && end <= min(mine[0].y, mine[1].y));
     }
 
     /* Minus infinity for keys that a row does not see. */

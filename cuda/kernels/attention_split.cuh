@@ -62,7 +62,7 @@ template <uint32_t TYPE, bool WIDE, uint32_t N_QUERY> struct attention_block {
         key_slot = WIDE ? warp / 2u : warp * (32u / lanes) + lane / lanes;
         n_slot = WIDE ? N_WARP / 2u : N_WARP * (32u / lanes);
         part = WIDE ? warp % 2u : 0u;
-        group = p.n_head / p.n_kv_head;
+        group = p.group;
         kv_head = blockIdx.y;
         first_query = blockIdx.x * N_QUERY;
         my_query = threadIdx.x / TEAM;
@@ -313,10 +313,10 @@ static __device__ __forceinline__ void attention(const attention_params &p) {
     using block_type = attention_block<TYPE, WIDE, N_QUERY>;
     __shared__ typename block_type::shared_memory shared;
     const run_header *header = at<const run_header>(p.run);
-    uint32_t n_rows = load_word(p.n_tok), group = p.n_head / p.n_kv_head;
+    uint32_t n_rows = load_word(p.n_tok);
     uint32_t n_split =
         attention_splits(header->n_context, header->n_rows, p.window, p.keys_per_split, p.max_split);
-    if (blockIdx.x * N_QUERY >= n_rows * group || blockIdx.z >= n_split)
+    if (blockIdx.x * N_QUERY >= n_rows * p.group || blockIdx.z >= n_split)
         return;
     block_type block(p, shared);
     block.load_queries(n_rows);

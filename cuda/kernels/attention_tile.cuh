@@ -45,14 +45,20 @@ static __device__ __forceinline__ uint2 code_halves(uint32_t codes) {
                       half2_bits(__hsub2(bits_half2(high), bias)));
 }
 
-/* Where the rows of a KV head lie. */
+/* Where the rows of a slot and KV head lie. */
 struct kv_source {
-    uint64_t k, v; /* regions */
-    uint32_t ring;
+    const attention_params &p;
+    uint32_t region;
 
+    __device__ __forceinline__ uint64_t k() const {
+        return row_address(p.k_cache, region, p.region_bytes);
+    }
+    __device__ __forceinline__ uint64_t v() const {
+        return row_address(p.v_cache, region, p.region_bytes);
+    }
     __device__ __forceinline__ uint32_t row(uint32_t ring_first, uint32_t j) const {
         uint32_t r = ring_first + j;
-        return r < ring ? r : r - ring;
+        return r < p.ring ? r : r - p.ring;
     }
 };
 
@@ -79,7 +85,7 @@ template <uint32_t TYPE, uint32_t DIM, uint32_t KEYS, bool SPLIT, uint32_t THREA
 
 template <uint32_t DIM, uint32_t KEYS, bool SPLIT, uint32_t THREADS>
 struct kv_tile<KV_F16, DIM, KEYS, SPLIT, THREADS> {
-    static constexpr bool HAS_LOW = false, HAS_EXPONENT = false;
+    static constexpr bool HAS_LOW = false, HAS_POWERS = false;
 
     struct memory {
         uint4 k[KEYS][DIM / 8u], v[KEYS][DIM / 8u];
@@ -97,14 +103,14 @@ struct kv_tile<KV_F16, DIM, KEYS, SPLIT, THREADS> {
 
     /* Asks for the keys of a tile, and for the values where they have a place of their own. */
     __device__ __forceinline__ void ask(const kv_source &from, uint32_t ring_first, uint32_t count) const {
-        copy_rows<KEYS, DIM / 8u, DIM / 8u, THREADS, f16_swap>(m.k[0], from, from.k, ring_first, count);
+        copy_rows<KEYS, DIM / 8u, DIM / 8u, THREADS, f16_swap>(m.k[0], from, from.k(), ring_first, count);
         end_copy_group();
     }
 
     /* Behind the barrier at which keys have arrived and the last tile's values are done with. */
     __device__ __forceinline__ void prepare_values(const kv_source &from, uint32_t ring_first,
                                                    uint32_t count) const {
-        copy_rows<KEYS, DIM / 8u, DIM / 8u, THREADS, f16_swap>(m.v[0], from, from.v, ring_first, count);
+        copy_rows<KEYS, DIM / 8u, DIM / 8u, THREADS, f16_swap>(m.v[0], from, from.v(), ring_first, count);
         end_copy_group();
     }
 
@@ -126,14 +132,14 @@ struct kv_tile<KV_F16, DIM, KEYS, SPLIT, THREADS> {
     __device__ __forceinline__ uint4 low_values(uint32_t, uint32_t) const {
         return make_uint4(0, 0, 0, 0);
     }
-    __device__ __forceinline__ int exponent_of(uint32_t) const {
-        return 0;
+    __device__ __forceinline__ float4 powers(uint32_t) const {
+        return make_float4(0.0f, 1.0f, 0.0f, 1.0f);
     }
 };
 
 template <uint32_t DIM, uint32_t KEYS, bool SPLIT, uint32_t THREADS>
 struct kv_tile<KV_Q8_0, DIM, KEYS, SPLIT, THREADS> {
-    static constexpr bool HAS_LOW = SPLIT, HAS_EXPONENT = true;
+    static constexpr bool HAS_LOW = SPLIT, HAS_POWERS = true;
     static constexpr uint32_t SCALE_UNITS = DIM / 256u;
     static constexpr uint32_t SCALE_WIDTH = SCALE_UNITS == 2u ? 3u : 1u; /* keys 0, 2, 4, 6: four banks */
 
@@ -141,29 +147,29 @@ struct kv_tile<KV_Q8_0, DIM, KEYS, SPLIT, THREADS> {
         uint4 k[KEYS][DIM / 16u], v[KEYS][DIM / 16u];
         uint4 high[KEYS][DIM / 8u], low[SPLIT ? KEYS : 1u][DIM / 8u];
         uint4 k_scales[KEYS][SCALE_WIDTH], v_scales[KEYS][SCALE_WIDTH];
-        int exponents[KEYS];
+        float2 powers[KEYS]; /* e, 2^-e */
     };
 
     memory &m;
-    uint32_t k_lane, v_lane;
-    const __half *scales; /* of key 2 t */
+    uint32_t k_lane, v_lane, scale_lane, power_lane; /* the last two: of key 2 t */
 
     __device__ __forceinline__ kv_tile(memory &place, uint32_t part) : m(place) {
         uint32_t g = threadIdx.x / 4u % 8u, t = threadIdx.x % 4u, h = threadIdx.x / 16u % 2u;
         k_lane = shared_address(&m.k[g][part * 8u + (t / 2u ^ key_code_swap(g))]) + t % 2u * 8u;
         v_lane = shared_address(&m.high[threadIdx.x % 16u][part * 16u + (h ^ f16_swap(threadIdx.x))]);
-        scales = reinterpret_cast<const __half *>(m.k_scales[2u * t]) + part * 4u;
+        power_lane = shared_address(&m.powers[2u * t]);
+        scale_lane = shared_address(m.k_scales[2u * t]) + part * 8u;
     }
 
     __device__ __forceinline__ void ask(const kv_source &from, uint32_t ring_first, uint32_t count) const {
-        uint64_t behind = kv_scale_offset(DIM, from.ring);
-        copy_rows<KEYS, DIM / 16u, DIM / 16u, THREADS, key_code_swap>(m.k[0], from, from.k, ring_first,
+        uint64_t behind = kv_scale_offset(DIM, from.p.ring);
+        copy_rows<KEYS, DIM / 16u, DIM / 16u, THREADS, key_code_swap>(m.k[0], from, from.k(), ring_first,
                                                                       count);
-        copy_rows<KEYS, DIM / 16u, DIM / 16u, THREADS, value_code_swap>(m.v[0], from, from.v, ring_first,
+        copy_rows<KEYS, DIM / 16u, DIM / 16u, THREADS, value_code_swap>(m.v[0], from, from.v(), ring_first,
                                                                         count);
-        copy_rows<KEYS, SCALE_UNITS, SCALE_WIDTH, THREADS, no_swap>(m.k_scales[0], from, from.k + behind,
+        copy_rows<KEYS, SCALE_UNITS, SCALE_WIDTH, THREADS, no_swap>(m.k_scales[0], from, from.k() + behind,
                                                                     ring_first, count);
-        copy_rows<KEYS, SCALE_UNITS, SCALE_WIDTH, THREADS, no_swap>(m.v_scales[0], from, from.v + behind,
+        copy_rows<KEYS, SCALE_UNITS, SCALE_WIDTH, THREADS, no_swap>(m.v_scales[0], from, from.v() + behind,
                                                                     ring_first, count);
         end_copy_group();
     }
@@ -194,9 +200,9 @@ struct kv_tile<KV_Q8_0, DIM, KEYS, SPLIT, THREADS> {
         int exponent = find_exponent(key);
         float by = __uint_as_float((uint32_t)(127 - exponent) << 23);
         if (member == 0)
-            m.exponents[key] = exponent;
+            m.powers[key] = make_float2((float)exponent, by);
         uint32_t from = shared_address(m.v[key]), to = member ^ f16_swap(key);
-#pragma unroll
+#pragma unroll 2 /* queries and sums leave no registers for more */
         for (uint32_t u = 0; u < DIM / 8u; u += TEAM) {
             uint32_t unit = u + member;
             uint2 codes = load_shared_8(from + (unit / 2u ^ value_code_swap(key)) * 16u + unit % 2u * 8u);
@@ -226,8 +232,8 @@ struct kv_tile<KV_Q8_0, DIM, KEYS, SPLIT, THREADS> {
             mma_f16(sum, q[0][i], a.x, a.y);
             mma_f16(sum, q[1][i], b.x, b.y);
         }
-        const __half *d = scales + n * 64u * SCALE_WIDTH + j;
-        float even = __half2float(d[0]), odd = __half2float(d[8u * SCALE_WIDTH]);
+        uint32_t at_scale = scale_lane + n * 128u * SCALE_WIDTH + j * 2u;
+        float even = load_shared_half(at_scale), odd = load_shared_half(at_scale + 16u * SCALE_WIDTH);
         s[0] = fmaf(even, sum[0], s[0]);
         s[1] = fmaf(odd, sum[1], s[1]);
         s[2] = fmaf(even, sum[2], s[2]);
@@ -241,8 +247,9 @@ struct kv_tile<KV_Q8_0, DIM, KEYS, SPLIT, THREADS> {
         return load_transposed((v_lane ^ u % 4u * 32u) + u / 4u * 128u + step * 32u * DIM +
                                (uint32_t)sizeof m.high);
     }
-    __device__ __forceinline__ int exponent_of(uint32_t key) const {
-        return m.exponents[key];
+    /* Of the lane's two keys of keys 8 n..: e, 2^-e, e, 2^-e. */
+    __device__ __forceinline__ float4 powers(uint32_t n) const {
+        return load_shared_floats(power_lane + n * 64u);
     }
 };
 

@@ -49,10 +49,22 @@ static __device__ __forceinline__ uint4 load_shared_16(uint32_t from) {
     return v;
 }
 
+static __device__ __forceinline__ float4 load_shared_floats(uint32_t from) {
+    uint4 v = load_shared_16(from);
+    return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z),
+                       __uint_as_float(v.w));
+}
+
 static __device__ __forceinline__ uint2 load_shared_8(uint32_t from) {
     uint2 v;
     asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(from) : "memory");
     return v;
+}
+
+static __device__ __forceinline__ float load_shared_half(uint32_t from) {
+    unsigned short v;
+    asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(from) : "memory");
+    return __half2float(__ushort_as_half(v));
 }
 
 /* 16 bytes, or zeros without is_there, whose address is then not read. */

@@ -142,7 +142,9 @@ typedef struct attention_params {
     uint32_t n_kv_head;
     uint32_t keys_per_split;
     uint32_t max_split;
+    uint32_t group;     /* n_head / n_kv_head */
     uint32_t tile_rows; /* prefill: rows of a tile */
+    uint32_t reserved;
 } attention_params;
 
 /* ---- attention_prefill_{f16,q8_0}_{256,512}_{exact,f16}: many queries, on matrix units ----
@@ -168,7 +170,7 @@ TANDEM_SHARED uint32_t attention_prefill_keys(uint32_t exact) {
 TANDEM_SHARED uint32_t attention_prefill_shared(uint32_t type, uint32_t head_dim, uint32_t exact) {
     return attention_prefill_keys(exact) *
                (type == KV_F16 ? head_dim * 4u
-                               : head_dim * (exact ? 6u : 4u) + (head_dim == 256u ? 36u : 100u)) +
+                               : head_dim * (exact ? 6u : 4u) + (head_dim == 256u ? 40u : 104u)) +
            (type == KV_Q8_0 && !exact ? head_dim * 2u : 0u) +
            attention_prefill_keys(exact) * 512u + 16u;
 }

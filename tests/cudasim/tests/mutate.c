@@ -1,0 +1,85 @@
+#include "mutate.h"
+
+enum { ORDERS = 8 };
+
+static char *read_ptx(const char *fatbin) {
+    size_t bytes;
+    char *data = sim_read_file(fatbin, &bytes), *start = NULL;
+    for (size_t i = 0; i + 8 < bytes && !start; i++)
+        if (!memcmp(data + i, ".version", 8))
+            start = data + i;
+    assert_non_null(start);
+    char *text = strdup(start);
+    free(data);
+    assert_non_null(text);
+    return text;
+}
+
+/* The n-th `instruction` inside the kernel, on lines that begin with `first`; NULL behind the last. */
+static char *find_line(char *ptx, const char *kernel, const char *first, const char *instruction,
+                       unsigned n) {
+    char head[64];
+    snprintf(head, sizeof head, ".entry %s(", kernel);
+    char *at = strstr(ptx, head), *end = at ? strstr(at, "\n}") : NULL;
+    assert_non_null(end);
+    for (; (at = strstr(at, instruction)) && at < end; at++) {
+        const char *line = at;
+        while (line[-1] != '\n')
+            line--;
+        if (!strncmp(line, first, strlen(first)) && n-- == 0)
+            return at;
+    }
+    return NULL;
+}
+
+static CUfunction load(const char *ptx, const char *kernel) {
+    CUmodule m;
+    CUfunction f;
+    CU(cuModuleLoadData(&m, ptx));
+    CU(cuModuleGetFunction(&f, m, kernel));
+    return f;
+}
+
+static bool caught(const char *ptx, const char *kernel, run_fn run, const void *right, size_t bytes) {
+    void *out = malloc(bytes);
+    bool found = false;
+    assert_non_null(out);
+    for (int seed = 0; seed < ORDERS && !found; seed++) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", seed);
+        cudasim_option("SEED", text);
+        const CUresult r = run(load(ptx, kernel), out);
+        found = r != CUDA_SUCCESS || memcmp(out, right, bytes);
+        if (r) { /* the fault sticks to its context */
+            sim_close();
+            sim_open();
+        }
+    }
+    cudasim_option("SEED", "0");
+    free(out);
+    return found;
+}
+
+void mutate(const char *fatbin, const char *kernel, const char *first, const char *instruction,
+            const char *replacement, unsigned expected, run_fn run, size_t bytes) {
+    void *right = malloc(bytes);
+    char *ptx = read_ptx(fatbin), *mutant = malloc(strlen(ptx) + 256);
+    unsigned n = 0;
+    assert_non_null(right);
+    assert_non_null(mutant);
+    CU(run(load(ptx, kernel), right));
+    assert_false(caught(ptx, kernel, run, right, bytes));
+    
+    for (const char *at; (at = find_line(ptx, kernel, first, instruction, n)); n++) {
+        sprintf(mutant, "%.*s%s%s", (int)(at - ptx), ptx, replacement, at + strlen(instruction));
+        const bool found = caught(mutant, kernel, run, right, bytes);
+        if (!found)
+            print_error("%s: occurrence %u of '%s' replaced by '%s' was not caught\n", kernel, n, instruction,
+                        replacement);
+        assert_true(found);
+    }
+    assert_int_equal(n, expected);
+    free(right);
+    free(mutant);
+    free(ptx);
+}

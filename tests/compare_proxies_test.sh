@@ -118,6 +118,14 @@ another_precision_is_said() {
     holds "are those of q8"
 }
 
+another_cache_is_not_comparable() {
+    not_comparable cache kv=8 --phase decode --depth 40
+    holds "The outputs of proxy_cache (B) are wrong"
+    lying cache window=64 --phase decode --depth 200
+    [ $? -ne 0 ] || fail "a cache that forgets is taken for one that does not"
+    ! grep -q 'x as fast' out || fail "a ratio is printed"
+}
+
 work_on_the_processor_is_said() {
     local ns
     for ns in 0 20000; do

@@ -3,7 +3,7 @@
 # tandem_proxy(NAME MODE): build/tests/proxy/libtandem_proxy_NAME.so
 function(tandem_proxy name mode)
     set(target tandem_proxy_${name})
-    add_library(${target} MODULE proxy/proxy.c proxy/proxy_program.c proxy/proxy_time.c)
+    add_library(${target} MODULE proxy/proxy.c proxy/proxy_cache.c proxy/proxy_program.c proxy/proxy_time.c)
     target_compile_definitions(${target} PRIVATE PROXY_NAME="proxy_${name}" PROXY_MODE=PROXY_${mode})
     target_link_options(${target} PRIVATE LINKER:--version-script=${PROJECT_SOURCE_DIR}/backend/plugin.map)
     target_link_libraries(${target} PRIVATE tandem_kit tandem_warnings ${CMAKE_DL_LIBS} m)
@@ -11,7 +11,7 @@ function(tandem_proxy name mode)
 endfunction()
 
 set(TANDEM_TEST_PROXIES ${PROJECT_BINARY_DIR}/tests/proxy)
-set(TANDEM_PROXIES twice garbage precision fallback scripted simulated crash hang oom driver lacks matrix)
+set(TANDEM_PROXIES twice garbage precision fallback scripted simulated crash hang oom driver lacks matrix cache)
 foreach(name IN LISTS TANDEM_PROXIES)
     string(TOUPPER ${name} mode)
     tandem_proxy(${name} ${mode})

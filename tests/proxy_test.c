@@ -16,7 +16,7 @@
 
 #include "loader.h"
 #include "progress.h"
-#include "session.h"
+#include "session_internal.h"
 
 #define N_TOKEN 24u
 #define N_VOCAB 8000u /* the head is most of the work */
@@ -31,9 +31,10 @@ typedef struct world {
     session *s;
 } world;
 
+/* The last layer has no window. */
 static const model_source_desc model = {.model = "gemma3-270m",
                                         .seed = 7,
-                                        .overrides = {.n_layer = 2,
+                                        .overrides = {.n_layer = 6,
                                                       .d_model = 64,
                                                       .d_ff = 64,
                                                       .n_vocab = N_VOCAB,
@@ -161,8 +162,8 @@ static void twice_is_right_and_slower(void **state) {
     free(right);
     free(ours);
     open_world(&w, "proxy_twice", "op=ffn_down", TANDEM_PRECISION_EXACT);
-    assert_int_equal(count_steps(&w, "ffn_down", kernels), 4); /* of two layers */
-    assert_int_equal(count_steps(&w, "ffn_gate_up", kernels), 2);
+    assert_int_equal(count_steps(&w, "ffn_down", kernels), 12); /* of six layers */
+    assert_int_equal(count_steps(&w, "ffn_gate_up", kernels), 6);
     close_world(&w);
 }
 
@@ -236,7 +237,7 @@ static void fallback_is_a_gpu_in_name_only(void **state) {
     close_world(&w);
 }
 
-/* Without noise, to the nanosecond: two layers of five ops, embedding, head and top-k. */
+/* Without noise, to the nanosecond: six layers of five ops, embedding, head and top-k. */
 static void scripted_times_are_those_of_the_script(void **state) {
     (void)state;
     world w;
@@ -249,8 +250,8 @@ static void scripted_times_are_those_of_the_script(void **state) {
     open_world(&w, "proxy_scripted", "base=100000 op=ffn_down factor=1.05", TANDEM_PRECISION_EXACT);
     const uint32_t n_step = count_steps(&w, "", kernels);
     const uint64_t start = now_ns(), device = decode(&w, NULL), wall = now_ns() - start;
-    assert_int_equal(count_steps(&w, "ffn_down", kernels), 2);
-    assert_int_equal(device, 100000 * n_step + 2 * 5000);
+    assert_int_equal(count_steps(&w, "ffn_down", kernels), 6);
+    assert_int_equal(device, 100000 * n_step + 6 * 5000);
     assert_true(wall >= N_TOKEN * device);
     close_world(&w);
 }
@@ -347,6 +348,26 @@ static void lacks_what_is_named(void **state) {
     close_world(&w);
 }
 
+static void caches_are_of_another_kind(void **state) {
+    (void)state;
+    world w;
+    tandem_kv_layer layer = {.struct_size = sizeof layer};
+    float *right = logits_of(NULL, "", TANDEM_PRECISION_EXACT, NULL);
+    float *q8_0 = logits_of("proxy_cache", "kv=8", TANDEM_PRECISION_EXACT, NULL);
+    float *windowed = logits_of("proxy_cache", "window=4", TANDEM_PRECISION_EXACT, NULL);
+    assert_false(rows_equal(q8_0, right, 0, N_TOKEN));
+    assert_true(row_error(q8_0, right, N_TOKEN - 1) < 0.1);
+    assert_true(rows_equal(windowed, right, 0, 4)); /* no layer without a window reaches further yet */
+    assert_true(row_error(windowed, right, N_TOKEN - 1) > 1e-4);
+    free(right);
+    free(q8_0);
+    free(windowed);
+    open_world(&w, "proxy_cache", "kv=8 window=4", TANDEM_PRECISION_EXACT);
+    assert_int_equal(w.api->kv_layer(w.s->kv, 0, &layer, NULL), TANDEM_OK);
+    assert_int_equal(layer.type, TANDEM_TYPE_F32);
+    close_world(&w);
+}
+
 static void bad_options_are_refused(void **state) {
     (void)state;
     world w = {0};
@@ -368,6 +389,7 @@ int main(void) {
         cmocka_unit_test(crash_and_hang_are_real),
         cmocka_unit_test(memory_ends_at_a_depth),
         cmocka_unit_test(lacks_what_is_named),
+        cmocka_unit_test(caches_are_of_another_kind),
         cmocka_unit_test(bad_options_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

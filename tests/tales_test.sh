@@ -155,6 +155,13 @@ tale_llama_cpp_28456() {
     holds "has no kernel for blk.0.attention"
     rows types.jsonl 'all((r["status"] == "unsupported") == (r["kv"] == "q8_0") and ("rate" in r) == (r["kv"] == "f16") for r in c)'
     rows types.jsonl 'all(any(k.startswith("attention_f16") for k in r["kernels"]) for r in c if r["kv"] == "f16")'
+    # A plugin that takes another type, or a window over all, without a word is found out.
+    proxied quiet.jsonl cache kv=8 "${small[@]}" "${short[@]}"
+    ends_with $? 1
+    holds "'k row' of layer 0 is off"
+    proxied near.jsonl cache window=64 "${small[@]}" "${short[@]}" -d 0,200
+    ends_with $? 1
+    rows near.jsonl 'len(c) == 4 and all((r["status"] == "done" and r["stamp"]["ok"]) == (r["depth"] == 0) for r in c)'
     has_vulkan || return 0
     sweep vulkan.jsonl vulkan "${small[@]}" "${short[@]}" --kv f32,f16,q8_0 --phase prefill || fail "no sweep"
     rows vulkan.jsonl 'len(c) == 3 and len({tuple(sorted(r["kernels"].items())) for r in c}) == 1'

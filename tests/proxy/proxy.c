@@ -53,6 +53,8 @@ static tandem_status take_option(const char *option, tandem_error *error) {
         proxy.most = (uint32_t)strtoul(value, NULL, 10);
     else if (IS("whole"))
         proxy.whole = !strcmp(value, "1");
+    else if (IS("window"))
+        proxy.window = (uint32_t)strtoul(value, NULL, 10);
     else if (IS("rows"))
         proxy.rows = (uint32_t)strtoul(value, NULL, 10);
     else if (IS("runs"))
@@ -174,6 +176,8 @@ TANDEM_EXPORT tandem_status tandem_backend_query(const tandem_host *host, tandem
     backend->descriptor = &descriptor;
     backend->device_info = device_info;
     backend->supports = proxy_supports;
+    backend->kv_create = proxy_kv_create;
+    backend->kv_layer = proxy_kv_layer;
     backend->program_create = proxy_program_create;
     backend->program_destroy = proxy_program_destroy;
     backend->program_step_count = proxy_program_step_count;

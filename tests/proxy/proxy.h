@@ -21,6 +21,8 @@
  *               ns=0 the times stay those of the wrapped plugin
  *   scripted    device times are base=NS (10000) a step, noise=S a run (and as much again a step), seed=N,
  *               times factor=F where the op is `op`; a run is not done before that time has passed
+ *   cache       caches are of type kv=N, and layers without a window see window=N positions; the host is told
+ *               what it asked for
  *   simulated   says that its device is simulated
  *   crash       a run raises SIGSEGV
  *   hang        a wait never returns
@@ -47,12 +49,13 @@ enum {
     PROXY_OOM,
     PROXY_DRIVER,
     PROXY_LACKS,
-    PROXY_MATRIX
+    PROXY_MATRIX,
+    PROXY_CACHE
 };
 
 typedef struct proxy_options {
     char wrap[1024], op[64], driver[128];
-    uint32_t depth, rows, most, whole, head, kv;
+    uint32_t depth, rows, most, whole, head, kv, window;
     uint64_t runs, ns, base, seed;
     double factor, noise;
     uint32_t disguise;
@@ -96,6 +99,9 @@ void proxy_note_run(const proxy_program *program, const proxy_variant *variant, 
 void proxy_forget_program(const proxy_program *program);
 
 /* Slots of the table. */
+tandem_status proxy_kv_create(tandem_context *context, const tandem_kv_desc *desc, tandem_kv **kv,
+                              tandem_error *error);
+tandem_status proxy_kv_layer(const tandem_kv *kv, uint32_t layer, tandem_kv_layer *info, tandem_error *error);
 tandem_status proxy_supports(tandem_context *context, const tandem_op *op, uint32_t precision,
                              tandem_error *error);
 tandem_status proxy_program_create(tandem_context *context, const tandem_program_desc *desc,

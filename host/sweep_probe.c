@@ -189,6 +189,10 @@ static int judge_head(probe *p, head_probe *h, tandem_message *message) {
         if (!status && first > p->position)
             judge_new_row(p, h, h->k_rows + (n_row - 1) * stride, h->v_rows + (n_row - 1) * stride);
     }
+    if (status == TANDEM_E_INVALID) { /* rows that must be visible are not held: wrong, not broken */
+        probe_add(p, "attention", op->layer, INFINITY, BUDGET_ATTENTION);
+        return TANDEM_OK;
+    }
     if (status)
         return status;
     double *result = h->wide + 2 * n, *got = h->wide + 3 * n;

@@ -60,6 +60,9 @@ void sweep_why(const cJSON *stamp, char *text, size_t size) {
         snprintf(text, size,
                  "products are computed at precision %s (%s of layer %.0f fit it), which was not asked for",
                  instead, json_text(probe, "what"), json_number(probe, "layer"));
+    else if (probe && json_number(probe, "error") > 10)
+        snprintf(text, size, "'%s' of layer %.0f has nothing to do with what it should be at this depth",
+                 json_text(probe, "what"), json_number(probe, "layer"));
     else if (probe)
         snprintf(text, size, "'%s' of layer %.0f is off by %.0e at this depth, and %.0e is allowed",
                  json_text(probe, "what"), json_number(probe, "layer"), json_number(probe, "error"),

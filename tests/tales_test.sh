@@ -161,7 +161,8 @@ tale_llama_cpp_28456() {
     holds "'k row' of layer 0 is off"
     proxied near.jsonl cache window=64 "${small[@]}" "${short[@]}" -d 0,200
     ends_with $? 1
-    rows near.jsonl 'len(c) == 4 and all((r["status"] == "done" and r["stamp"]["ok"]) == (r["depth"] == 0) for r in c)'
+    rows near.jsonl 'len(c) == 4 and all(r["stamp"]["ok"] == (r["depth"] == 0) for r in c)'
+    holds "'attention' of layer 5 has nothing to do with what it should be"
     has_vulkan || return 0
     sweep vulkan.jsonl vulkan "${small[@]}" "${short[@]}" --kv f32,f16,q8_0 --phase prefill || fail "no sweep"
     rows vulkan.jsonl 'len(c) == 3 and len({tuple(sorted(r["kernels"].items())) for r in c}) == 1'

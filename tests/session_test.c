@@ -340,6 +340,40 @@ static void queued_runs_make_the_tokens_of_single_ones(void **state) {
 }
 
 /* Runs queued ahead are taken back: what follows is as if they had never been. */
+/* As a comparison measures prefill: chunks at one place, each taken back while the device may still work on
+ * it. */
+static void queued_chunks_leave_what_fed_ones_do(void **state) {
+    const world *w = *state;
+    const uint32_t start = 40, n = 16;
+    session_desc d = describe(w, w->plugin);
+    session *s = open_session(&d);
+    tandem_message message;
+    run_times times = {0};
+    float *logits = malloc(w->n_vocab * sizeof *logits);
+    assert_non_null(logits);
+    assert_int_equal(session_feed(s, w->tokens, start, NULL, NULL, &message), TANDEM_OK);
+    for (uint32_t i = 0; i < SESSION_MAX_PENDING; i++) {
+        assert_int_equal(session_truncate(s, start, &message), TANDEM_OK);
+        assert_int_equal(session_queue(s, w->tokens + start, n, false, &message), TANDEM_OK);
+    }
+    assert_int_equal(session_queue(s, w->tokens + start, n, false, &message), TANDEM_E_BUSY);
+    assert_int_equal(session_length(s), start + n);
+    for (uint32_t i = 0; i < SESSION_MAX_PENDING; i++) {
+        assert_int_equal(session_collect(s, NULL, &times, &message), TANDEM_OK);
+        assert_true(times.device_ns > 0);
+    }
+    assert_int_equal(session_decode(s, w->tokens[start + n], true, &message), TANDEM_OK);
+    assert_int_equal(session_collect(s, NULL, NULL, &message), TANDEM_OK);
+    assert_int_equal(session_read_logits(s, logits, &message), TANDEM_OK);
+    double error = worst_error(logits, w->expected + (size_t)(start + n) * w->n_vocab, 1, w->n_vocab);
+    print_message("behind queued chunks: %.2e of 1e-9\n", error);
+    assert_true(error <= 1e-9);
+    assert_int_equal(session_queue(s, w->tokens, 0, false, &message), TANDEM_E_INVALID);
+    assert_int_equal(session_queue(s, w->tokens, d.batch + 1, false, &message), TANDEM_E_INVALID);
+    free(logits);
+    session_destroy(s);
+}
+
 static void a_stopped_generation_can_go_on(void **state) {
     const world *w = *state;
     session_desc d = describe(w, w->plugin);
@@ -497,6 +531,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(roundings_agree_with_the_reference),
         cmocka_unit_test(truncation_goes_back_exactly),
         cmocka_unit_test(queued_runs_make_the_tokens_of_single_ones),
+        cmocka_unit_test(queued_chunks_leave_what_fed_ones_do),
         cmocka_unit_test(a_stopped_generation_can_go_on),
         cmocka_unit_test(generation_ends_where_the_cache_does),
         cmocka_unit_test(one_seed_one_text),

@@ -102,6 +102,7 @@ static void free_cell(compare_cell *cell) {
     for (uint32_t i = 0; i < N_SIDE; i++) {
         free(cell->side[i].logits);
         cJSON_Delete(cell->side[i].profile);
+        cJSON_Delete(cell->side[i].path);
     }
     free(cell);
 }

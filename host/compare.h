@@ -127,6 +127,7 @@ typedef struct compare_tally {
     float *logits; /* [n_vocab] behind the first turn's tokens */
     probe probe;
     cJSON *profile; /* [{"op","n","ns","bytes"}], medians; empty: the plugin has none */
+    cJSON *path;    /* {"kernels"} of a run */
 } compare_tally;
 
 typedef struct compare_cell {

@@ -38,6 +38,18 @@ static void take_medians(cJSON *const *lists, uint32_t n_list) {
     }
 }
 
+static int note_kernels(compare *c, compare_cell *cell, uint32_t side, tandem_message *message) {
+    step_cost *steps = NULL;
+    uint32_t n = 0;
+    int status =
+        session_steps(c->side[side].s, cell->phase == PHASE_PREFILL ? SESSION_PREFILL : SESSION_DECODE,
+                      cell->n_token, cell->phase == PHASE_DECODE, &steps, &n, message);
+    if (!status)
+        sweep_add_kernels(cell->side[side].path = cJSON_CreateObject(), steps, n);
+    free(steps);
+    return status;
+}
+
 /* In turns, so that what disturbs one side's runs disturbs the other's; in swapped mode each side's at a
  * stretch, beginning with the side that is resident. */
 int compare_profile(compare *c, compare_cell *cell, tandem_message *message) {
@@ -47,6 +59,8 @@ int compare_profile(compare *c, compare_cell *cell, tandem_message *message) {
     for (uint32_t i = 0; i < n_round * N_SIDE && !status; i++) {
         const uint32_t side = i % N_SIDE ? !first : first;
         status = profile_side(c, cell, side, c->swapped ? UINT64_MAX : 0, &lists[side][i / N_SIDE], message);
+        if (!status && i < N_SIDE)
+            status = note_kernels(c, cell, side, message);
     }
     for (uint32_t side = 0; side < N_SIDE; side++) {
         if (!status)

@@ -77,6 +77,9 @@ static void add_tally(const compare *c, cJSON *side, const compare_cell *cell, u
     }
     if (t->probe.n_result)
         cJSON_AddItemToObject(side, "probe", probe_json(&t->probe));
+    if (t->path)
+        cJSON_AddItemToObject(side, "kernels",
+                              cJSON_Duplicate(cJSON_GetObjectItem(t->path, "kernels"), true));
     if (!t->n_turn || c->simulated)
         return;
     cJSON_AddNumberToObject(side, "device_ns", t->device_ns);

@@ -48,7 +48,7 @@ typedef struct sweep_options {
     uint32_t timeout_s;
     const char *journal;
     bool again;
-    bool images; /* prefill of an image's tokens */
+    bool images;        /* prefill of an image's tokens */
     const char *column; /* hidden: this process is a child: "cells", "reference" or "peaks" */
 } sweep_options;
 
@@ -138,6 +138,9 @@ int sweep_prefix(sweep_walk *w, const cJSON *reference, cJSON **prefix, tandem_m
 /* Worst row error of a prefix against another of the same columns; *n_equal: rows with the same likeliest
  * id. */
 double sweep_prefix_error(const cJSON *prefix, const cJSON *reference, uint32_t *n_equal);
+/* sweep_members.c: adds "kernels", the path taken: launches of each kernel. */
+void sweep_add_kernels(cJSON *j, const step_cost *steps, uint32_t n);
+
 /* What a right program's prefix may differ by from the reference's, whose own roundings cost `rounding`. */
 double sweep_budget(double rounding);
 /* The stamp of a column. reference: a prefix with "rounding", its own distance from the unrounded

@@ -39,8 +39,7 @@ int child_add_memory(child *c, cJSON *j, uint32_t depth, tandem_message *message
     return TANDEM_OK;
 }
 
-/* The path that was taken: launches of each kernel. */
-static void add_kernels(cJSON *j, const step_cost *steps, uint32_t n) {
+void sweep_add_kernels(cJSON *j, const step_cost *steps, uint32_t n) {
     cJSON *kernels = cJSON_AddObjectToObject(j, "kernels");
     for (uint32_t i = 0; i < n; i++) {
         const char *name = steps[i].step.kernel;
@@ -68,7 +67,7 @@ int child_add_cost(child *c, cJSON *j, uint32_t phase, tandem_message *message) 
         sum.host_bytes += steps[i].cost.host_bytes;
         sum.flops += steps[i].cost.flops;
     }
-    add_kernels(j, steps, n);
+    sweep_add_kernels(j, steps, n);
     free(steps);
     cJSON *k = cJSON_AddObjectToObject(j, "cost");
     cJSON_AddNumberToObject(k, "steps", n);

@@ -38,7 +38,7 @@ an_implementation_against_itself_is_no_difference() {
 the_output_fits_eighty_columns() { [ -s self.txt ] && ! grep -qE '.{81}' self.txt && "$tandem" compare --help >help.txt && ! grep -qE '.{81}' help.txt; }
 devices_of_one_uuid_are_a_pair() {
     "${compare[@]}" "${model[@]}" "${twins[@]}" --phase prefill --blocks 6 --json -j twins.jsonl >twins.json
-    [ $? -le 1 ] && row twins.json "r['same_device'] and r['verdict'] != 'not comparable' and len(r['pairs']) == len(r['self']) == 6"
+    [ $? -le 1 ] && row twins.json "r['same_device'] and r['verdict'] != 'not comparable' and r['a']['kernels'] == r['b']['kernels'] and len(r['pairs']) == len(r['self']) == 6"
 }
 devices_of_other_uuids_must_be_named() {
     [ -e "$library/libtandem_vulkan.so" ] || return 0

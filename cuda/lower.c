@@ -6,40 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-tandem_status gpu_lower(gpu_builder *builder, const tandem_op *op) {
-    if (op->rows == TANDEM_ROWS_OUT && builder->program->limits.max_out == 0)
-        return TANDEM_OK; /* no run of this program has a row for it */
-    switch (op->kind) {
-    case TANDEM_OP_EMBED:
-        return cu_lower_embed(builder, (const tandem_op_embed *)op);
-    case TANDEM_OP_STREAM:
-        return cu_lower_stream(builder, (const tandem_op_stream *)op, NULL);
-    case TANDEM_OP_MATMUL:
-        return cu_lower_matmul(builder, (const tandem_op_matmul *)op);
-    case TANDEM_OP_ATTENTION:
-        return cu_lower_attention(builder, (const tandem_op_attention *)op);
-    case TANDEM_OP_TOPK:
-        return cu_lower_topk(builder, (const tandem_op_topk *)op);
-    case TANDEM_OP_GLU:
-    case TANDEM_OP_ADD:
-    case TANDEM_OP_SCALE:
-    case TANDEM_OP_COPY:
-        return cu_lower_elementwise(builder, (const tandem_op_elementwise *)op);
-    case TANDEM_OP_MOE_ROUTE:
-        return cu_lower_moe_route(builder, (const tandem_op_moe_route *)op);
-    case TANDEM_OP_MOE_FFN:
-        return cu_lower_moe_ffn(builder, (const tandem_op_moe_ffn *)op);
-    default:
-        return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
-                                  "The CUDA plugin has no kernels for op kind %u", op->kind);
-    }
-}
-
-static uint64_t run_block_bytes(const gpu_builder *builder) {
-    const tandem_kit_limits *limits = &builder->program->limits;
-    return RUN_BLOCK_BYTES((uint64_t)limits->max_tokens, limits->max_out);
-}
-
 /* Words that are 0 when the program is made and that its kernels leave at 0, or count up. */
 static tandem_status get_counters(gpu_builder *builder, uint64_t n, uint64_t *address) {
     void *place;
@@ -64,7 +30,7 @@ tandem_status gpu_lower_prepare(gpu_builder *builder) {
     GPU_DO(cu_launch_add(builder, "prepare", grid, PREPARE_THREADS, 0, &params, sizeof params, &launch));
     GPU_DO(gpu_reads(builder, params.next, sizeof(next_block)));
     GPU_DO(gpu_writes(builder, params.counter, 4));
-    return gpu_writes(builder, params.run, run_block_bytes(builder));
+    return gpu_writes(builder, params.run, gpu_builder_run_bytes(builder));
 }
 
 tandem_status gpu_lower_finish(gpu_builder *builder, const tandem_op_topk *op) {
@@ -106,42 +72,8 @@ static void fill_outputs(stream_params *params, const tandem_op_stream *op, cons
     }
 }
 
-/* What a STREAM reads and writes, and its traffic. */
-static tandem_status declare_stream(gpu_builder *builder, const tandem_op_stream *op,
-                                    const gpu_stream_extra *extra, uint64_t row_bytes, gpu_traffic *traffic) {
-    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
-    uint64_t vector_bytes = op->d * 4ull;
-    traffic->row_bytes += row_bytes;
-    GPU_DO(gpu_reads_view(builder, &op->h, row_bytes));
-    for (uint32_t i = 0; i < 2; i++) {
-        GPU_DO(gpu_reads_view(builder, &op->a[i], row_bytes));
-        traffic->row_bytes += op->a[i].buffer ? row_bytes : 0;
-    }
-    for (uint32_t i = 0; i < 3; i++)
-        GPU_DO(gpu_reads_view(builder, &op->w[i], vector_bytes));
-    GPU_DO(gpu_writes_view(builder, &op->out_h, row_bytes));
-    traffic->row_bytes += op->out_h.buffer ? row_bytes : 0;
-    for (uint32_t i = 0; i < op->n_out; i++) {
-        GPU_DO(gpu_reads_view(builder, &op->out_w[i], vector_bytes));
-        GPU_DO(gpu_writes_view(builder, &op->out[i], row_bytes));
-        traffic->row_bytes += op->out[i].buffer ? row_bytes : 0;
-        if (!extra)
-            continue;
-        if (!op->out[i].buffer && extra->out[i]) {
-            GPU_DO(gpu_touches(builder, extra->out[i], row_bytes, extra->out_stride[i], rows.max, 1));
-            traffic->row_bytes += row_bytes;
-        }
-        if (extra->q8[i]) {
-            uint64_t q8_bytes = Q8_ROW_BYTES((uint64_t)op->d);
-            GPU_DO(gpu_touches(builder, extra->q8[i], q8_bytes, q8_bytes, rows.max, 1));
-            traffic->row_bytes += q8_bytes;
-        }
-    }
-    return TANDEM_OK;
-}
-
-tandem_status cu_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
-                              const gpu_stream_extra *extra) {
+tandem_status gpu_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
+                               const gpu_stream_extra *extra) {
     gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint32_t n_slice = op->n_slice ? op->n_slice : 1;
     uint64_t row_bytes = (uint64_t)n_slice * op->d * 4;
@@ -174,12 +106,12 @@ tandem_status cu_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
     GPU_DO(gpu_reads(builder, rows.n_tok, 4));
     if (rows.index)
         GPU_DO(gpu_reads(builder, rows.index, rows.max * 4ull));
-    return declare_stream(builder, op, extra, row_bytes, &launch->traffic);
+    return gpu_declare_stream(builder, op, extra, row_bytes, &launch->traffic);
 }
 
 /* ---- GLU, ADD, SCALE, COPY ---- */
 
-tandem_status cu_lower_elementwise(gpu_builder *builder, const tandem_op_elementwise *op) {
+tandem_status gpu_lower_elementwise(gpu_builder *builder, const tandem_op_elementwise *op) {
     const char *name = op->head.kind == TANDEM_OP_GLU     ? "glu"
                        : op->head.kind == TANDEM_OP_ADD   ? "add"
                        : op->head.kind == TANDEM_OP_SCALE ? "scale"
@@ -218,7 +150,7 @@ tandem_status cu_lower_elementwise(gpu_builder *builder, const tandem_op_element
 
 /* ---- TOPK ---- */
 
-tandem_status cu_lower_topk(gpu_builder *builder, const tandem_op_topk *op) {
+tandem_status gpu_lower_topk(gpu_builder *builder, const tandem_op_topk *op) {
     const tandem_kit_limits *limits = &builder->program->limits;
     gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint64_t run = gpu_builder_run(builder);
@@ -247,7 +179,7 @@ tandem_status cu_lower_topk(gpu_builder *builder, const tandem_op_topk *op) {
                                     .row_bytes = row_bytes + 2 * part_bytes + out_bytes,
                                     .row_flops = op->n * 4ull};
     GPU_DO(gpu_reads_view(builder, &op->x, row_bytes));
-    GPU_DO(gpu_reads(builder, run, run_block_bytes(builder)));
+    GPU_DO(gpu_reads(builder, run, gpu_builder_run_bytes(builder)));
     GPU_DO(gpu_writes(builder, partial.address, rows.max * part_bytes));
     GPU_DO(gpu_writes(builder, params.counters, rows.max * 4ull));
     GPU_DO(gpu_writes_view(builder, &op->out, out_bytes));

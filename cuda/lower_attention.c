@@ -6,34 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The two rotation tables, shared by ops that rotate alike. */
-static tandem_status get_rope(gpu_builder *builder, const tandem_op_attention *op, uint64_t *address) {
-    uint64_t n_ctx = op->kv->max_position;
-    uint32_t n_high = tandem_kit_rope_n_high(n_ctx);
-    uint64_t low_bytes = (uint64_t)TANDEM_KIT_ROPE_LOW * op->n_rope_pair * 8;
-    uint64_t high_bytes = (uint64_t)n_high * op->n_rope_pair * 8;
-    void *place;
-    *address = 0;
-    if (op->n_rope_pair == 0)
-        return TANDEM_OK;
-    for (uint32_t i = 0; i < builder->n_rope; i++) {
-        const gpu_rope *rope = &builder->ropes[i];
-        if (rope->n_pair == op->n_rope_pair && rope->n_high == n_high &&
-            memcmp(rope->omega, op->rope_omega, op->n_rope_pair * sizeof(double)) == 0) {
-            *address = rope->address;
-            return TANDEM_OK;
-        }
-    }
-    GPU_DO(gpu_constant(builder, low_bytes + high_bytes, address, &place));
-    if (place) {
-        tandem_kit_rope_low(op->rope_omega, op->n_rope_pair, place);
-        tandem_kit_rope_high(op->rope_omega, op->n_rope_pair, n_high, (float *)((char *)place + low_bytes));
-    }
-    if (builder->n_rope < GPU_MAX_ROPE)
-        builder->ropes[builder->n_rope++] = (gpu_rope){op->rope_omega, op->n_rope_pair, n_high, *address};
-    return TANDEM_OK;
-}
-
 /* The kernel, and how queries and keys are shared out. */
 typedef struct attention_plan {
     char kernel[48];
@@ -141,11 +113,6 @@ static uint64_t partial_bytes(const attention_lowering *a) {
     return a->plan.max_split == 1 ? 0 : a->plan.n_tile * a->n_kv_head * n_record * record_bytes(a);
 }
 
-static uint64_t run_block_bytes(const gpu_builder *builder) {
-    const tandem_kit_limits *limits = &builder->program->limits;
-    return RUN_BLOCK_BYTES((uint64_t)limits->max_tokens, limits->max_out);
-}
-
 static tandem_status lower_append(gpu_builder *builder, const tandem_op_attention *op,
                                   attention_lowering *a) {
     int append = op->k.buffer != NULL;
@@ -187,7 +154,7 @@ static tandem_status lower_append(gpu_builder *builder, const tandem_op_attentio
                                     .row_bytes = 2 * a->q_bytes + (append ? 2 * kv_row : 0),
                                     .row_flops = a->q_bytes + (append ? kv_row : 0),
                                     .append = append ? a->layer : NULL};
-    GPU_DO(gpu_reads(builder, params.run, run_block_bytes(builder)));
+    GPU_DO(gpu_reads(builder, params.run, gpu_builder_run_bytes(builder)));
     GPU_DO(gpu_reads_view(builder, &op->q, a->q_bytes));
     GPU_DO(gpu_reads_view(builder, &op->q_norm, a->head_dim * 4ull));
     if (op->n_rope_pair)
@@ -261,7 +228,7 @@ static tandem_status lower_attention(gpu_builder *builder, const tandem_op_atten
                                     .keys_per_split = a->plan.keys_per_split,
                                     .max_split = a->plan.max_split,
                                     .split_row_bytes = 2 * op->n_head * record_bytes(a)};
-    GPU_DO(gpu_reads(builder, params.run, run_block_bytes(builder)));
+    GPU_DO(gpu_reads(builder, params.run, gpu_builder_run_bytes(builder)));
     GPU_DO(gpu_reads(builder, params.q, a->rows.max * a->q_bytes));
     GPU_DO(gpu_reads(builder, params.k_cache, a->cache_bytes));
     GPU_DO(gpu_reads(builder, params.v_cache, a->cache_bytes));
@@ -273,7 +240,7 @@ static tandem_status lower_attention(gpu_builder *builder, const tandem_op_atten
     return gpu_writes_view(builder, &op->out, a->q_bytes);
 }
 
-tandem_status cu_lower_attention(gpu_builder *builder, const tandem_op_attention *op) {
+tandem_status gpu_lower_attention(gpu_builder *builder, const tandem_op_attention *op) {
     const tandem_kv *kv = op->kv;
     const gpu_kv_layer *layer = &kv->layers[op->layer];
     attention_lowering a = {.layer = &kv->layers[layer->owner],
@@ -285,7 +252,7 @@ tandem_status cu_lower_attention(gpu_builder *builder, const tandem_op_attention
     a.q_bytes = (uint64_t)op->n_head * a.head_dim * 4;
     a.cache_bytes = (uint64_t)kv->n_slot * a.n_kv_head * a.layer->region_bytes;
     a.plan = choose_plan(builder, op, &a);
-    GPU_DO(get_rope(builder, op, &a.rope));
+    GPU_DO(gpu_rope_tables(builder, op, &a.rope));
     GPU_DO(gpu_scratch_take(builder, a.rows.max * a.q_bytes, &a.q));
     GPU_DO(lower_append(builder, op, &a));
     GPU_DO(gpu_scratch_take(builder, partial_bytes(&a), &a.partial));

@@ -9,7 +9,7 @@
 
 #include <tandem/pack.h>
 
-tandem_status cu_lower_embed(gpu_builder *builder, const tandem_op_embed *op) {
+tandem_status gpu_lower_embed(gpu_builder *builder, const tandem_op_embed *op) {
     const tandem_kit_pack *pack = &op->table->packs[op->matrix];
     const char *format = tandem_kit_pack_format_name(pack->type);
     gpu_rows rows = gpu_builder_rows(builder, op->head.rows);

@@ -42,7 +42,7 @@ static tandem_status lower_prologue(gpu_builder *builder, const tandem_op_matmul
         extra.out_stride[i] = input->stride;
         *(fused_q8 ? &extra.q8[i] : &extra.out[i]) = input->address;
     }
-    return cu_lower_stream(builder, prologue, &extra);
+    return gpu_lower_stream(builder, prologue, &extra);
 }
 
 static int same_input(const cu_input *a, const cu_input *b) {
@@ -191,7 +191,7 @@ static tandem_status lower_products(gpu_builder *builder, const tandem_op_matmul
     return add_products(builder, products, from, n, glu ? "glu_" : "");
 }
 
-tandem_status cu_lower_matmul(gpu_builder *builder, const tandem_op_matmul *op) {
+tandem_status gpu_lower_matmul(gpu_builder *builder, const tandem_op_matmul *op) {
     cu_input inputs[3];
     uint32_t which[3] = {0, 0, 0};
     for (uint32_t i = 0; i < 3; i++)

@@ -6,7 +6,7 @@
  * bytes       16 per row, 8 per wanted output, 64 per launch rule, each once
  * phase       before the first step; a barrier follows
  * order       no sums
- * reference   backend/reference reads the run directly; tests/vulkan_test.c compares the two by results
+ * reference   backend/reference reads the run directly; tests/gpu_run_test.c compares the two by results
  *
  * loops       per subgroup at most max_tokens / 64 + max_out / 64 + n_rule / 64 + 3 iterations
  */

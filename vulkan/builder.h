@@ -16,19 +16,6 @@ uint64_t vk_dispatch_command(const gpu_builder *builder);
  */
 tandem_status vk_dispatch_indirect(gpu_builder *builder, uint64_t command);
 
-/* ---- lower*.c: one op each ---- */
-tandem_status vk_lower_embed(gpu_builder *builder, const tandem_op_embed *op);
-tandem_status vk_lower_matmul(gpu_builder *builder, const tandem_op_matmul *op);
-tandem_status vk_lower_attention(gpu_builder *builder, const tandem_op_attention *op);
-tandem_status vk_lower_topk(gpu_builder *builder, const tandem_op_topk *op);
-tandem_status vk_lower_elementwise(gpu_builder *builder, const tandem_op_elementwise *op);
-tandem_status vk_lower_moe_route(gpu_builder *builder, const tandem_op_moe_route *op);
-tandem_status vk_lower_moe_ffn(gpu_builder *builder, const tandem_op_moe_ffn *op);
-
-/* extra may be NULL: a STREAM that stands alone. */
-tandem_status vk_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
-                              const gpu_stream_extra *extra);
-
 /* ---- lower_matmul.c: products, for other ops ---- */
 
 /* Where products find their rows. */

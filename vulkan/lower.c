@@ -4,35 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-tandem_status gpu_lower(gpu_builder *builder, const tandem_op *op) {
-    if (op->rows == TANDEM_ROWS_OUT && builder->program->limits.max_out == 0)
-        return TANDEM_OK; /* no run of this program has a row for it */
-    switch (op->kind) {
-    case TANDEM_OP_EMBED:
-        return vk_lower_embed(builder, (const tandem_op_embed *)op);
-    case TANDEM_OP_STREAM:
-        return vk_lower_stream(builder, (const tandem_op_stream *)op, NULL);
-    case TANDEM_OP_MATMUL:
-        return vk_lower_matmul(builder, (const tandem_op_matmul *)op);
-    case TANDEM_OP_ATTENTION:
-        return vk_lower_attention(builder, (const tandem_op_attention *)op);
-    case TANDEM_OP_TOPK:
-        return vk_lower_topk(builder, (const tandem_op_topk *)op);
-    case TANDEM_OP_GLU:
-    case TANDEM_OP_ADD:
-    case TANDEM_OP_SCALE:
-    case TANDEM_OP_COPY:
-        return vk_lower_elementwise(builder, (const tandem_op_elementwise *)op);
-    case TANDEM_OP_MOE_ROUTE:
-        return vk_lower_moe_route(builder, (const tandem_op_moe_route *)op);
-    case TANDEM_OP_MOE_FFN:
-        return vk_lower_moe_ffn(builder, (const tandem_op_moe_ffn *)op);
-    default:
-        return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
-                                  "The Vulkan plugin has no kernels for op kind %u", op->kind);
-    }
-}
-
 tandem_status gpu_lower_prepare(gpu_builder *builder) {
     const tandem_program *program = builder->program;
     prepare_push push = {.run = gpu_builder_run(builder),
@@ -47,8 +18,7 @@ tandem_status gpu_lower_prepare(gpu_builder *builder) {
     dispatch->api.groups[0] = dispatch->api.groups[1] = dispatch->api.groups[2] = 1;
     GPU_DO(gpu_reads(builder, push.rules, (uint64_t)push.n_rule * sizeof(launch_rule)));
     GPU_DO(gpu_reads(builder, push.next, sizeof(next_block)));
-    GPU_DO(gpu_writes(builder, push.run,
-                      RUN_BLOCK_BYTES((uint64_t)program->limits.max_tokens, program->limits.max_out)));
+    GPU_DO(gpu_writes(builder, push.run, gpu_builder_run_bytes(builder)));
     return gpu_writes(builder, push.indirect, (uint64_t)push.n_rule * INDIRECT_BYTES);
 }
 
@@ -78,7 +48,7 @@ bool vk_embed_shader(char name[32], const tandem_kit_pack *pack) {
     return true;
 }
 
-tandem_status vk_lower_embed(gpu_builder *builder, const tandem_op_embed *op) {
+tandem_status gpu_lower_embed(gpu_builder *builder, const tandem_op_embed *op) {
     const tandem_weights *table = op->table;
     const tandem_kit_pack *pack = &table->packs[op->matrix];
     gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
@@ -139,42 +109,8 @@ static void fill_stream_block(stream_block *block, const tandem_op_stream *op,
     }
 }
 
-/* What a STREAM reads and writes, and its traffic. */
-static tandem_status declare_stream(gpu_builder *builder, const tandem_op_stream *op,
-                                    const gpu_stream_extra *extra, uint64_t row_bytes, gpu_traffic *traffic) {
-    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
-    uint64_t vector_bytes = op->d * 4ull;
-    traffic->row_bytes += row_bytes;
-    GPU_DO(gpu_reads_view(builder, &op->h, row_bytes));
-    for (uint32_t i = 0; i < 2; i++) {
-        GPU_DO(gpu_reads_view(builder, &op->a[i], row_bytes));
-        traffic->row_bytes += op->a[i].buffer ? row_bytes : 0;
-    }
-    for (uint32_t i = 0; i < 3; i++)
-        GPU_DO(gpu_reads_view(builder, &op->w[i], vector_bytes));
-    GPU_DO(gpu_writes_view(builder, &op->out_h, row_bytes));
-    traffic->row_bytes += op->out_h.buffer ? row_bytes : 0;
-    for (uint32_t i = 0; i < op->n_out; i++) {
-        GPU_DO(gpu_reads_view(builder, &op->out_w[i], vector_bytes));
-        GPU_DO(gpu_writes_view(builder, &op->out[i], row_bytes));
-        traffic->row_bytes += op->out[i].buffer ? row_bytes : 0;
-        if (!extra)
-            continue;
-        if (!op->out[i].buffer && extra->out[i]) {
-            GPU_DO(gpu_touches(builder, extra->out[i], row_bytes, extra->out_stride[i], rows.max, 1));
-            traffic->row_bytes += row_bytes;
-        }
-        if (extra->q8[i]) {
-            uint64_t q8_bytes = Q8_ROW_BYTES((uint64_t)op->d);
-            GPU_DO(gpu_touches(builder, extra->q8[i], q8_bytes, q8_bytes, rows.max, 1));
-            traffic->row_bytes += q8_bytes;
-        }
-    }
-    return TANDEM_OK;
-}
-
-tandem_status vk_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
-                              const gpu_stream_extra *extra) {
+tandem_status gpu_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
+                               const gpu_stream_extra *extra) {
     gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint32_t n_slice = op->n_slice ? op->n_slice : 1;
     uint64_t row_bytes = (uint64_t)n_slice * op->d * 4;
@@ -213,10 +149,10 @@ tandem_status vk_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
     GPU_DO(gpu_reads(builder, push.block, sizeof(stream_block)));
     if (rows.index)
         GPU_DO(gpu_reads(builder, rows.index, rows.max * 4ull));
-    return declare_stream(builder, op, extra, row_bytes, &dispatch->traffic);
+    return gpu_declare_stream(builder, op, extra, row_bytes, &dispatch->traffic);
 }
 
-tandem_status vk_lower_elementwise(gpu_builder *builder, const tandem_op_elementwise *op) {
+tandem_status gpu_lower_elementwise(gpu_builder *builder, const tandem_op_elementwise *op) {
     static const char *const names[4] = {"glu", "add", "scale", "copy"};
     uint32_t kind = op->head.kind == TANDEM_OP_GLU     ? ELEMENTWISE_GLU
                     : op->head.kind == TANDEM_OP_ADD   ? ELEMENTWISE_ADD
@@ -252,7 +188,7 @@ tandem_status vk_lower_elementwise(gpu_builder *builder, const tandem_op_element
     return gpu_writes_view(builder, &op->out, row_bytes);
 }
 
-tandem_status vk_lower_topk(gpu_builder *builder, const tandem_op_topk *op) {
+tandem_status gpu_lower_topk(gpu_builder *builder, const tandem_op_topk *op) {
     const tandem_program *program = builder->program;
     gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint64_t run = gpu_builder_run(builder);
@@ -288,8 +224,7 @@ tandem_status vk_lower_topk(gpu_builder *builder, const tandem_op_topk *op) {
         dispatch->traffic.row_bytes = partial_bytes / rows.max + (stage == 0 ? row_bytes : out_bytes);
         GPU_DO(gpu_reads_view(builder, &op->x, row_bytes)); /* the second stage reads the target's value */
         GPU_DO(gpu_touches(builder, partial.address, partial_bytes, partial_bytes, 1, stage == 0));
-        GPU_DO(gpu_reads(builder, run,
-                         RUN_BLOCK_BYTES((uint64_t)program->limits.max_tokens, program->limits.max_out)));
+        GPU_DO(gpu_reads(builder, run, gpu_builder_run_bytes(builder)));
     }
     GPU_DO(gpu_writes_view(builder, &op->out, out_bytes));
     gpu_scratch_give(builder, &partial);

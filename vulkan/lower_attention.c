@@ -5,34 +5,6 @@
 
 #include <string.h>
 
-/* The two rotation tables, shared by ops that rotate alike. */
-static tandem_status get_rope(gpu_builder *builder, const tandem_op_attention *op, uint64_t *address) {
-    uint64_t n_ctx = op->kv->max_position;
-    uint32_t n_high = tandem_kit_rope_n_high(n_ctx);
-    uint64_t low_bytes = (uint64_t)TANDEM_KIT_ROPE_LOW * op->n_rope_pair * 8;
-    uint64_t high_bytes = (uint64_t)n_high * op->n_rope_pair * 8;
-    void *place;
-    *address = 0;
-    if (op->n_rope_pair == 0)
-        return TANDEM_OK;
-    for (uint32_t i = 0; i < builder->n_rope; i++) {
-        const gpu_rope *rope = &builder->ropes[i];
-        if (rope->n_pair == op->n_rope_pair && rope->n_high == n_high &&
-            memcmp(rope->omega, op->rope_omega, op->n_rope_pair * sizeof(double)) == 0) {
-            *address = rope->address;
-            return TANDEM_OK;
-        }
-    }
-    GPU_DO(gpu_constant(builder, low_bytes + high_bytes, address, &place));
-    if (place) {
-        tandem_kit_rope_low(op->rope_omega, op->n_rope_pair, place);
-        tandem_kit_rope_high(op->rope_omega, op->n_rope_pair, n_high, (float *)((char *)place + low_bytes));
-    }
-    if (builder->n_rope < GPU_MAX_ROPE)
-        builder->ropes[builder->n_rope++] = (gpu_rope){op->rope_omega, op->n_rope_pair, n_high, *address};
-    return TANDEM_OK;
-}
-
 /* Shapes and addresses that the three dispatches share. */
 typedef struct vk_attention {
     const gpu_kv_layer *layer; /* the owner of the storage */
@@ -209,7 +181,7 @@ static uint32_t get_target(const tandem_context *context) {
     return info->n_units ? 8 * info->n_units : 512;
 }
 
-tandem_status vk_lower_attention(gpu_builder *builder, const tandem_op_attention *op) {
+tandem_status gpu_lower_attention(gpu_builder *builder, const tandem_op_attention *op) {
     const tandem_program *program = builder->program;
     const tandem_kv *kv = op->kv;
     const gpu_kv_layer *layer = &kv->layers[op->layer];
@@ -229,7 +201,7 @@ tandem_status vk_lower_attention(gpu_builder *builder, const tandem_op_attention
     uint32_t most = (a.layer->ring + a.plan.keys_per_split - 1) / a.plan.keys_per_split;
     if (a.plan.max_split > most)
         a.plan.max_split = most;
-    GPU_DO(get_rope(builder, op, &a.rope));
+    GPU_DO(gpu_rope_tables(builder, op, &a.rope));
     GPU_DO(gpu_scratch_take(builder, a.rows.max * a.q_bytes, &a.q));
     GPU_DO(lower_append(builder, op, &a));
     GPU_DO(gpu_scratch_take(builder, attention_partial_bytes(&a.plan, a.head_dim, op->n_head, a.rows.max),

@@ -88,7 +88,7 @@ static tandem_status lower_prologue(gpu_builder *builder, const tandem_op_matmul
         extra.out_stride[i] = input->stride;
         *(fused_q8 ? &extra.q8[i] : &extra.out[i]) = input->address;
     }
-    return vk_lower_stream(builder, prologue, &extra);
+    return gpu_lower_stream(builder, prologue, &extra);
 }
 
 /* The inputs of the products, inputs[which[m]] for matrix m. */
@@ -422,7 +422,7 @@ static tandem_status lower_products(gpu_builder *builder, const tandem_op_matmul
     return TANDEM_OK;
 }
 
-tandem_status vk_lower_matmul(gpu_builder *builder, const tandem_op_matmul *op) {
+tandem_status gpu_lower_matmul(gpu_builder *builder, const tandem_op_matmul *op) {
     vk_input inputs[3] = {{.scratch = {.index = TANDEM_NONE}},
                           {.scratch = {.index = TANDEM_NONE}},
                           {.scratch = {.index = TANDEM_NONE}}};

@@ -71,7 +71,7 @@ static tandem_status lower_choice(gpu_builder *builder, const tandem_op_moe_rout
     return gpu_writes_view(builder, &op->route, op->n_used * 8ull);
 }
 
-tandem_status vk_lower_moe_route(gpu_builder *builder, const tandem_op_moe_route *op) {
+tandem_status gpu_lower_moe_route(gpu_builder *builder, const tandem_op_moe_route *op) {
     gpu_scratch logits;
     gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     GPU_DO(gpu_scratch_take(builder, rows.max * op->weights->packs[op->matrix].n_row * 4, &logits));
@@ -387,7 +387,7 @@ static tandem_status round_input(gpu_builder *builder, const ffn *f, uint32_t ro
     return TANDEM_OK;
 }
 
-tandem_status vk_lower_moe_ffn(gpu_builder *builder, const tandem_op_moe_ffn *op) {
+tandem_status gpu_lower_moe_ffn(gpu_builder *builder, const tandem_op_moe_ffn *op) {
     ffn f = ffn_of(builder, op);
     uint32_t n_col = pack_of(&f, f.gate)->n_col;
     vk_input x = vk_input_of_view(builder, op->head.rows, &op->x, n_col), y;

@@ -17,6 +17,11 @@ uint64_t gpu_builder_run(const gpu_builder *builder) {
     return builder->base + builder->layout.run;
 }
 
+uint64_t gpu_builder_run_bytes(const gpu_builder *builder) {
+    const tandem_kit_limits *limits = &builder->program->limits;
+    return RUN_BLOCK_BYTES((uint64_t)limits->max_tokens, limits->max_out);
+}
+
 gpu_rows gpu_builder_rows(const gpu_builder *builder, uint32_t rows) {
     const tandem_program *program = builder->program;
     uint64_t run = gpu_builder_run(builder);

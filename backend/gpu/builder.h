@@ -57,6 +57,7 @@ typedef struct gpu_rows {
 
 gpu_rows gpu_builder_rows(const gpu_builder *builder, uint32_t rows);
 uint64_t gpu_builder_run(const gpu_builder *builder); /* address of the run block */
+uint64_t gpu_builder_run_bytes(const gpu_builder *builder);
 
 /* The address of row 0 of a view, 0: absent. */
 uint64_t gpu_view_address(const tandem_view *view);
@@ -101,6 +102,17 @@ typedef struct gpu_stream_extra {
     uint64_t out_stride[3];
     uint64_t q8[3];
 } gpu_stream_extra;
+
+/* ---- lower.c ---- */
+
+/* Makes the launches of an op. */
+tandem_status gpu_lower(gpu_builder *builder, const tandem_op *op);
+/* Declares what a STREAM reads and writes, and adds to its traffic. */
+tandem_status gpu_declare_stream(gpu_builder *builder, const tandem_op_stream *op,
+                                 const gpu_stream_extra *extra, uint64_t row_bytes, gpu_traffic *traffic);
+/* The two rotation tables of an ATTENTION (tandem/rope.h), shared by ops that rotate alike. 0: it rotates
+ * nothing. */
+tandem_status gpu_rope_tables(gpu_builder *builder, const tandem_op_attention *op, uint64_t *address);
 
 #define GPU_DO(call)                                                                                         \
     do {                                                                                                     \

@@ -119,9 +119,19 @@ tandem_status gpu_supports_product(const tandem_context *context, const tandem_w
                                    uint32_t matrix, const char *name, uint32_t precision, uint32_t n_used,
                                    uint32_t op_index, tandem_error *error);
 
-/* Lower the two ends of a run, and an op, to launches. Called twice for each program (program.h). */
+/* Make the launches of an op, and those of the two ends of a run: prepare, before all others, and finish,
+ * where there is a TOPK. Called twice for each program (program.h). */
 tandem_status gpu_lower_prepare(gpu_builder *builder);
-tandem_status gpu_lower(gpu_builder *builder, const tandem_op *op);
+tandem_status gpu_lower_embed(gpu_builder *builder, const tandem_op_embed *op);
+/* extra may be NULL: a STREAM that stands alone. */
+tandem_status gpu_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
+                               const gpu_stream_extra *extra);
+tandem_status gpu_lower_matmul(gpu_builder *builder, const tandem_op_matmul *op);
+tandem_status gpu_lower_attention(gpu_builder *builder, const tandem_op_attention *op);
+tandem_status gpu_lower_topk(gpu_builder *builder, const tandem_op_topk *op);
+tandem_status gpu_lower_elementwise(gpu_builder *builder, const tandem_op_elementwise *op);
+tandem_status gpu_lower_moe_route(gpu_builder *builder, const tandem_op_moe_route *op);
+tandem_status gpu_lower_moe_ffn(gpu_builder *builder, const tandem_op_moe_ffn *op);
 tandem_status gpu_lower_finish(gpu_builder *builder, const tandem_op_topk *op);
 /* Between the two passes: the bytes of workspace that the plugin wants for itself (layout.commands), and
  * forgets of the first pass what the second says again. */

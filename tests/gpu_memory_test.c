@@ -113,8 +113,9 @@ static void a_cap_takes_as_many_records_as_fit(void **state) {
         OK(fx.api->weights_place(weights, 0, i % 2 ? TANDEM_PLACE_HOST : TANDEM_PLACE_DEVICE, NULL,
                                  &fx.error));
     uint64_t cap = memory_of(context).total + n_fit * (uint64_t)RECORD_BYTES + RECORD_BYTES / 2;
+    fx.api->weights_destroy(weights);
+    fx.api->weights_destroy(others);
     fx.api->context_destroy(context);
-    weights = others = NULL;
     context = fixture_context(&fx, cap);
     assert_non_null(context);
     OK(create(context, N_RECORD, TANDEM_PLACE_HOST, &weights));

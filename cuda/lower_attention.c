@@ -11,9 +11,10 @@ typedef struct attention_plan {
     char kernel[48];
     uint32_t block;
     uint32_t shared_bytes;
-    uint32_t blocks_per_unit; /* that a multiprocessor holds at once */
-    uint32_t n_query;         /* of a tile */
-    uint32_t tile_rows;       /* prefill: a tile has whole rows; else 0 */
+    uint32_t blocks_per_unit;    /* that a multiprocessor holds at once */
+    uint32_t min_keys, max_keys; /* of a split */
+    uint32_t n_query;            /* of a tile */
+    uint32_t tile_rows;          /* prefill: a tile has whole rows; else 0 */
     uint32_t n_tile;
     uint32_t tiles_per_row; /* for what is counted: a tile holds rows_per_tile rows, or a part of one */
     uint32_t rows_per_tile;
@@ -54,6 +55,8 @@ static void plan_prefill(const gpu_builder *builder, const attention_lowering *a
     plan->block = PREFILL_THREADS;
     plan->shared_bytes = attention_prefill_shared(a->kv_type, a->head_dim, exact);
     plan->blocks_per_unit = 1;
+    plan->min_keys = PREFILL_MIN_KEYS;
+    plan->max_keys = PREFILL_MAX_KEYS;
     plan->n_query = attention_prefill_queries(a->head_dim);
     plan->tile_rows = plan->rows_per_tile = plan->n_query / group;
     plan->tiles_per_row = 1;
@@ -70,6 +73,8 @@ static void plan_split(const gpu_builder *builder, const attention_lowering *a, 
              a->head_dim <= 256 ? 256u : 512u, plan->n_query);
     plan->block = ATTENTION_THREADS;
     plan->blocks_per_unit = 3;
+    plan->min_keys = ATTENTION_MIN_KEYS;
+    plan->max_keys = ATTENTION_MAX_KEYS;
     plan->n_tile = (uint32_t)((queries + plan->n_query - 1) / plan->n_query);
     plan->tiles_per_row = (group + plan->n_query - 1) / plan->n_query;
     plan->rows_per_tile = plan->n_query > group ? plan->n_query / group : 1;
@@ -86,15 +91,15 @@ static attention_plan choose_plan(const gpu_builder *builder, const tandem_op_at
     else
         plan_split(builder, a, group, &plan);
 
-    uint32_t least = (ring + ATTENTION_MAX_KEYS - 1) / ATTENTION_MAX_KEYS;
+    uint32_t least = (ring + plan.max_keys - 1) / plan.max_keys;
     uint64_t n_block = (uint64_t)a->n_kv_head * plan.n_tile,
              target = plan.blocks_per_unit * (n_unit ? n_unit : 28);
     uint64_t wanted = (target + n_block - 1) / n_block;
     plan.max_split = wanted < ATTENTION_MAX_SPLIT ? (uint32_t)wanted : ATTENTION_MAX_SPLIT;
-    plan.keys_per_split = ATTENTION_MIN_KEYS;
+    plan.keys_per_split = plan.min_keys;
     if (plan.max_split <= least) {
         plan.max_split = least > 0 ? least : 1;
-        plan.keys_per_split = ATTENTION_MAX_KEYS;
+        plan.keys_per_split = plan.max_keys;
     }
     /* A short window never fills more than these. */
     uint32_t most = (ring + plan.keys_per_split - 1) / plan.keys_per_split;

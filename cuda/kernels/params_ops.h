@@ -101,10 +101,10 @@ typedef struct attention_append_params {
 #define ATTENTION_THREADS 128u
 #define ATTENTION_KEYS 64u /* of a tile: splits are multiples of it */
 #define ATTENTION_GROUP 16u
-#define ATTENTION_MIN_KEYS                                                                                   \
-    64u /* a smaller split's partial results are over a tenth of its keys and values                         \
-         */
-#define ATTENTION_MAX_KEYS 16384u /* f32 sums over more lose digits */
+/* Keys of a split. A smaller one's partial results are over a tenth of its keys and values; f32 sums over
+ * more lose digits. */
+#define ATTENTION_MIN_KEYS 64u
+#define ATTENTION_MAX_KEYS 16384u
 #define ATTENTION_MAX_SPLIT 256u
 #define ATTENTION_GROUPS(n_split) (((n_split) + ATTENTION_GROUP - 1u) / ATTENTION_GROUP)
 #define ATTENTION_RECORDS(max_split) ((max_split) + ATTENTION_GROUPS(max_split))
@@ -155,6 +155,11 @@ typedef struct attention_params {
  *
  * Grid (tiles, n_kv_head, max_split), block PREFILL_THREADS, attention_prefill_shared bytes. */
 #define PREFILL_THREADS 256u
+/* Keys of a split, where the device has more multiprocessors than there are tiles. A tile's partial results
+ * are as large as 64 keys and values, written and read once. Sums are of tiles of keys, so that few add up.
+ */
+#define PREFILL_MIN_KEYS 512u
+#define PREFILL_MAX_KEYS 131072u
 #define PREFILL_MAX_SHARED 101376u /* 99 KiB: what a block may have on compute capability 8.6 and 8.9 */
 
 TANDEM_SHARED uint32_t attention_prefill_queries(uint32_t head_dim) {
@@ -171,8 +176,7 @@ TANDEM_SHARED uint32_t attention_prefill_shared(uint32_t type, uint32_t head_dim
     return attention_prefill_keys(exact) *
                (type == KV_F16 ? head_dim * 4u
                                : head_dim * (exact ? 6u : 4u) + (head_dim == 256u ? 40u : 104u)) +
-           (type == KV_Q8_0 && !exact ? head_dim * 2u : 0u) +
-           attention_prefill_keys(exact) * 512u + 16u;
+           (type == KV_Q8_0 && !exact ? head_dim * 2u : 0u) + attention_prefill_keys(exact) * 512u + 16u;
 }
 
 /* ---- stream: the residual stream between two phases ----

@@ -200,14 +200,35 @@ static int probe_gate_up(probe *p, const tandem_op_matmul *op, uint32_t layer, c
     return status;
 }
 
+typedef int (*judge_product)(probe *p, const tandem_op_matmul *op, uint32_t layer, const float *x,
+                             tandem_message *message);
+
+/* A product whose prologue norms what the device holds at `h`. */
+static int probe_from(probe *p, const tandem_op_matmul *op, tandem_view h, judge_product judge,
+                      uint32_t layer, tandem_message *message) {
+    const tandem_op_stream *s = op->prologue;
+    double *stream = malloc(s->d * sizeof *stream);
+    float *x = malloc(s->d * sizeof *x), *held = NULL;
+    int status = stream && x ? probe_read_floats(p, h, s->d, &held, message)
+                             : message_out_of_memory(message, "a probe", s->d * sizeof *stream);
+    for (uint32_t i = 0; i < s->d && !status; i++)
+        stream[i] = held[i];
+    if (!status)
+        status = norm_and_round(p, s, stream, x, message);
+    if (!status)
+        status = judge(p, op, layer, x, message);
+    free(stream);
+    free(x);
+    free(held);
+    return status;
+}
+
 /* The stream between attention and the feed-forward part: what went in and what came out. */
-static int judge_stream(probe *p, const tandem_op_stream *s, uint32_t layer, double *stream,
-                        tandem_message *message) {
+static int judge_stream(probe *p, const tandem_op_stream *s, uint32_t layer, tandem_message *message) {
     float *out = NULL;
-    int status = compute_stream(p, s, stream, message);
-    double *got = malloc(s->d * sizeof *got);
-    if (!status && !got)
-        status = message_out_of_memory(message, "a probe", s->d * sizeof *got);
+    double *stream = calloc(2u * s->d, sizeof *stream), *got = stream + s->d;
+    int status = stream ? compute_stream(p, s, stream, message)
+                        : message_out_of_memory(message, "a probe", 2 * s->d * sizeof *stream);
     if (!status)
         status = probe_read_floats(p, s->out_h, s->d, &out, message);
     for (uint32_t i = 0; i < s->d && !status; i++)
@@ -215,35 +236,26 @@ static int judge_stream(probe *p, const tandem_op_stream *s, uint32_t layer, dou
     if (!status)
         probe_add(p, "stream", layer, probe_error(got, stream, s->d), BUDGET_STREAM);
     free(out);
-    free(got);
+    free(stream);
     return status;
+}
+
+int probe_gates(probe *p, const tandem_op_matmul *gate_up, uint32_t layer, tandem_message *message) {
+    return probe_from(p, gate_up, gate_up->prologue->out_h, probe_gate_up, layer, message);
+}
+
+int probe_qkv(probe *p, const tandem_op_matmul *qkv, const tandem_op_matmul *gate_up, uint32_t layer,
+              tandem_message *message) {
+    /* What q, k and v were made from is the stream as the next prologue reads it. */
+    return probe_from(p, qkv, gate_up->prologue->h, probe_projections, layer, message);
 }
 
 int probe_normed(probe *p, const tandem_op_matmul *qkv, const tandem_op_matmul *gate_up, uint32_t layer,
                  tandem_message *message) {
-    const tandem_op_stream *s = gate_up->prologue;
-    double *stream = malloc(s->d * sizeof *stream);
-    float *x = malloc(s->d * sizeof *x), *h = NULL;
-    int status = stream && x ? TANDEM_OK : message_out_of_memory(message, "a probe", s->d * sizeof *stream);
-    /* What q, k and v were made from is the stream as the next prologue reads it. */
+    int status = probe_qkv(p, qkv, gate_up, layer, message);
     if (!status)
-        status = probe_read_floats(p, s->h, s->d, &h, message);
-    for (uint32_t i = 0; i < s->d && !status; i++)
-        stream[i] = h[i];
-    if (!status)
-        status = norm_and_round(p, qkv->prologue, stream, x, message);
-    if (!status)
-        status = probe_projections(p, qkv, layer, x, message);
-    if (!status)
-        status = judge_stream(p, s, layer, stream, message);
-    if (!status)
-        status = norm_and_round(p, s, stream, x, message);
-    if (!status)
-        status = probe_gate_up(p, gate_up, layer, x, message);
-    free(stream);
-    free(x);
-    free(h);
-    return status;
+        status = judge_stream(p, gate_up->prologue, layer, message);
+    return status ? status : probe_gates(p, gate_up, layer, message);
 }
 
 /* ---- the head ---- */

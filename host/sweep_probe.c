@@ -318,6 +318,38 @@ static int probe_second_half(probe *p, const layer_probe *l, tandem_message *mes
     return status ? status : session_truncate(s, start, message);
 }
 
+/* The first layer of a kind; n_layer where there is none. */
+static uint32_t first_layer(const model_config *c, bool sliding) {
+    uint32_t l = 0;
+    while (l < c->n_layer && (c->layers[l].window > 0) != sliding)
+        l++;
+    return l;
+}
+
+/* The last layer, after a run of the whole model: what no later op has overwritten. A branch of per-layer
+ * embeddings takes the place of the product before it, and of the stream. */
+static int judge_last_layer(probe *p, const layer_probe *l, tandem_message *message) {
+    const model_config *c = p->s->config;
+    const uint32_t layer = c->n_layer - 1, attention = find_op(l->ops, l->n_op, layer, "attention");
+    const uint32_t qkv = find_op(l->ops, l->n_op, layer, "attn_qkv"),
+                   gates = find_op(l->ops, l->n_op, layer, "ffn_gate_up"),
+                   down = find_op(l->ops, l->n_op, layer, "ffn_down");
+    if (attention == l->n_op || qkv == l->n_op || gates == l->n_op || down == l->n_op)
+        return TANDEM_OK;
+    const bool whole = fits(l, expected_read(p, layer));
+    if (!whole)
+        omit(p, "attention", layer);
+    int status =
+        probe_attention(p, (const tandem_op_attention *)(const void *)l->ops[attention], whole, message);
+    if (!status)
+        status = probe_gates(p, matmul_at(l->ops, gates), layer, message);
+    if (status || c->d_ple)
+        return status;
+    status = probe_qkv(p, matmul_at(l->ops, qkv), matmul_at(l->ops, gates), layer, message);
+    return status ? status
+                  : probe_product(p, matmul_at(l->ops, down), MODEL_T_FFN_DOWN, layer, "down rows", message);
+}
+
 /* The session's own program, as a cell of one token runs it. */
 static int probe_whole(probe *p, const layer_probe *l, tandem_message *message) {
     session *s = p->s;
@@ -335,6 +367,9 @@ static int probe_whole(probe *p, const layer_probe *l, tandem_message *message) 
     if (!status)
         status = probe_head(p, (const tandem_op_matmul *)(const void *)head,
                             (const tandem_op_topk *)(const void *)topk, message);
+    const uint32_t last = s->config->n_layer - 1;
+    if (!status && last != first_layer(s->config, true) && last != first_layer(s->config, false))
+        status = judge_last_layer(p, l, message);
     return status ? status : session_truncate(s, start, message);
 }
 
@@ -344,14 +379,6 @@ static int probe_both(probe *p, const layer_probe *l, tandem_message *message) {
         return probe_agreement(p, l->tokens, l->limits->budget, message);
     omit(p, "agreement", p->s->config->n_layer);
     return TANDEM_OK;
-}
-
-/* The first layer of a kind; n_layer where there is none. */
-static uint32_t first_layer(const model_config *c, bool sliding) {
-    uint32_t l = 0;
-    while (l < c->n_layer && (c->layers[l].window > 0) != sliding)
-        l++;
-    return l;
 }
 
 int probe_run_within(probe *p, session *s, const uint32_t *tokens, uint32_t n_rows, uint32_t seed,

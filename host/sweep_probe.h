@@ -4,12 +4,12 @@
  * inputs, the output and the cache rows of its attention are read back, and one query head is computed anew
  * from them, with the exact angle of its rotation; so are the cache's new row, rows of every product, the
  * residual stream between attention and feed-forward part and, in a layer with experts, the router's choice
- * and elements of the experts' sum. A run of one token is also made with the session's own program, and rows
- * of the head and what TOPK found are computed from the stream that it left. What came before the layer is
- * taken as it is: the prefix against the reference answers for it, this answers for the depth. That the
- * programs of the cells, which are longer, do at this depth what they do at the prefix is seen from their
- * agreement: the same token by the program of decode and at the head of a chunk by that of prefill, two
- * compilations that share no launch.
+ * and elements of the experts' sum. A run of one token is also made with the session's own program, and the
+ * last layer, rows of the head and what TOPK found are computed from what it left in memory: the last layer's
+ * cache lies farthest out. What came before the layer is taken as it is: the prefix against the reference
+ * answers for it, this answers for the depth. That the programs of the cells, which are longer, do at this
+ * depth what they do at the prefix is seen from their agreement: the same token by the program of decode and
+ * at the head of a chunk by that of prefill, two compilations that share no launch.
  */
 #ifndef TANDEM_HOST_SWEEP_PROBE_H
 #define TANDEM_HOST_SWEEP_PROBE_H
@@ -27,7 +27,7 @@ typedef struct probe_result {
     const char *instead; /* the precision that the values fit where they do not fit the stated one; or NULL */
 } probe_result;
 
-#define PROBE_MAX_RESULTS 32u
+#define PROBE_MAX_RESULTS 40u
 #define PROBE_MAX_OMITTED 12u
 
 /* What a probe may take. Only what is expected to fit is done, but for the first half of one layer,
@@ -113,6 +113,10 @@ int probe_product(probe *p, const tandem_op_matmul *op, uint32_t role, uint32_t 
 /* Results "qkv rows", "stream" and "gate rows", after a run that ended with the gates of that layer. */
 int probe_normed(probe *p, const tandem_op_matmul *qkv, const tandem_op_matmul *gate_up, uint32_t layer,
                  tandem_message *message);
+/* Parts of it: "qkv rows" and "gate rows". They hold as long as nothing has overwritten the stream. */
+int probe_qkv(probe *p, const tandem_op_matmul *qkv, const tandem_op_matmul *gate_up, uint32_t layer,
+              tandem_message *message);
+int probe_gates(probe *p, const tandem_op_matmul *gate_up, uint32_t layer, tandem_message *message);
 /* Results "logits" and "top-k", after a run of the whole model. */
 int probe_head(probe *p, const tandem_op_matmul *head, const tandem_op_topk *topk, tandem_message *message);
 

@@ -55,6 +55,8 @@ static tandem_status take_option(const char *option, tandem_error *error) {
         proxy.whole = !strcmp(value, "1");
     else if (IS("window"))
         proxy.window = (uint32_t)strtoul(value, NULL, 10);
+    else if (IS("layer"))
+        proxy.layer = (uint32_t)strtoul(value, NULL, 10);
     else if (IS("rows"))
         proxy.rows = (uint32_t)strtoul(value, NULL, 10);
     else if (IS("runs"))

@@ -21,16 +21,12 @@
  *               ns=0 the times stay those of the wrapped plugin
  *   scripted    device times are base=NS (10000) a step, noise=S a run (and as much again a step), seed=N,
  *               times factor=F where the op is `op`; a run is not done before that time has passed
- *   cache       caches are of type kv=N, and layers without a window see window=N positions; the host is told
- *               what it asked for
- *   simulated   says that its device is simulated
- *   crash       a run raises SIGSEGV
- *   hang        a wait never returns
- *   oom         a run answers OUT_OF_MEMORY
- *   driver      driver=TEXT: the device's driver, as after an update
- *   lacks       has no kernel for ops named `op`, attention only where heads are
- *               head=N elements or wider and the cache is of type kv=N
- *   matrix      says that the device has matrix units; the kernels do without
+ *   cache       from layer=N (0) on caches are of type kv=N, and layers without a window see window=N
+ * positions; the host is told what it asked for simulated   says that its device is simulated crash       a
+ * run raises SIGSEGV hang        a wait never returns oom         a run answers OUT_OF_MEMORY driver
+ * driver=TEXT: the device's driver, as after an update lacks       has no kernel for ops named `op`,
+ * attention only where heads are head=N elements or wider and the cache is of type kv=N matrix      says that
+ * the device has matrix units; the kernels do without
  */
 #ifndef TANDEM_TESTS_PROXY_H
 #define TANDEM_TESTS_PROXY_H
@@ -55,7 +51,7 @@ enum {
 
 typedef struct proxy_options {
     char wrap[1024], op[64], driver[128];
-    uint32_t depth, rows, most, whole, head, kv, window;
+    uint32_t depth, rows, most, whole, head, kv, window, layer;
     uint64_t runs, ns, base, seed;
     double factor, noise;
     uint32_t disguise;

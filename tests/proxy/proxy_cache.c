@@ -20,6 +20,8 @@ tandem_status proxy_kv_create(tandem_context *context, const tandem_kv_desc *des
         list[i] = &layers[i];
         asked[i].type = layers[i].type;
         asked[i].window = layers[i].window;
+        if (i < proxy.layer)
+            continue;
         if (PROXY_MODE == PROXY_CACHE && proxy.kv != TANDEM_NONE)
             layers[i].type = proxy.kv;
         if (PROXY_MODE == PROXY_CACHE && proxy.window && !layers[i].window)

@@ -32,3 +32,10 @@ tandem_run(readme_inspect 60 COMMAND ${readme} --quick LABELS quick)
 if(TARGET tandem_vulkan)
     tandem_run(readme 300 COMMAND ${readme})
 endif()
+
+# The report, drawn where the system's Python has matplotlib.
+find_program(TANDEM_SYSTEM_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH)
+if(NOT TANDEM_SYSTEM_PYTHON)
+    set(TANDEM_SYSTEM_PYTHON python3)
+endif()
+tandem_run(report 60 COMMAND ${TANDEM_SYSTEM_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/report_test.py LABELS quick)

@@ -44,10 +44,8 @@ static int decode_one(probe *p, uint32_t token, float *logits, tandem_message *m
 
 /* The same as the first of a chunk. */
 static int score_chunk(probe *p, const uint32_t *tokens, uint32_t n, float *logits, tandem_message *message) {
-    const uint32_t start = p->s->length;
     first_row first = {logits, p->s->config->n_vocab};
-    int status = session_score(p->s, tokens, NULL, n, true, keep_first, &first, message);
-    return status ? status : session_truncate(p->s, start, message);
+    return session_score(p->s, tokens, NULL, n, true, keep_first, &first, message);
 }
 
 int probe_agreement(probe *p, const uint32_t *tokens, double budget, tandem_message *message) {

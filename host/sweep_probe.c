@@ -326,6 +326,11 @@ static uint32_t first_layer(const model_config *c, bool sliding) {
     return l;
 }
 
+/* Whether the last layer is another one than those that are probed anyway. */
+static bool is_further(const model_config *c) {
+    return c->n_layer - 1 != first_layer(c, true) && c->n_layer - 1 != first_layer(c, false);
+}
+
 /* The last layer, after a run of the whole model: what no later op has overwritten. A branch of per-layer
  * embeddings takes the place of the product before it, and of the stream. */
 static int judge_last_layer(probe *p, const layer_probe *l, tandem_message *message) {
@@ -367,18 +372,24 @@ static int probe_whole(probe *p, const layer_probe *l, tandem_message *message) 
     if (!status)
         status = probe_head(p, (const tandem_op_matmul *)(const void *)head,
                             (const tandem_op_topk *)(const void *)topk, message);
-    const uint32_t last = s->config->n_layer - 1;
-    if (!status && last != first_layer(s->config, true) && last != first_layer(s->config, false))
+    if (!status && is_further(s->config))
         status = judge_last_layer(p, l, message);
     return status ? status : session_truncate(s, start, message);
 }
 
 /* Two runs of the model. */
 static int probe_both(probe *p, const layer_probe *l, tandem_message *message) {
-    if (fits(l, 2.0 * (double)l->limits->run_ns))
-        return probe_agreement(p, l->tokens, l->limits->budget, message);
-    omit(p, "agreement", p->s->config->n_layer);
-    return TANDEM_OK;
+    session *s = p->s;
+    const uint32_t start = s->length;
+    if (!fits(l, 2.0 * (double)l->limits->run_ns)) {
+        omit(p, "agreement", s->config->n_layer);
+        return TANDEM_OK;
+    }
+    int status = probe_agreement(p, l->tokens, l->limits->budget, message);
+    /* Where scoring has a program of its own, that of the cells has not run. */
+    if (!status && p->n_rows > 1 && !s->score.program && is_further(s->config))
+        status = judge_last_layer(p, l, message);
+    return status ? status : session_truncate(s, start, message);
 }
 
 int probe_run_within(probe *p, session *s, const uint32_t *tokens, uint32_t n_rows, uint32_t seed,

@@ -121,7 +121,7 @@ int probe_gates(probe *p, const tandem_op_matmul *gate_up, uint32_t layer, tande
 int probe_head(probe *p, const tandem_op_matmul *head, const tandem_op_topk *topk, tandem_message *message);
 
 /* probe_whole.c: result "agreement": sum (a - b)^2 / sum (b - mean b)^2 over the logits of the first token.
- */
+ * Leaves the chunk in the cache. */
 int probe_agreement(probe *p, const uint32_t *tokens, double budget, tandem_message *message);
 
 /* probe_experts.c: results "router" and "experts". */

@@ -1,9 +1,7 @@
 /* host/cmd_inspect.c: tandem inspect. */
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli.h"
 #include "commands.h"
@@ -65,10 +63,7 @@ static const view_rate rtx_4090 = {.bytes_per_s = 1008e9, .flops_per_s = 165e12,
 static int read_peaks(inspect_command *c, view_rate *rate) {
     journal j;
     tandem_message message;
-    if (access(c->peaks, R_OK)) /* opening a journal makes one */
-        return cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s cannot be read: %s", c->peaks,
-                        strerror(errno));
-    int status = journal_open(&j, c->peaks, &message);
+    int status = journal_open_existing(&j, c->peaks, &message);
     if (status)
         return cli_refuse(status, usage.name, &message);
     *rate = (view_rate){0};

@@ -1,10 +1,8 @@
 /* host/compare_explain.c: where the difference lies (contract: compare.h). */
-#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "compare.h"
 
@@ -225,10 +223,7 @@ int compare_read_peaks(compare *c) {
     tandem_message message;
     if (!c->options->peaks)
         return OPTIONS_GO_ON;
-    if (access(c->options->peaks, R_OK))
-        return cli_fail(TANDEM_EXIT_ENVIRONMENT, compare_command, "%s cannot be read: %s", c->options->peaks,
-                        strerror(errno));
-    int status = journal_open(&j, c->options->peaks, &message);
+    int status = journal_open_existing(&j, c->options->peaks, &message);
     if (status)
         return cli_refuse(status, compare_command, &message);
     for (uint32_t side = 0; side < N_SIDE; side++) {

@@ -96,6 +96,13 @@ int journal_open(journal *j, const char *path, tandem_message *message) {
     return status;
 }
 
+int journal_open_existing(journal *j, const char *path, tandem_message *message) {
+    *j = (journal){.fd = -1};
+    if (access(path, R_OK))
+        return message_fail(message, TANDEM_E_INTERNAL, "%s cannot be read: %s.", path, strerror(errno));
+    return journal_open(j, path, message);
+}
+
 void journal_close(journal *j) {
     for (uint32_t i = 0; i < j->n_row; i++)
         cJSON_Delete(j->row[i]);

@@ -27,6 +27,8 @@ typedef struct journal {
 /* Opens or creates; reads what is there. A file with rows of another schema version is refused: nothing is
  * mixed. */
 int journal_open(journal *j, const char *path, tandem_message *message);
+/* The same for a journal that is only read: a file that is not there is refused, not made. */
+int journal_open_existing(journal *j, const char *path, tandem_message *message);
 void journal_close(journal *j);
 
 /* Adds schema, version and time, where they are not there yet. */

@@ -173,12 +173,23 @@ static void numbers_are_strict(void **state) {
     assert_false(parse_float("1,5", &f));
 }
 
+static void a_journal_that_is_only_read_is_not_made(void **state) {
+    (void)state;
+    journal j;
+    tandem_message message;
+    assert_int_equal(journal_open_existing(&j, path, &message), TANDEM_E_INTERNAL);
+    assert_non_null(strstr(message.text, "cannot be read"));
+    assert_int_not_equal(access(path, F_OK), 0);
+    journal_close(&j);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(rows_are_found_after_reopening, remove_file),
         cmocka_unit_test_teardown(a_torn_last_line_costs_only_itself, remove_file),
         cmocka_unit_test_teardown(foreign_lines_are_left_alone, remove_file),
         cmocka_unit_test_teardown(refuses_another_schema_version, remove_file),
+        cmocka_unit_test(a_journal_that_is_only_read_is_not_made),
         cmocka_unit_test(a_full_disk_is_one_sentence),
         cmocka_unit_test(a_folder_that_is_not_there_is_one_sentence),
         cmocka_unit_test(numbers_are_strict),

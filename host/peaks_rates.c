@@ -288,8 +288,11 @@ int peaks_read(rig *r, double seconds, peak_ladder *out, tandem_message *message
 }
 
 int peaks_product(rig *r, uint32_t precision, double seconds, peak_ladder *out, tandem_message *message) {
+    uint64_t most = is_software(r) ? 1024 : 8192;
+    while (most > 256 && 4 * most * most > size_limit(r))
+        most /= 2;
     const ladder_spec spec = {.first = 256,
-                              .most = is_software(r) ? 1024 : 8192,
+                              .most = most,
                               .factor = 2,
                               .growth = 4,
                               .precision = precision,

@@ -28,7 +28,7 @@ for command in $commands; do
 done
 
 # ---- peaks ----
-little=(peaks --plugin reference --threads 2 --seconds 0.5 --max-bytes 4M)
+little=(peaks --plugin reference --threads 2 --seconds 10 --max-bytes 4M) # the samples end it before
 check 'peaks of the CPU' "$tandem" "${little[@]}" -j p.jsonl
 "$tandem" "${little[@]}" >text.txt 2>/dev/null
 check 'the text fits 80 columns' narrow text.txt

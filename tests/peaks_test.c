@@ -105,7 +105,7 @@ static void figures_follow_from_the_device_times(void **state) {
     memset(&rule, 0, sizeof rule);
     rule.run_ns = 1000000;
     rule.step_ns = 250;
-    assert_int_equal(measure(1, &p, &message), TANDEM_OK);
+    assert_int_equal(measure(20, &p, &message), TANDEM_OK);
     assert_int_equal(p.read.n, 2); /* 1 and 4 MiB */
     assert_float_equal(peaks_rate(&p.read), (4 << 20) * 1e9 / 1000250, 1);
     assert_float_equal(p.copy.point[0].rate.median, (2 << 20) * 1e9 / 1000250, 1);
@@ -128,7 +128,7 @@ static void a_wrong_result_has_no_peak(void **state) {
     tandem_message message;
     memset(&rule, 0, sizeof rule);
     rule.garbage = 1;
-    assert_int_equal(measure(1, &p, &message), TANDEM_E_INTERNAL);
+    assert_int_equal(measure(20, &p, &message), TANDEM_E_INTERNAL);
     assert_non_null(strstr(message.text, "wrong results"));
 }
 
@@ -138,7 +138,7 @@ static void a_precision_that_is_not_offered_is_said(void **state) {
     tandem_message message;
     memset(&rule, 0, sizeof rule);
     rule.refused = TANDEM_PRECISION_F16;
-    assert_int_equal(measure(1, &p, &message), TANDEM_OK);
+    assert_int_equal(measure(20, &p, &message), TANDEM_OK);
     assert_int_equal(p.product[TANDEM_PRECISION_F16].n, 0);
     assert_non_null(strstr(p.product[TANDEM_PRECISION_F16].reason, "does not do that"));
     assert_true(peaks_rate(&p.product[TANDEM_PRECISION_Q8]) > 0);
@@ -155,7 +155,7 @@ static void a_matrix_beyond_memory_ends_the_sizes(void **state) {
     tandem_message message;
     memset(&rule, 0, sizeof rule);
     rule.most_rows = 256; /* 4 MiB of the first, 256 x 256 of the others */
-    assert_int_equal(measure(1, &p, &message), TANDEM_OK);
+    assert_int_equal(measure(20, &p, &message), TANDEM_OK);
     assert_int_equal(p.read.n, 2);
     assert_int_equal(p.product[0].n, 1);
     assert_non_null(strstr(p.product[0].reason, "no room"));

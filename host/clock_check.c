@@ -11,8 +11,8 @@
 #define WAIT_NS 1e6
 #define MOST_WALL 1.5   /* times the device's time */
 #define MOST_DEVICE 1.1 /* times the wall time: no device works longer than the host waits */
-/* A driver's own threads do next to nothing. One that computes keeps a processor busy, or, on a machine that has
- * other work too, its share of one. */
+/* A driver's own threads do next to nothing. One that computes keeps a processor busy, or, on a machine that
+ * has other work too, its share of one. */
 #define MOST_BUSY 0.2
 #define LEAST_BUSY_NS 5e6 /* below it processor time is too coarse */
 

@@ -17,7 +17,7 @@ def check_text(row):
     if stamp.get("method") == "none":
         return '<span class="bad">UNCHECKED</span>'
     if not stamp.get("ok"):
-        return '<span class="bad">WRONG</span>'
+        return f'<span class="bad">WRONG</span> {html.escape(stamp.get("why", ""))}'.rstrip()
     return "is the reference" if stamp["method"] == "self" else f"ok {stamp['worst_error']:.0e}"
 
 

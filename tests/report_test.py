@@ -12,6 +12,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
 import report  # noqa: E402
 import report_rows  # noqa: E402
+import report_tables  # noqa: E402
 
 
 def cell(plugin="vulkan", kv="f16", depth=0, uuid="a" * 8, rate=10.0, kind="gpu", name="Card", **more):
@@ -54,6 +55,11 @@ class Report(unittest.TestCase):
 
     def read(self, *paths):
         return report_rows.of_kind(report.read_rows(paths), "cell")
+
+    def test_why_a_result_is_wrong_stands_beside_it(self):
+        text = report_tables.check_text(cell(stamp={"method": "prefix", "ok": False, "worst_error": 1, "why": "a < b"}))
+        self.assertEqual(text, '<span class="bad">WRONG</span> a &lt; b')
+        self.assertEqual(report_tables.check_text(cell(stamp={"method": "prefix", "ok": False})), '<span class="bad">WRONG</span>')
 
     def test_the_last_row_of_a_key_counts(self):
         self.assertEqual([r["rate"]["median"] for r in self.read(self.journal("a.jsonl", cell(rate=1), cell(rate=2)))], [2])

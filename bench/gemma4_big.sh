@@ -111,7 +111,7 @@ slice() {
         printf '  %-6s %.1f tokens/s, %.2f GB/s, %.0f %% of %.2f GB/s, a mat-vec alone (limit 80 %%)  %s\n' $precision \
             "$(calculate "1e9 / $ns")" "$rate" "$(calculate "100 * $rate / $alone")" "$alone" $word
     done
-    "$tandem" inspect "${slice[@]}" --steps --plugin "$plugin" 2>/dev/null | tail -n 2 | sed 's/^/  /'
+    "$tandem" inspect "${slice[@]}" --steps --plugin "$plugin" 2>/dev/null | tail -n 3 | sed 's/^/  /'
 }
 
 # ---- long context ----

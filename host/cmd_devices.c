@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "plugin_error.h"
 #include "progress.h"
+#include "wrap.h"
 
 typedef struct found_plugin {
     const char *name; /* of its file */
@@ -105,6 +106,11 @@ static bool same_card(const found_device *a, const found_device *b) {
            !memcmp(a->info.uuid, b->info.uuid, 16);
 }
 
+static void print_field(const char *name, const char *text) {
+    printf("    %-9s  ", name);
+    wrap_print(stdout, text, 15, 15);
+}
+
 static void print_device(const device_list *list, const found_device *d) {
     char total[32], free_now[32], most[32], uuid[37], has[64], used[64];
     format_uuid(d->info.uuid, uuid);
@@ -120,21 +126,26 @@ static void print_device(const device_list *list, const found_device *d) {
     if (d->info.pci_domain != TANDEM_NONE)
         printf("    PCI        %04x:%02x:%02x.%x (%04x:%04x)\n", d->info.pci_domain, d->info.pci_bus,
                d->info.pci_device, d->info.pci_function, d->info.vendor_id, d->info.device_id);
-    printf("    UUID       %s\n    driver     %s\n", is_null_uuid(d->info.uuid) ? "none" : uuid,
-           d->info.driver);
+    print_field("UUID", is_null_uuid(d->info.uuid) ? "none" : uuid);
+    print_field("driver", d->info.driver);
     if (d->info.abilities[0])
-        printf("    abilities  %s\n", d->info.abilities);
+        print_field("abilities", d->info.abilities);
     for (uint32_t i = 0; i < list->n; i++)
         if (same_card(d, &list->device[i]))
             printf("    same card  %s %u\n", list->device[i].plugin, list->device[i].index);
 }
 
 static void print_plugin(const found_plugin *p) {
-    if (p->opened)
-        printf("%s plugin %s (git %s), %s\n    targets    %s\n    shaders    %s\n    needs      %s\n",
-               p->name, p->version, p->git, p->toolchain, p->targets, p->shaders, p->needs);
-    if (p->reason[0])
-        printf("%s: %s\n", p->name, p->reason);
+    if (p->opened) {
+        printf("%s plugin %s (git %s), %s\n", p->name, p->version, p->git, p->toolchain);
+        print_field("targets", p->targets);
+        print_field("shaders", p->shaders);
+        print_field("needs", p->needs);
+    }
+    if (p->reason[0]) {
+        printf("%s: ", p->name);
+        wrap_print(stdout, p->reason, (uint32_t)strlen(p->name) + 2, 4);
+    }
 }
 
 static cJSON *plugin_json(const found_plugin *p) {

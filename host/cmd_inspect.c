@@ -8,6 +8,7 @@
 #include "inspect_view.h"
 #include "journal.h"
 #include "progress.h"
+#include "wrap.h"
 
 static const command_usage usage = {
     "inspect", "MODEL [options]",
@@ -158,19 +159,16 @@ static int show_model(inspect_command *c, const model_source *source) {
 /* ---- steps ---- */
 
 static void print_step(uint32_t index, const step_cost *s) {
-    char weights[32], kv[32], rest[32];
-    printf("%4u  %-7s %3u  %-32s %-22s %11s %11s %11s\n", index, s->step.barrier_before ? "barrier" : "",
-           s->step.n_dispatch, s->step.kernel, s->step.label,
-           format_bytes(s->cost.weight_bytes, weights, sizeof weights),
-           format_bytes(s->cost.kv_bytes, kv, sizeof kv),
-           format_bytes(s->cost.activation_bytes, rest, sizeof rest));
+    char weights[32], kv[32];
+    printf("%4u%c%3u %-28s %-20s %10s %10s\n", index, s->step.barrier_before ? '|' : ' ', s->step.n_dispatch,
+           s->step.kernel, s->step.label, format_bytes(s->cost.weight_bytes, weights, sizeof weights),
+           format_bytes(s->cost.kv_bytes, kv, sizeof kv));
 }
 
 static void print_steps(const step_cost *steps, uint32_t n, uint32_t n_layer) {
     tandem_cost sum = {0};
     uint32_t n_barrier = 0, n_dispatch = 0;
-    printf("step  waits    launches, kernel                     main op                    weights       "
-           "cache        rest\n");
+    printf("step, | waits, launches, kernel       main op                 weights      cache\n");
     for (uint32_t i = 0; i < n; i++) {
         print_step(i, &steps[i]);
         n_barrier += steps[i].step.barrier_before;
@@ -181,15 +179,17 @@ static void print_steps(const step_cost *steps, uint32_t n, uint32_t n_layer) {
         sum.activation_bytes += steps[i].cost.activation_bytes;
         sum.flops += steps[i].cost.flops;
     }
-    char weights[32], least[32], kv[32], rest[32];
+    char weights[32], least[32], kv[32], rest[32], text[320];
     printf("\n%u steps (%.1f a layer), %u launches, %u barriers\n", n, (double)n / n_layer, n_dispatch,
            n_barrier);
-    printf("one token: weights %s (at least %s, ratio %.3f), cache %s, activations %s, %.1f Mflop\n",
-           format_bytes(sum.weight_bytes, weights, sizeof weights),
-           format_bytes(sum.weight_bytes_min, least, sizeof least),
-           sum.weight_bytes_min ? (double)sum.weight_bytes / (double)sum.weight_bytes_min : 0,
-           format_bytes(sum.kv_bytes, kv, sizeof kv), format_bytes(sum.activation_bytes, rest, sizeof rest),
-           (double)sum.flops * 1e-6);
+    snprintf(text, sizeof text,
+             "one token: weights %s (at least %s, ratio %.3f), cache %s, activations %s, %.1f Mflop",
+             format_bytes(sum.weight_bytes, weights, sizeof weights),
+             format_bytes(sum.weight_bytes_min, least, sizeof least),
+             sum.weight_bytes_min ? (double)sum.weight_bytes / (double)sum.weight_bytes_min : 0,
+             format_bytes(sum.kv_bytes, kv, sizeof kv), format_bytes(sum.activation_bytes, rest, sizeof rest),
+             (double)sum.flops * 1e-6);
+    wrap_print(stdout, text, 0, 0);
 }
 
 static int show_steps(const inspect_command *c, const model_source *source) {

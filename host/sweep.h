@@ -181,6 +181,11 @@ int sweep_print(const sweep_run *run);
 typedef void (*sweep_row)(void *user, const cJSON *row);
 /* Calls back with the latest row of every cell asked for, in the order of the sweep. */
 void sweep_each_row(const sweep_run *run, sweep_row callback, void *user);
+/* sweep_verdict.c: the latest drift and bias rows of the columns asked for; one of them as a sentence in
+ * `file`; the verdict of the whole sweep, and its exit code. */
+void sweep_each_extra(const sweep_run *run, sweep_row callback, void *user);
+void sweep_print_extra(void *file, const cJSON *row);
+int sweep_conclude(const sweep_run *run, FILE *file);
 /* sweep_flat.c: the same rows as comma-separated values, one line a cell; "" where there is no figure. */
 void sweep_print_csv(const sweep_run *run, FILE *file);
 

@@ -72,7 +72,8 @@ check 'and takes them where they are' test "$(grep -c '"row":"peaks"' p.jsonl)" 
 "${sweep[@]}" -j q.jsonl >q.txt 2>/dev/null
 check 'those of tandem peaks serve as well' test "$(grep -c '"row":"peaks"' q.jsonl)" -eq 1
 check 'every row is valid' python3 "$here/schema_check.py" "$here/../bench/schema.json" a.jsonl b.jsonl p.jsonl q.jsonl
-for text in a b p; do
+"$tandem" devices >devices.txt
+for text in a b p devices; do
     check "$text.txt fits 80 columns" awk 'length > 80 { exit 1 }' $text.txt
 done
 echo "$passed passed, $failed failed"

@@ -155,10 +155,10 @@ typedef struct attention_params {
  *
  * Grid (tiles, n_kv_head, max_split), block PREFILL_THREADS, attention_prefill_shared bytes. */
 #define PREFILL_THREADS 256u
-/* Keys of a split, where the device has more multiprocessors than there are tiles. A tile's partial results
- * are as large as 64 keys and values, written and read once. Sums are of tiles of keys, so that few add up.
- */
-#define PREFILL_MIN_KEYS 512u
+/* Keys of a split. Only where the device has more multiprocessors than there are tiles is there more than
+ * one, and then the time of a block counts, not its partial results, which are as large as 64 keys and
+ * values. Sums over keys are of whole tiles of them, so that few add up. */
+#define PREFILL_MIN_KEYS 128u
 #define PREFILL_MAX_KEYS 131072u
 #define PREFILL_MAX_SHARED 101376u /* 99 KiB: what a block may have on compute capability 8.6 and 8.9 */
 

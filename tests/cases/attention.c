@@ -141,7 +141,7 @@ static void prefill_cases(case_list *list, uint32_t type) {
             at_precision(cases[i], precision);
         }
     }
-    add(list, 4, 1, 256, 0, type, 9300, 16); /* two levels of merging */
+    add(list, 4, 1, 256, 0, type, 2400, 16); /* two levels of merging */
     add(list, 8, 1, 512, 0, type, 1500, 4);
     add(list, 4, 2, 256, 70, type, 0, 130);
     add(list, 6, 2, 256, 33, type, 61, 40);

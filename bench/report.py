@@ -38,7 +38,7 @@ def add_model(page, model, cells, index):
     common = name_series(cells)
     slug, drawn = slug_of(model, index), [r for r in cells if is_drawn(r)]
     page.add(f"<h2>{html.escape(model)}</h2>")
-    for draw in (draw_rates, draw_ratio, draw_memory, draw_shares, draw_rooflines, draw_quality, draw_energy):
+    for draw in (draw_rates, draw_ratio, draw_memory, draw_shares, draw_rooflines, draw_energy):
         draw(page, (model, common), drawn, slug)
     add_results(page, common, cells)
 
@@ -57,6 +57,7 @@ def build(rows, out):
         add_model(page, model, [r for r in cells if r["model"]["name"] == model], index)
     add_comparisons(page, rows)
     add_accuracy(page, rows)
+    draw_quality(page, [dict(r) for r in cells if is_drawn(r)])
     add_peaks(page, rows)
     draw_peaks(page, rows)
     add_extras(page, rows)

@@ -303,24 +303,28 @@ def draw_peaks(page, rows):
 
 # ---- speed beside its price ----
 
-def draw_quality(page, title, cells, slug):
-    """Decode speed at the least depth against KL divergence."""
-    rows = [r for r in cells if r["phase"] == "decode" and r.get("quality", {}).get("kl") is not None]
-    if not rows:
-        return
-    depth = min(r["depth"] for r in rows)
-    rows = [r for r in rows if r["depth"] == depth]
-    figure, a = page.plt.subplots(figsize=(9, 4.4 + .22 * len(rows)))
-    for i, r in enumerate(sorted(rows, key=lambda r: r["series"])):
-        low, high = interval_of(r)
-        style = dict(style_of(i), linestyle="none", markersize=8)
-        a.plot([r["quality"]["kl"]], [r["rate"]["median"]], label=r["series"], **style)
-        a.vlines([r["quality"]["kl"]], [low], [high], color=colour_of(i), linewidth=1.4)
-    a.set_xlabel("KL divergence of the next-token distribution, nats (left is better)")
-    a.set_ylabel(f"decode at depth {depth_name(depth)}, tokens per second")
-    most = max(r["quality"]["kl"] for r in rows)
-    a.set_xlim(-.04 * (most or 1), 1.08 * (most or 1))
-    a.set_ylim(0, a.get_ylim()[1] * 1.08)
-    mark_device(a, rows)
-    finish(figure, a, title)
-    page.save(figure, f"{slug}-quality", "Speed beside its price: what `tandem perplexity --against-...` found of the same model, cache type and precision.")
+def draw_quality(page, cells):
+    """Decode speed at the least depth against KL divergence, a picture for each better side."""
+    sides = sorted({side for r in cells for side in r.get("quality", {}).get("against", {})})
+    for index, side in enumerate(sides):
+        rows = [r for r in cells if r["phase"] == "decode" and side in r.get("quality", {}).get("against", {})]
+        depth = min((r["depth"] for r in rows), default=0)
+        rows = sorted((r for r in rows if r["depth"] == depth), key=lambda r: r["quality"]["against"][side])
+        several = len({r["model"]["name"] for r in rows}) > 1
+        common = name_series(rows) if rows else ""
+        if len({r["quality"]["against"][side] for r in rows}) < 2:
+            continue
+        figure, a = page.plt.subplots(figsize=(9, 4.6 + .22 * len(rows)))
+        for i, r in enumerate(rows):
+            kl, (low, high) = r["quality"]["against"][side], interval_of(r)
+            label = ", ".join(([r["model"]["name"]] if several else []) + [r["series"]])
+            a.plot([kl], [r["rate"]["median"]], label=label, **dict(style_of(i), linestyle="none", markersize=8))
+            a.vlines([kl], [low], [high], color=colour_of(i), linewidth=1.4)
+        most = max(r["quality"]["against"][side] for r in rows)
+        a.set_xlabel("KL divergence of the next-token distribution, nats (left is better)")
+        a.set_ylabel(f"decode at depth {depth_name(depth)}, tokens per second")
+        a.set_xlim(-.04 * most, 1.08 * most)
+        a.set_ylim(0, a.get_ylim()[1] * 1.08)
+        mark_device(a, rows)
+        finish(figure, a, (f"Speed beside its price: divergence from {side}", common))
+        page.save(figure, f"quality{index or ''}", "What `tandem perplexity --against-...` found of the same model, cache type and precision, and how fast that is.")

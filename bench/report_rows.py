@@ -148,20 +148,24 @@ def add_rooflines(rows, cells):
             step["roofline_ns"] = 1e9 * max(step["bytes"] / rate, work)
 
 
+def side_name(side):
+    return f"{side['model']}, {side['kv']} cache, {side['precision']}"
+
+
 def add_quality(rows, cells):
-    """What is known of a cell's accuracy: KL divergence from a better model, and perplexity. A measured side fits a cell of
-    the same model, cache type and precision, whatever the device: all of them were checked against the reference."""
+    """What is known of a cell's accuracy: its KL divergence from each better side that it was compared with (`against`: {side:
+    nats}), and its perplexity. A side fits the cells of the same model, cache type and precision, whatever the device: all
+    of them were checked against the reference."""
     known = {}
     for row in of_kind(rows, "accuracy"):
         a, b = row["a"], row.get("b")
-        better = known.setdefault((a["model"], a["kv"], a["precision"]), {})
+        better = known.setdefault((a["model"], a["kv"], a["precision"]), {"against": {}})
         better["perplexity"] = row["perplexity"]
         if b:
-            better.setdefault("kl", 0)
-            better.setdefault("against", "itself")
-            entry = known.setdefault((b["model"], b["kv"], b["precision"]), {})
-            entry.update(kl=row["kl_mean"], same_top=row["same_top"], against=f"{a['model']}, {a['kv']} cache, {a['precision']}")
-            entry.setdefault("perplexity", row["against_perplexity"])
+            better["against"].setdefault(side_name(a), 0)
+            other = known.setdefault((b["model"], b["kv"], b["precision"]), {"against": {}})
+            other["against"][side_name(a)] = row["kl_mean"]
+            other.setdefault("perplexity", row["against_perplexity"])
     for cell in cells:
         found = known.get((cell["model"]["name"], cell["kv"], cell["precision"]))
         if found:

@@ -29,10 +29,11 @@ def rate_text(row):
 
 
 def quality_text(row):
-    """KL divergence and perplexity, where they are known."""
+    """KL divergence (from the farthest better side) and perplexity, where they are known."""
     quality = row.get("quality", {})
-    kl, title = quality.get("kl"), html.escape(f"against {quality.get('against', '')}")
-    return f'<span title="{title}">{kl:.2e}</span>' if kl is not None else "", number(quality.get("perplexity"), ".3f")
+    side, kl = max(quality.get("against", {}).items(), key=lambda item: item[1], default=("", None))
+    text = f'<span title="{html.escape("from " + side)}">{kl:.2e}</span>' if kl is not None else ""
+    return text, number(quality.get("perplexity"), ".3f")
 
 
 def add_results(page, common, cells):

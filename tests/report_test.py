@@ -106,8 +106,9 @@ class Report(unittest.TestCase):
         rows = report.read_rows([self.journal("a.jsonl", cell(), cell(kv="q8_0"), cell(kv="f32"), accuracy())])
         cells = report_rows.of_kind(rows, "cell")
         report.add_quality(rows, cells)
-        found = {r["kv"]: r.get("quality", {}).get("kl") for r in cells}
-        self.assertEqual(found, {"f16": 0, "q8_0": .01, "f32": None})
+        found = {r["kv"]: r.get("quality", {}).get("against") for r in cells}
+        better = "model, f16 cache, exact"
+        self.assertEqual(found, {"f16": {better: 0}, "q8_0": {better: .01}, "f32": None})
 
     def test_a_ratio_needs_equal_terms_on_one_card(self):
         rows = [cell("cuda", rate=12), cell("vulkan", rate=10), cell("cuda", kv="q8_0"), cell("vulkan", uuid="b" * 8)]
@@ -140,7 +141,7 @@ class Report(unittest.TestCase):
         rows.append(cell("vulkan", depth=4096, status="crash", reason="signal 9"))
         out = self.folder.name + "/page"
         self.assertEqual(report.main([self.journal("a.jsonl", *rows, peaks(), peaks("cuda"), accuracy()), "-o", out]), 0)
-        for name in ("model-rate", "model-ratio", "model-memory", "model-ops", "model-roofline", "model-quality", "model-energy",
+        for name in ("model-rate", "model-ratio", "model-memory", "model-ops", "model-roofline", "quality", "model-energy",
                      "model-power", "peaks"):
             for suffix in ("png", "svg"):
                 self.assertGreater(pathlib.Path(f"{out}-{name}.{suffix}").stat().st_size, 2000, name)

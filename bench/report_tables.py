@@ -32,7 +32,7 @@ def quality_text(row):
     """KL divergence (from the farthest better side) and perplexity, where they are known."""
     quality = row.get("quality", {})
     side, kl = max(quality.get("against", {}).items(), key=lambda item: item[1], default=("", None))
-    text = f'<span title="{html.escape("from " + side)}">{kl:.2e}</span>' if kl is not None else ""
+    text = f'<span title="{html.escape("from " + side)}">{kl:.2g}</span>' if kl is not None else ""
     return text, number(quality.get("perplexity"), ".3f")
 
 
@@ -63,15 +63,15 @@ def probe_text(stamp):
 def add_stamps(page, cells):
     page.add("<h2>Stamps</h2>")
     lines = []
-    for r in sorted((c for c in cells if c["status"] == "done"), key=lambda r: (r["series"], r["phase"], r["depth"])):
+    for r in sorted((c for c in cells if c["status"] == "done"), key=lambda r: (r["model"]["name"], r["series"], r["phase"], r["depth"])):
         s = r["stamp"]
         hashes = s.get("hash")
         card = r.get("card", {})
-        lines.append([html.escape(r["series"]), r["phase"], depth_name(r["depth"]), check_text(r),
+        lines.append([html.escape(r["model"]["name"]), html.escape(r["series"]), r["phase"], depth_name(r["depth"]), check_text(r),
                       f"{s.get('top1_equal', '')}/{s.get('n', '')}" if s["method"] == "prefix" else "",
                       probe_text(s), f"{hashes['n'] - hashes['unequal']}/{hashes['n']} equal" if hashes else "",
                       html.escape(", ".join(card.get("throttle", []))) if card else "", number(card.get("watts"))])
-    page.table(("column", "phase", "depth", "prefix", "likeliest equal", "probe at depth", "hash of ids", "throttled", "watts"),
+    page.table(("model", "column", "phase", "depth", "prefix", "likeliest equal", "probe at depth", "hash of ids", "throttled", "watts"),
                lines, ("depth",))
     seen = {}
     for r in cells:

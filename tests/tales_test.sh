@@ -218,10 +218,10 @@ tale_llama_install_20() {
     rows card.jsonl 'all(r["kernels"] and r["plugin"]["git"] and r["plugin"]["toolchain"] and r["device"]["driver"] for r in c)'
     rows card.jsonl 'all(sum(p["ns"] for p in r["profile"]) > 0 and {"attn_qkv", "attention", "attn_output", "ffn_gate_up", "ffn_down"} <= {p["op"] for p in r["profile"]} for r in c)'
     rows card.jsonl 'all(0 <= r["host"]["cpu_load"] <= 1 for r in c)'
-    small=(-m gemma3-270m --layers 2 --vocab 8192 --d-model 512 --d-ff 64 --heads 2 --head-dim 32 --window 32)
+    small=(-m gemma3-270m --layers 2 --vocab 16384 --d-model 512 --d-ff 64 --heads 2 --head-dim 32 --window 32)
     local try
-    for try in 1 2 3; do # a busy machine may spoil one
-        compared twice op=output --phase decode --seed $try && continue
+    for try in 1 2 3 4 5; do # a busy machine may spoil one
+        compared twice op=output --phase decode --runs 2 --seed $try && continue
         tr '\n' ' ' <out | tr -s ' ' | grep -q 'most of it by .*output (' && return
     done
     fail "the slower side's op is not named"

@@ -4,10 +4,14 @@
  * depth, with the same cache type, precision, chunk and (imposed) experts. A *turn* is one side's
  * measurement: two warm runs that are forgotten, then runs kept queued ahead of the device, each costing its
  * device time and the device's idle time before it; the turn's value is the median over all but the first.
- * Four turns are a *block* (stats.h): A B B A and B A A B in turn, and after each a block of A alone, divided
- * in the same way, so that the noise floor is measured beside what it is the floor of. Where both models do
- * not fit, only the side whose turn it is is resident (`swapped`); loading and walking to the depth are in no
- * turn.
+ * Four turns are a *block* (stats.h): A B B A and B A A B in turn, and after each a block of one side alone
+ * (A, B in turn), divided in the same way, so that the noise floor is measured beside what it is the floor of
+ * and both sides work alike. Where both models do not fit, only the side whose turn it is is resident
+ * (`swapped`); loading and walking to the depth are in no turn.
+ *
+ * Two sessions of one plugin are not equally fast either: where threads and memory happen to lie decides (on
+ * a busy machine by a factor of 1.7 for minutes). So both are made anew every few blocks, where that takes no
+ * longer than the blocks did.
  *
  * Every promise of equality has a guard; one that finds a breach turns the verdict into `not comparable` with
  * a sentence. On a simulated device nothing is timed: outputs are compared, and that is all.
@@ -68,10 +72,11 @@ void compare_add_doubt(compare_doubts *doubts, const char *guard, const char *fo
 
 typedef struct compare_side {
     cli_device device;
-    const char *name; /* of the plugin */
-    char label[80];   /* "vulkan (B)" */
-    session *s;       /* NULL: not resident */
-    cJSON *prefix;    /* as in sweep_stamp.c */
+    const char *name;          /* of the plugin */
+    char label[80];            /* "vulkan (B)" */
+    session *s;                /* NULL: not resident */
+    uint64_t load_ns, walk_ns; /* what it took to make the session, and to get its cache to where it is */
+    cJSON *prefix;             /* as in sweep_stamp.c */
     cJSON *stamp;
 } compare_side;
 
@@ -107,6 +112,8 @@ void compare_close(compare *c);
 int compare_reside(compare *c, uint32_t side, tandem_message *message);
 /* The side resident with its cache at `depth`. */
 int compare_go_to(compare *c, uint32_t side, uint32_t depth, tandem_message *message);
+/* Destroys both sessions: the next use of a side makes a new one. */
+void compare_leave(compare *c);
 sweep_walk compare_walk(compare *c, uint32_t side);
 /* Bit set of devices' kinds in words: "software", "simulated" or "". */
 const char *compare_device_note(const compare *c);
@@ -138,6 +145,7 @@ typedef struct compare_cell {
     uint32_t n_block;     /* of each kind */
     bool out_of_time;     /* fewer than asked for */
     uint32_t n_throttled; /* blocks during which a card held its clocks back: measured again */
+    uint32_t n_renewed;   /* times that both sessions were made anew between blocks */
     double depth_error;   /* of B's logits against A's behind the depth */
     stats_comparison stats;
     const char *verdict; /* compare_verdict_name, or "outputs agree" */

@@ -191,12 +191,21 @@ static int open_session(compare *c, uint32_t side, tandem_message *message) {
     desc.device = c->side[side].device.index;
     desc.source = c->source;
     desc.n_rollback = rollback(c);
-    return session_create(&c->side[side].s, &desc, message);
+    const uint64_t begin = now_ns();
+    int status = session_create(&c->side[side].s, &desc, message);
+    c->side[side].load_ns = now_ns() - begin;
+    c->side[side].walk_ns = 0;
+    return status;
 }
 
 static void leave(compare_side *side) {
     session_destroy(side->s);
     side->s = NULL;
+}
+
+void compare_leave(compare *c) {
+    leave(&c->side[SIDE_A]);
+    leave(&c->side[SIDE_B]);
 }
 
 int compare_reside(compare *c, uint32_t side, tandem_message *message) {
@@ -228,5 +237,8 @@ int compare_go_to(compare *c, uint32_t side, uint32_t depth, tandem_message *mes
     if (session_length(s) == depth)
         return TANDEM_OK;
     sweep_walk walk = compare_walk(c, side);
-    return sweep_go_to(&walk, depth, !strcmp(c->options->fill, "synthetic"), message);
+    const uint64_t begin = now_ns();
+    status = sweep_go_to(&walk, depth, !strcmp(c->options->fill, "synthetic"), message);
+    c->side[side].walk_ns += now_ns() - begin;
+    return status;
 }

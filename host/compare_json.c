@@ -144,6 +144,7 @@ cJSON *compare_json(const compare *c, const compare_cell *cell) {
     if (cell->n_block) {
         cJSON_AddNumberToObject(j, "n_token", cell->n_token);
         cJSON_AddBoolToObject(j, "out_of_time", cell->out_of_time);
+        cJSON_AddNumberToObject(j, "n_renewed", cell->n_renewed);
         add_blocks(j, "pairs", cell->pairs, cell->n_block);
         add_blocks(j, "self", cell->self, cell->n_block);
     }

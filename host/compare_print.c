@@ -46,8 +46,11 @@ void compare_print_head(const compare *c) {
     const common_options *o = &c->sweep.common;
     print_side(c, SIDE_A);
     print_side(c, SIDE_B);
-    printf("%s; %s.\n", c->same_card ? "One device" : "These may be different devices",
-           c->swapped ? "swapped: one side is resident at a time" : "both sides are resident");
+    const bool resident = c->side[SIDE_A].s && c->side[SIDE_B].s; /* neither: one could not be made */
+    printf("%s%s.\n", c->same_card ? "One device" : "These may be different devices",
+           c->swapped ? "; swapped: one side is resident at a time"
+           : resident ? "; both sides are resident"
+                      : "");
     snprintf(text, sizeof text, "%.200s; cache %s, precision %s, chunks of %u%s%.200s.",
              model_source_label(c->source), o->kv, o->precision, o->batch, o->routing ? ", experts " : "",
              o->routing ? o->routing : "");
@@ -81,18 +84,21 @@ static void print_statistics(const compare_cell *cell) {
     char text[400];
     if (isnan(s->ratio.low))
         return;
-    char note[64] = "";
+    char note[120] = "";
+    if (cell->n_renewed)
+        snprintf(note + strlen(note), sizeof note - strlen(note), " on %u pairs of sessions",
+                 cell->n_renewed + 1);
     if (cell->out_of_time)
-        snprintf(note, sizeof note, " (out of time)");
+        snprintf(note + strlen(note), sizeof note - strlen(note), " (out of time)");
     if (cell->n_throttled)
         snprintf(note + strlen(note), sizeof note - strlen(note), " (%u throttled ones measured again)",
                  cell->n_throttled);
-    snprintf(text, sizeof text,
-             "Ratio %.4f, 95 %% interval %.4f to %.4f, from %u blocks%s; A against itself differs by up to "
-             "%.2f %%, and the "
-             "smallest effect that would have been seen is %.2f %%.",
-             s->ratio.median, s->ratio.low, s->ratio.high, cell->n_block, note, 100 * s->floor,
-             100 * s->smallest);
+    snprintf(
+        text, sizeof text,
+        "Ratio %.4f, 95 %% interval %.4f to %.4f, from %u blocks%s; a side against itself differs by up to "
+        "%.2f %%, and the "
+        "smallest effect that would have been seen is %.2f %%.",
+        s->ratio.median, s->ratio.low, s->ratio.high, cell->n_block, note, 100 * s->floor, 100 * s->smallest);
     print_wrapped(2, text);
 }
 

@@ -7,7 +7,7 @@
  * method, seeded), stretched by sqrt(n / (n - 1)): a sample scatters less about its own median than about the
  * true one. A median takes no harm from a few disturbed blocks. Where a block's value resembles the last
  * one's more than chance allows (rank correlation at a distance of one), there are fewer independent blocks
- * than blocks, and the interval is stretched accordingly. The *noise floor* is what A against itself,
+ * than blocks, and the interval is stretched accordingly. The *noise floor* is what a side against itself,
  * measured in blocks of the same kind, is seen to differ by: the end of that comparison's interval that lies
  * farther from 1.
  *

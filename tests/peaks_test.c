@@ -90,12 +90,17 @@ static int tear_down(void **state) {
     return 0;
 }
 
-static int measure(double seconds, peaks *p, tandem_message *message) {
+static int measure_as(uint32_t kind, uint64_t max_bytes, double seconds, peaks *p, tandem_message *message) {
     peaks_desc desc = {
-        .backend = &wrapper, .n_threads = 2, .max_bytes = UINT64_C(4) << 20, .seconds = seconds, .seed = 1};
+        .backend = &wrapper, .n_threads = 2, .max_bytes = max_bytes, .seconds = seconds, .seed = 1};
     desc.info.struct_size = sizeof desc.info;
     assert_int_equal(real->device_info(0, &desc.info, NULL), TANDEM_OK);
+    desc.info.kind = kind;
     return peaks_measure(&desc, p, message);
+}
+
+static int measure(double seconds, peaks *p, tandem_message *message) {
+    return measure_as(TANDEM_DEVICE_SOFTWARE, UINT64_C(4) << 20, seconds, p, message);
 }
 
 static void figures_follow_from_the_device_times(void **state) {
@@ -120,6 +125,21 @@ static void figures_follow_from_the_device_times(void **state) {
     assert_float_equal(p.step.ns.median, 250, 1e-6);
     assert_float_equal(p.gap.ns.median, 777, 1e-6);
     assert_true(p.submit.ns.median > 0);
+}
+
+/* So that the launch is a small part of the run; and products have more rows. */
+static void a_gpu_reads_small_sizes_many_times_in_a_run(void **state) {
+    (void)state;
+    peaks p;
+    tandem_message message;
+    memset(&rule, 0, sizeof rule);
+    rule.run_ns = 1000000;
+    assert_int_equal(measure_as(TANDEM_DEVICE_GPU, 1 << 20, 20, &p, &message), TANDEM_OK);
+    assert_int_equal(p.read.n, 1);
+    assert_float_equal(peaks_rate(&p.read), 16.0 * (1 << 20) * 1e3, 1);
+    assert_float_equal(peaks_rate(&p.copy), 2 * 16.0 * (1 << 20) * 1e3, 1);
+    assert_true(p.read.point[0].error < 1e-8);
+    assert_float_equal(peaks_rate(&p.product[0]) / (2.0 * 1024 * 512 * 512 * 1e3), 1, 1e-6);
 }
 
 static void a_wrong_result_has_no_peak(void **state) {
@@ -183,6 +203,7 @@ static void a_simulated_device_has_none(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_follow_from_the_device_times),
+        cmocka_unit_test(a_gpu_reads_small_sizes_many_times_in_a_run),
         cmocka_unit_test(a_wrong_result_has_no_peak),
         cmocka_unit_test(a_precision_that_is_not_offered_is_said),
         cmocka_unit_test(a_matrix_beyond_memory_ends_the_sizes),

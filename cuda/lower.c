@@ -51,64 +51,6 @@ tandem_status gpu_lower_finish(gpu_builder *builder, const tandem_op_topk *op) {
     return gpu_writes(builder, params.next, sizeof(uint32_t));
 }
 
-/* ---- STREAM ---- */
-
-/* Outputs, and what of them is another op's scratch. */
-static void fill_outputs(stream_params *params, const tandem_op_stream *op, const gpu_stream_extra *extra) {
-    for (uint32_t i = 0; i < 3; i++) {
-        params->w[i] = gpu_view_address(&op->w[i]);
-        if (i >= op->n_out)
-            continue;
-        params->y_w[i] = gpu_view_address(&op->out_w[i]);
-        params->y[i] = gpu_view_address(&op->out[i]);
-        params->y_stride[i] = (uint32_t)op->out[i].stride;
-        params->y_scale[i] = op->out_scale[i];
-        if (extra && !params->y[i]) {
-            params->y[i] = extra->out[i];
-            params->y_stride[i] = (uint32_t)extra->out_stride[i];
-        }
-        if (extra)
-            params->y_q8[i] = extra->q8[i];
-    }
-}
-
-tandem_status gpu_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
-                               const gpu_stream_extra *extra) {
-    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
-    uint32_t n_slice = op->n_slice ? op->n_slice : 1;
-    uint64_t row_bytes = (uint64_t)n_slice * op->d * 4;
-    uint32_t n_a = !op->a[0].buffer ? 0 : !op->a[1].buffer ? 1 : 2;
-    const uint32_t grid[3] = {n_slice, rows.max, 1};
-    const char *kernel = op->d <= STREAM_NARROW_D ? "stream" : "stream_wide";
-    stream_params params = {.index = rows.index,
-                            .n_tok = rows.n_tok,
-                            .h = gpu_view_address(&op->h),
-                            .a = {gpu_view_address(&op->a[0]), gpu_view_address(&op->a[1])},
-                            .y_h = gpu_view_address(&op->out_h),
-                            .h_stride = (uint32_t)op->h.stride,
-                            .a_stride = {(uint32_t)op->a[0].stride, (uint32_t)op->a[1].stride},
-                            .y_h_stride = (uint32_t)op->out_h.stride,
-                            .d = op->d,
-                            .n_a = n_a,
-                            .n_out = op->n_out,
-                            .eps = op->eps,
-                            .scale = op->scale,
-                            .gather = (gpu_view_gathered(op->head.rows, &op->h) ? STREAM_GATHER_H : 0) |
-                                      (gpu_view_gathered(op->head.rows, &op->a[0]) ? STREAM_GATHER_A0 : 0) |
-                                      (gpu_view_gathered(op->head.rows, &op->a[1]) ? STREAM_GATHER_A1 : 0)};
-    gpu_launch *launch;
-    fill_outputs(&params, op, extra);
-    uint64_t any_q8 = params.y_q8[0] | params.y_q8[1] | params.y_q8[2];
-    GPU_DO(gpu_step_begin(builder, any_q8 ? "stream_q8" : "stream"));
-    GPU_DO(cu_launch_add(builder, kernel, grid, stream_threads(op->d), 0, &params, sizeof params, &launch));
-    /* note: the list of launches does not grow while its ranges are declared, so the pointer stays good. */
-    launch->traffic = (gpu_traffic){.rows = op->head.rows, .row_flops = row_bytes * (1 + op->n_out)};
-    GPU_DO(gpu_reads(builder, rows.n_tok, 4));
-    if (rows.index)
-        GPU_DO(gpu_reads(builder, rows.index, rows.max * 4ull));
-    return gpu_declare_stream(builder, op, extra, row_bytes, &launch->traffic);
-}
-
 /* ---- GLU, ADD, SCALE, COPY ---- */
 
 tandem_status gpu_lower_elementwise(gpu_builder *builder, const tandem_op_elementwise *op) {

@@ -1,7 +1,8 @@
 /* lower_matmul.c: MATMUL, its prologue, and the rounding of its inputs.
  *
- * [stream] -> [round] -> products. q8: the stream writes rounded rows itself; few rows are rounded in the
- * mat-vec. Products of one format are one launch at decode; others are launches side by side in one step.
+ * [stream] -> [round] -> products. A single row's STREAM is computed by every block of its products. Of more
+ * rows it is a step, which at q8 writes rounded rows; few rows are rounded in the mat-vec. Products of one
+ * format are one launch at decode; others are launches side by side in one step.
  */
 #include "matmul.h"
 
@@ -45,6 +46,28 @@ static tandem_status lower_prologue(gpu_builder *builder, const tandem_op_matmul
     return gpu_lower_stream(builder, prologue, &extra);
 }
 
+/* Rows of weights whose blocks compute a prologue. More of them, a head's, take longer for that than a step.
+ */
+enum { MAX_PROLOGUE_ROWS = 32768 };
+
+/* Mat-vecs of one row that compute the prologue themselves; 0: not these. */
+static int fuse_prologue(const gpu_builder *builder, const tandem_op_matmul *op, cu_input inputs[3]) {
+    uint64_t n_row = 0;
+    if (gpu_builder_rows(builder, op->head.rows).max != 1)
+        return 0;
+    for (uint32_t m = 0; m < op->n_matrix; m++) {
+        n_row += get_pack(op, m)->n_row;
+        if (!cu_input_of_prologue(builder->program->precision, op->prologue, op->x_output[m],
+                                  &inputs[op->x_output[m]]))
+            n_row = UINT32_MAX;
+    }
+    if (n_row <= MAX_PROLOGUE_ROWS)
+        return 1;
+    for (uint32_t i = 0; i < 3; i++)
+        inputs[i] = (cu_input){.scratch = {.index = TANDEM_NONE}};
+    return 0;
+}
+
 static int same_input(const cu_input *a, const cu_input *b) {
     return a->address == b->address && a->stride == b->stride && a->row_bytes == b->row_bytes &&
            a->rows == b->rows;
@@ -81,6 +104,8 @@ static tandem_status lower_inputs(gpu_builder *builder, const tandem_op_matmul *
     if (op->prologue) {
         for (uint32_t m = 0; m < op->n_matrix; m++)
             which[m] = op->x_output[m];
+        if (fuse_prologue(builder, op, inputs))
+            return TANDEM_OK;
         GPU_DO(lower_prologue(builder, op, inputs));
         if (builder->program->precision == TANDEM_PRECISION_Q8 && op->prologue->n_slice <= 1)
             return TANDEM_OK;

@@ -18,6 +18,9 @@ static tandem_status lower_logits(gpu_builder *builder, const tandem_op_moe_rout
     gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     cu_input x = cu_input_of_view(builder, op->head.rows, &op->x, pack->n_col);
     const cu_input *inputs[1] = {&x};
+    uint32_t output = 0;
+    const tandem_op_stream *prologue =
+        rows.max == 1 ? cu_prologue_of(builder, op->head.rows, &op->x, pack->n_col, &output) : NULL;
     cu_product product = {.weights = op->weights,
                           .matrix = op->matrix,
                           .up = TANDEM_NONE,
@@ -29,6 +32,9 @@ static tandem_status lower_logits(gpu_builder *builder, const tandem_op_moe_rout
                           .y = logits,
                           .y_stride = pack->n_row * 4,
                           .y_rows = rows.max};
+    /* Computed again, it need not wait for the step that leaves it. */
+    if (prologue && !cu_input_of_prologue(TANDEM_PRECISION_EXACT, prologue, output, &x))
+        x = cu_input_of_view(builder, op->head.rows, &op->x, pack->n_col);
     GPU_DO(gpu_uses_record(builder, op->weights, 0));
     return cu_products_add(builder, &product, inputs, 1, "");
 }

@@ -23,11 +23,13 @@
 typedef struct cu_input {
     uint64_t address;
     uint64_t stride;
-    uint64_t rows;       /* address of the gather list, 0: dense */
-    uint64_t row_bytes;  /* read of a row */
-    uint64_t n_row;      /* rows that exist */
-    gpu_scratch scratch; /* given back after the products; index TANDEM_NONE: a view */
-    uint32_t stage;      /* STAGE_*: rows are f32, and mat-vecs stage them */
+    uint64_t rows;                    /* address of the gather list, 0: dense */
+    uint64_t row_bytes;               /* read of a row */
+    uint64_t n_row;                   /* rows that exist */
+    gpu_scratch scratch;              /* given back after the products; index TANDEM_NONE: a view */
+    const tandem_op_stream *prologue; /* not NULL: blocks of mat-vecs compute the row themselves, ... */
+    uint32_t output;                  /* ... this output; address is 0 */
+    uint32_t stage;                   /* STAGE_*: rows are f32, and mat-vecs stage them */
 } cu_input;
 
 /* Which experts a product takes. */
@@ -76,7 +78,7 @@ int cu_products_fit(const cu_product *products, uint32_t n);
 /* Rows of x that a block of a mat-vec of n_tok rows has. */
 uint32_t cu_vec_columns(uint32_t n_tok);
 /* Tile sizes and grid for a device of n_unit multiprocessors. 0: no kernel. */
-int cu_plan_make(cu_plan *plan, const cu_product *products, uint32_t n, uint32_t n_unit);
+int cu_plan_make(cu_plan *plan, const cu_product *products, uint32_t n, int has_prologue, uint32_t n_unit);
 
 /* CU_PRODUCT_VEC or _TALL or _SHORT for so many rows. */
 uint32_t cu_product_kind(uint32_t n_tok);
@@ -87,6 +89,9 @@ cu_input cu_input_of_view(const gpu_builder *builder, uint32_t op_rows, const ta
 uint64_t cu_rounded_bytes(uint32_t precision, uint32_t kind, uint32_t n_col);
 /* STAGE_* by which mat-vecs of so many rows of x a block stage them; STAGE_NONE: cu_round has to round. */
 uint32_t cu_stage_of(uint32_t precision, uint32_t kind, uint32_t n_col, uint32_t n_row);
+/* How mat-vecs of one row stage this output of a STREAM, computing it; 0: their shared memory is too small.
+ */
+int cu_input_of_prologue(uint32_t precision, const tandem_op_stream *op, uint32_t output, cu_input *input);
 /* Rounds rows of a view (or of scratch) into scratch: rows_per_tok for each live row. Part of the step that
  * was begun last. */
 tandem_status cu_round(gpu_builder *builder, uint32_t precision, uint32_t kind, uint32_t op_rows,

@@ -9,6 +9,7 @@
 enum {
     WARPS_PER_UNIT = 16, /* 40 KB in flight: 2.5 KB of a chunk and warp, of the 7 KB a 3060 needs */
     MIN_WARPS = 4,       /* of a block: a multiprocessor holds only 16 blocks */
+    PROLOGUE_WARPS = 8,  /* likewise: three elements of 4 a thread for a row of 2816 */
 };
 
 static const tandem_kit_pack *pack_of(const cu_product *product) {
@@ -53,11 +54,11 @@ int cu_products_fit(const cu_product *products, uint32_t n) {
 }
 
 /* Splits of the columns: enough warps to fill the device, no more than chunks, and chunks dealt evenly. */
-static uint32_t choose_split(uint32_t n_chunk, uint32_t n_part, uint32_t max_warps, uint64_t n_strip,
-                             uint32_t n_unit) {
+static uint32_t choose_split(uint32_t n_chunk, uint32_t n_part, uint32_t min_warps, uint32_t max_warps,
+                             uint64_t n_strip, uint32_t n_unit) {
     uint32_t most = min_u32(max_warps / n_part, n_chunk), split = 1;
     uint64_t wanted = (uint64_t)(n_unit ? n_unit : 32) * WARPS_PER_UNIT;
-    while (split < most && (n_strip * n_part * split < wanted || n_part * split < MIN_WARPS))
+    while (split < most && (n_strip * n_part * split < wanted || n_part * split < min_warps))
         split++;
     uint32_t best = split;
     for (uint32_t s = split; s <= most && s <= 2 * split; s++)
@@ -66,7 +67,8 @@ static uint32_t choose_split(uint32_t n_chunk, uint32_t n_part, uint32_t max_war
     return best;
 }
 
-static int plan_vec(cu_plan *plan, const cu_product *products, uint32_t n, uint32_t n_unit) {
+static int plan_vec(cu_plan *plan, const cu_product *products, uint32_t n, int has_prologue,
+                    uint32_t n_unit) {
     const cu_product *first = &products[0];
     const cu_experts *experts = &first->experts;
     const char *format = tandem_kit_pack_format_name(pack_of(first)->type);
@@ -82,7 +84,8 @@ static int plan_vec(cu_plan *plan, const cu_product *products, uint32_t n, uint3
                    : first->up != TANDEM_NONE   ? 2
                                                 : 1;
     uint64_t n_strip = (uint64_t)strips * (experts->kind == EXPERTS_ENTRY ? experts->n_used : 1);
-    plan->n_split = choose_split(n_chunk, plan->n_part, MATVEC_MAX_WARPS(n_col), n_strip, n_unit);
+    plan->n_split = choose_split(n_chunk, plan->n_part, has_prologue ? PROLOGUE_WARPS : MIN_WARPS,
+                                 MATVEC_MAX_WARPS(n_col), n_strip, n_unit);
     plan->block = 32 * plan->n_part * plan->n_split;
     plan->shared_bytes = MATVEC_SHARED_BYTES(plan->n_part * plan->n_split, n_col);
     plan->rows_per_pass = n_col;
@@ -113,7 +116,7 @@ static int plan_tiles(cu_plan *plan, const cu_product *product) {
     return plan->grid[1] <= 65535;
 }
 
-int cu_plan_make(cu_plan *plan, const cu_product *products, uint32_t n, uint32_t n_unit) {
+int cu_plan_make(cu_plan *plan, const cu_product *products, uint32_t n, int has_prologue, uint32_t n_unit) {
     *plan = (cu_plan){.n_part = 1, .n_split = 1};
     for (uint32_t i = 0; i < n; i++) {
         const cu_product *product = &products[i];
@@ -124,6 +127,6 @@ int cu_plan_make(cu_plan *plan, const cu_product *products, uint32_t n, uint32_t
             return 0;
     }
     if (products[0].kind == CU_PRODUCT_VEC)
-        return cu_products_fit(products, n) && plan_vec(plan, products, n, n_unit);
+        return cu_products_fit(products, n) && plan_vec(plan, products, n, has_prologue, n_unit);
     return n == 1 && plan_tiles(plan, &products[0]);
 }

@@ -34,6 +34,18 @@ uint32_t cu_stage_of(uint32_t precision, uint32_t kind, uint32_t n_col, uint32_t
     return kind == CU_PRODUCT_VEC && bytes <= MAX_STAGE_BYTES ? stage : STAGE_NONE;
 }
 
+int cu_input_of_prologue(uint32_t precision, const tandem_op_stream *op, uint32_t output, cu_input *input) {
+    uint32_t stage = cu_stage_of(precision, CU_PRODUCT_VEC, op->d, 1);
+    *input = (cu_input){.prologue = op,
+                        .output = output,
+                        .stage = stage,
+                        .row_bytes = op->d * 4ull,
+                        .n_row = 1,
+                        .scratch = {.index = TANDEM_NONE}};
+    return op->n_slice <= 1 && stage != STAGE_NONE &&
+           MATVEC_PROLOGUE_BYTES(stage, (uint64_t)op->d) <= MAX_STAGE_BYTES;
+}
+
 uint64_t cu_rounded_bytes(uint32_t precision, uint32_t kind, uint32_t n_col) {
     if (precision == TANDEM_PRECISION_Q8)
         return Q8_ROW_BYTES((uint64_t)n_col);
@@ -144,7 +156,8 @@ static tandem_status declare_product(gpu_builder *builder, const cu_product *pro
         GPU_DO(declare_experts(builder, product));
     if (input->rows)
         GPU_DO(gpu_reads(builder, input->rows, rows.max * 4ull));
-    GPU_DO(gpu_touches(builder, input->address, input->row_bytes, input->stride, input->n_row, 0));
+    if (!input->prologue)
+        GPU_DO(gpu_touches(builder, input->address, input->row_bytes, input->stride, input->n_row, 0));
     GPU_DO(gpu_touches(builder, product->y, product->n_row * 4ull, product->y_stride, product->y_rows, 1));
     if (product->kind != CU_PRODUCT_VEC && product->experts.n_used)
         gpu_written_apart(builder);
@@ -165,10 +178,22 @@ static matvec_job job_of(const cu_product *product, const cu_input *input, uint3
                       .segment_shift = pack->segment_shift,
                       .up_row = product->up_row,
                       .softcap = product->softcap,
-                      .stage = input->stage};
+                      .stage = input->stage,
+                      .output = input->output};
     if (product->up != TANDEM_NONE)
         job.table[1] = gpu_weights_table(product->weights, product->record, product->up);
     return job;
+}
+
+/* The first launch writes what the prologue leaves. */
+static void set_prologue(gpu_builder *builder, const tandem_op_stream *op, matvec_params *params) {
+    params->has_prologue = 1;
+    params->prologue = cu_stream_params(builder, op, NULL);
+    if (builder->prologue == op) {
+        params->prologue.y_h = 0;
+        for (uint32_t i = 0; i < 3; i++)
+            params->prologue.y[i] = 0;
+    }
 }
 
 static tandem_status launch_vec(gpu_builder *builder, const cu_product *products,
@@ -191,9 +216,13 @@ static tandem_status launch_vec(gpu_builder *builder, const cu_product *products
                             .entries_per_x = experts->entries_per_x};
     uint32_t first_block = 0, n_x = experts->kind == EXPERTS_SUM ? experts->n_used : plan->rows_per_pass;
     uint32_t stage_bytes = 0;
+    if (inputs[0]->prologue)
+        set_prologue(builder, inputs[0]->prologue, &params);
     for (uint32_t i = 0; i < n; i++) {
         params.job[i] = job_of(&products[i], inputs[i], first_block);
-        uint32_t bytes = n_x * MATVEC_STAGE_BYTES(inputs[i]->stage, params.job[i].n_col);
+        uint32_t stage = inputs[i]->stage, n_col = params.job[i].n_col;
+        uint32_t bytes = inputs[i]->prologue ? MATVEC_PROLOGUE_BYTES(stage, n_col)
+                                             : n_x * MATVEC_STAGE_BYTES(stage, n_col);
         stage_bytes = bytes > stage_bytes ? bytes : stage_bytes;
         first_block += (products[i].n_row + MATVEC_WARP_ROWS - 1) / MATVEC_WARP_ROWS;
     }
@@ -244,13 +273,13 @@ tandem_status cu_products_add(gpu_builder *builder, const cu_product *products, 
                               uint32_t n, const char *step) {
     cu_plan plan;
     gpu_launch *launch;
-    if (!cu_plan_make(&plan, products, n, builder->context->device.info.n_units))
+    if (!cu_plan_make(&plan, products, n, inputs[0]->prologue != NULL, builder->context->device.info.n_units))
         return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
                                   "No kernel multiplies a matrix of type %u at precision %u",
                                   pack_of(products)->type, products->precision);
     if (step) {
         char name[80];
-        snprintf(name, sizeof name, "%s%s", step, plan.kernel);
+        snprintf(name, sizeof name, "%s%s%s", inputs[0]->prologue ? "stream_" : "", step, plan.kernel);
         GPU_DO(gpu_step_begin(builder, name));
     }
     if (products[0].kind == CU_PRODUCT_VEC)
@@ -264,7 +293,8 @@ tandem_status cu_products_add(gpu_builder *builder, const cu_product *products, 
     }
     for (uint32_t i = 0; i < n; i++)
         GPU_DO(declare_product(builder, &products[i], inputs[i]));
-    return TANDEM_OK;
+    return inputs[0]->prologue ? cu_declare_prologue(builder, inputs[0]->prologue, &launch->traffic)
+                               : TANDEM_OK;
 }
 
 /* ---- GLU of products that are no single kernel ---- */

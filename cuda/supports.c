@@ -43,7 +43,8 @@ tandem_status gpu_supports_product(const tandem_context *context, const tandem_w
                               .precision = precision,
                               .kind = kind,
                               .n_tok = 1};
-        if (!cu_plan_make(&plan, &product, 1, context->device.info.n_units) || !cu_kernel_exists(plan.kernel))
+        if (!cu_plan_make(&plan, &product, 1, 0, context->device.info.n_units) ||
+            !cu_kernel_exists(plan.kernel))
             return tandem_kit_fail_op(
                 error, TANDEM_E_UNSUPPORTED, op_index,
                 "%s: no kernel for a matrix of type %s with %llu rows at this precision", name,

@@ -22,6 +22,15 @@ check() { if [ "$2" -eq 0 ]; then echo "ok: $1"; else echo "FAILED: $1"; failed=
 grep -q '^cuda 0: tandem simulated GPU \[simulated\]' "$work/devices"
 check "devices names the simulated device as simulated" $?
 
+# A token of a layer with experts: q, k, v with the norms before them; append; attention; output; gate, up and router with
+# their norms; choice and down; experts up; experts down. Of the whole model beside that: embedding, head, top k, result.
+for precision in exact q8 f16; do
+    "$tandem" inspect "$option" -m gemma4-26b-a4b --layers 6 --experts 16 --vocab 512 --plugin cuda --steps --precision $precision \
+        >"$work/steps" 2>"$work/err" || cat "$work/err"
+    grep -q '^52 steps (8.7 a layer)' "$work/steps"
+    check "six layers of 26B-A4B take 8 steps each, and 4: $precision, $(grep -m1 ' steps (' "$work/steps")" $?
+done
+
 [ -r "$model" ] || { echo "FAILED: $model is not there (tests/fetch_model.sh)"; exit 1; }
 for plugin in reference cuda; do
     "$tandem" generate "$option" -m "$model" -p "The capital of France is" -n 8 --temp 0 --plugin $plugin --json \

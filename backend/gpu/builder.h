@@ -45,6 +45,8 @@ typedef struct gpu_builder {
     uint64_t scratch_end; /* most bytes used at once */
     gpu_rope ropes[GPU_MAX_ROPE];
     uint32_t n_rope;
+    const tandem_op_stream *prologue; /* that products computed last as theirs; NULL: none */
+    uint32_t prologue_launch;         /* the launch that writes what it leaves */
 } gpu_builder;
 
 /* The live rows of an op, as kernels are told. */

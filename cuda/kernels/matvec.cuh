@@ -2,7 +2,7 @@
  * matvec_FORMAT_PRECISION_NCOL.
  *
  * computes    y = f(W x); f: identity, soft cap, or with GLU two matrices and gelu(gate x) * (up x); with
- *             EXPERTS_SUM the sum over a row's experts, weighted
+ *             EXPERTS_SUM the sum over a row's experts, weighted. x: rows, or an output of a STREAM
  * inputs      W [n_row][n_col] as tandem/pack.h lays it; x f32 rows (exact, f16: rounded before), or rows of
  *             quantise_q8 (dp4a)
  * grid        x: strips of 16 rows of up to three products; y: NCOL rows of x, or entries, or rows (experts).
@@ -10,9 +10,11 @@
  *             lanes share a row, blocks of 32 columns alternate between them, so that 704, 2112 and 2816
  *             columns (22, 66, 88 blocks) leave no lane idle
  * bytes       W once per NCOL rows of x: whole 16-byte units of whole 128-byte lines, past the first-level
- *             cache; a chunk (header and four units a lane) is asked for before its first use. A row of x
+ *             cache; a header and two or four units a lane are asked for before their first use. A row of x
  *             once a block, into shared memory; several at exact precision stay in the first-level cache
- * phase       every product of a layer at decode, and the head
+ *             With a prologue the residual stream comes from the second-level cache, a row of each input a
+ *             block
+ * phase       every product of a layer at decode, with the norms before it, and the head
  * order       exact: columns of a block ascending (formats with nibbles: of its halves, then both), blocks
  *             of a lane ascending, lane 0 + lane 1, splits ascending, parts ascending. q8: 32 columns
  *             (HALF_SCALES: 16) exactly in int32, then f32
@@ -25,6 +27,7 @@
 #include "q8.cuh"
 #include "quant.cuh"
 #include "round_f16.cuh"
+#include "stream.cuh"
 
 /* Where a lane works. */
 typedef struct matvec_lane {
@@ -160,6 +163,15 @@ template <class FORMAT> constexpr bool has_nibbles = false;
 template <> constexpr bool has_nibbles<quant_q4_0> = true;
 template <> constexpr bool has_nibbles<quant_q4_1> = true;
 template <> constexpr bool has_nibbles<quant_q4_k> = true;
+
+/* Formats whose rows are whole super-blocks. */
+template <class FORMAT> constexpr bool has_whole_chunks = false;
+template <> constexpr bool has_whole_chunks<quant_q2_k> = true;
+template <> constexpr bool has_whole_chunks<quant_q3_k> = true;
+template <> constexpr bool has_whole_chunks<quant_q4_k> = true;
+template <> constexpr bool has_whole_chunks<quant_q5_k> = true;
+template <> constexpr bool has_whole_chunks<quant_q6_k> = true;
+template <> constexpr bool has_whole_chunks<quant_iq4_xs> = true;
 
 /* Formats in which four blocks share a unit, of which each has a word. */
 template <class FORMAT> constexpr bool has_common_unit = false;
@@ -298,7 +310,7 @@ TANDEM_INLINE void multiply_block(const matvec_lane &lane, const uint32_t *x_at,
  * at least where four blocks have a unit in common, which is loaded once for both. */
 template <class FORMAT, bool Q8, uint32_t N_COL, bool FACTORED, bool WHOLE> struct matvec_piece {
     static constexpr bool HAS_COMMON = has_common_unit<FORMAT>;
-    static constexpr bool IS_SMALL = (Q8 || FACTORED) && sizeof(typename FORMAT::block) == 16;
+    static constexpr bool IS_SMALL = Q8 && sizeof(typename FORMAT::block) == 16;
     static constexpr bool IS_WIDE = !Q8 && FORMAT::HALF_SCALES && sizeof(typename FORMAT::block) > 16;
     static constexpr bool IS_TIGHT = N_COL > 1 || IS_WIDE || (!WHOLE && !FACTORED);
     static constexpr uint32_t PER_LANE = HAS_COMMON ? 2
@@ -314,7 +326,9 @@ TANDEM_INLINE void multiply_blocks(const matvec_lane &lane, const uint32_t *x_at
                                    const typename FORMAT::header &h, uint32_t c, uint32_t n_left,
                                    float sum[N_COL]) {
     constexpr uint32_t PER_LANE = matvec_piece<FORMAT, Q8, N_COL, FACTORED, WHOLE>::PER_LANE;
-#pragma unroll 1
+    constexpr uint32_t UNROLL =
+        FACTORED && WHOLE && !has_whole_chunks<FORMAT> ? FORMAT::CHUNK_BLOCKS / 2 / PER_LANE : 1;
+#pragma unroll UNROLL
     for (uint32_t piece = 0; piece < (WHOLE ? FORMAT::CHUNK_BLOCKS : n_left); piece += 2 * PER_LANE) {
         typename FORMAT::block b[PER_LANE];
         [[maybe_unused]] uint4 common;
@@ -355,7 +369,7 @@ TANDEM_INLINE void multiply_chunk(const matvec_lane &lane, const uint32_t *x_at,
             multiply_values<FORMAT, Q8, N_COL>(lane, x_at, c * CHUNK + j, sum);
     } else {
         typename FORMAT::header h = FORMAT::load_header(lane.w, 0, lane.w_row, lane.n_block, c);
-        if (N_COL == 1 && n_left == CHUNK)
+        if (N_COL == 1 && (has_whole_chunks<FORMAT> || (!has_common_unit<FORMAT> && n_left == CHUNK)))
             multiply_blocks<FORMAT, Q8, N_COL, FACTORED, true>(lane, x_at, h, c, CHUNK, sum);
         else
             multiply_blocks<FORMAT, Q8, N_COL, FACTORED, false>(lane, x_at, h, c, n_left, sum);
@@ -427,20 +441,30 @@ template <bool ROUND> TANDEM_INLINE void stage_floats(const uint4 *x, uint32_t n
     }
 }
 
+template <bool Q8> TANDEM_INLINE void stage_row(const matvec_job &job, const uint4 *x, uint4 *to) {
+    if (Q8)
+        stage_q8(x, job.n_col, (uint32_t *)to);
+    else if (job.stage == STAGE_F16)
+        stage_floats<true>(x, job.n_col, (float4 *)to);
+    else
+        stage_floats<false>(x, job.n_col, (float4 *)to);
+}
+
 /* Stages the n_row rows of x of the block into `to`. Ends with a barrier. */
-template <bool Q8>
+template <bool Q8, uint32_t N_COL>
 TANDEM_INLINE void stage_rows(const matvec_params &p, const matvec_job &job, uint32_t first_tok,
                               uint32_t n_live, uint32_t n_row, uint4 *to) {
     uint32_t units = MATVEC_STAGE_BYTES(job.stage, job.n_col) / 16;
-    for (uint32_t r = 0; r < n_row; r++, to += units) {
-        const uint4 *x =
-            (const uint4 *)(job.x + (uint64_t)x_row_of(p, job, first_tok, r, n_live) * job.x_stride);
-        if (Q8)
-            stage_q8(x, job.n_col, (uint32_t *)to);
-        else if (job.stage == STAGE_F16)
-            stage_floats<true>(x, job.n_col, (float4 *)to);
-        else
-            stage_floats<false>(x, job.n_col, (float4 *)to);
+    if (N_COL == 1 && p.has_prologue) {
+        uint4 *row = Q8 ? to + units : to;
+        stage_stream(p.prologue, first_tok, row_index(p.prologue.index, first_tok), job.output,
+                     (float4 *)row);
+        stage_row<Q8>(job, row, to);
+    } else {
+        for (uint32_t r = 0; r < n_row; r++, to += units)
+            stage_row<Q8>(
+                job, (const uint4 *)(job.x + (uint64_t)x_row_of(p, job, first_tok, r, n_live) * job.x_stride),
+                to);
     }
     __syncthreads();
 }
@@ -470,29 +494,36 @@ TANDEM_INLINE void multiply_rows(const matvec_params &p, const matvec_job &job, 
         multiply_chunk<FORMAT, Q8, N_COL, FACTORED>(lane, x_at, c, sum);
 }
 
+/* Weight of a choice of the block's row; NaN for an id that is no expert. Asked for after the product, from
+ * the row's number again, so that no register keeps it. */
+TANDEM_INLINE float choice_weight(const matvec_params &p, uint32_t choice) {
+    uint32_t group;
+    asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(group));
+    const volatile uint32_t *route = route_row(p, group);
+    uint32_t expert = route[choice], weight = route[p.n_used + choice];
+    return __uint_as_float(expert < p.n_expert ? weight : 0x7fc00000u);
+}
+
 /* One row of x, or the rows of the choices of a token: their matrices are those of experts then. */
 template <class FORMAT, bool Q8, bool FACTORED>
 TANDEM_INLINE void multiply_one(const matvec_params &p, const matvec_job &job, const uint4 *x,
                                 uint32_t x_units, bool staged, uint32_t part, uint32_t split, float sum[1]) {
     const uint32_t zero[1] = {0};
-    uint32_t group = blockIdx.y;
     if (p.experts == EXPERTS_SUM) {
-        const uint32_t *route = route_row(p, group);
         for (uint32_t choice = part; choice < p.n_used; choice += p.n_part) {
-            uint32_t expert = route[choice];
-            float weight = __uint_as_float(expert < p.n_expert ? route[p.n_used + choice] : 0x7fc00000u);
+            uint32_t expert = route_row(p, blockIdx.y)[choice];
             float one[1] = {0.0f};
-            uint32_t at = (staged ? choice : x_row_of(p, job, group, choice, 1)) * x_units;
+            uint32_t at = (staged ? choice : x_row_of(p, job, blockIdx.y, choice, 1)) * x_units;
             multiply_rows<FORMAT, Q8, 1, FACTORED>(p, job, x + at, 0, split, min(expert, p.n_expert - 1),
                                                    zero, one);
-            sum[0] = fmaf(weight, one[0], sum[0]);
+            sum[0] = fmaf(choice_weight(p, choice), one[0], sum[0]);
         }
         return;
     }
     uint32_t expert = 0;
     if (p.experts == EXPERTS_ENTRY)
-        expert = min(route_row(p, group / p.n_used)[group % p.n_used], p.n_expert - 1);
-    uint32_t at = staged ? 0 : x_row_of(p, job, group, 0, 1) * x_units;
+        expert = min(route_row(p, blockIdx.y / p.n_used)[blockIdx.y % p.n_used], p.n_expert - 1);
+    uint32_t at = staged ? 0 : x_row_of(p, job, blockIdx.y, 0, 1) * x_units;
     multiply_rows<FORMAT, Q8, 1, FACTORED>(p, job, x + at, part, split, expert, zero, sum);
 }
 
@@ -550,7 +581,7 @@ template <class FORMAT, bool Q8, uint32_t N_COL> TANDEM_INLINE void matvec(const
     bool staged = job.stage != STAGE_NONE;
     uint4 *stage = (uint4 *)(sums + blockDim.x / 32 * N_COL * MATVEC_WARP_ROWS);
     if (staged) {
-        stage_rows<Q8>(p, job, first_tok, n_live, p.experts == EXPERTS_SUM ? p.n_used : N_COL, stage);
+        stage_rows<Q8, N_COL>(p, job, first_tok, n_live, p.experts == EXPERTS_SUM ? p.n_used : N_COL, stage);
         x_units = MATVEC_STAGE_BYTES(job.stage, job.n_col) / 16;
     }
     const uint4 *x = staged ? stage : (const uint4 *)job.x;

@@ -8,6 +8,8 @@
 #ifndef TANDEM_CUDA_PARAMS_H
 #define TANDEM_CUDA_PARAMS_H
 
+#include "params_ops.h"
+
 #include <stdint.h>
 
 /* Rows of a weight group: 8 rows x 16 bytes are one 128-byte line. */
@@ -58,6 +60,10 @@
      : (stage) == STAGE_NONE ? 0u                                                                            \
                              : (((n_col) + 31u) / 32u * 132u + 15u) / 16u * 16u)
 
+/* With a prologue, for its f32 row too. */
+#define MATVEC_PROLOGUE_BYTES(stage, n_col)                                                                  \
+    (MATVEC_STAGE_BYTES(stage, n_col) + ((stage) == STAGE_Q8 ? ((n_col) + 3u) / 4u * 16u : 0u))
+
 typedef struct matvec_job {
     uint64_t table[2]; /* -> addresses of the segments of the matrix; [1]: of up with GLU */
     uint64_t x;        /* exact: f32 rows, x_stride apart, 16-byte aligned; q8: rows of quantise_q8 */
@@ -72,7 +78,7 @@ typedef struct matvec_job {
     uint32_t up_row;        /* GLU: row of `up` that goes with gate row 0; n_row in a GATE_UP matrix */
     float softcap;          /* 0: none */
     uint32_t stage;         /* STAGE_* */
-    uint32_t reserved;
+    uint32_t output;        /* with a prologue: x is this output of it */
 } matvec_job;
 
 typedef struct matvec_params {
@@ -90,6 +96,9 @@ typedef struct matvec_params {
     uint32_t n_expert;
     uint32_t expert_stride; /* table entries from one expert's to the next one's */
     uint32_t entries_per_x; /* ENTRY: n_used where x has one row for all choices, else 1 */
+    uint32_t has_prologue;  /* 1: one row of x, which every block computes and stages; the first writes */
+    uint32_t reserved;
+    stream_params prologue; /* y_h, y: 0 where another launch writes them; y_q8 is not written */
 } matvec_params;
 
 /* ---- quantise_q8, round_f16: rows of x, i < n_tok * rows_per_tok, to row i of y ----

@@ -15,35 +15,7 @@
 #include "params.h"
 #include "params_ops.h"
 #include "q8.cuh"
-
-/* Elements 4 u to 4 u + 3 of a row, 0 beyond d. Rows whose d is a multiple of 4 are aligned. */
-static __device__ __forceinline__ float4 load_four(uint64_t from, uint32_t u, uint32_t d) {
-    if (d % 4u == 0)
-        return 4u * u < d ? load_vector(from, u) : make_float4(0, 0, 0, 0);
-    const float *x = at<const float>(from) + 4u * u;
-    return make_float4(4u * u < d ? x[0] : 0.0f, 4u * u + 1u < d ? x[1] : 0.0f, 4u * u + 2u < d ? x[2] : 0.0f,
-                       4u * u + 3u < d ? x[3] : 0.0f);
-}
-
-static __device__ __forceinline__ void store_four(uint64_t to, uint32_t u, uint32_t d, float4 x) {
-    if (d % 4u == 0) {
-        if (4u * u < d)
-            at<float4>(to)[u] = x;
-        return;
-    }
-    float *y = at<float>(to) + 4u * u;
-    const float e[4] = {x.x, x.y, x.z, x.w};
-#pragma unroll
-    for (uint32_t i = 0; i < 4u; i++)
-        if (4u * u + i < d)
-            y[i] = e[i];
-}
-
-static __device__ __forceinline__ float4 normed(float4 x, float2 factors, uint64_t weight, uint32_t u,
-                                                uint32_t d) {
-    x = scaled(scaled(x, factors.x), factors.y);
-    return weight ? product(x, load_four(weight, u, d)) : x;
-}
+#include "stream.cuh"
 
 template <uint32_t N>
 static __device__ __forceinline__ float2 factors_of(const float4 (&x)[N], const stream_params &p,

@@ -8,7 +8,7 @@
 #ifndef TANDEM_CUDA_PARAMS_H
 #define TANDEM_CUDA_PARAMS_H
 
-#include "params_ops.h"
+#include "params_stream.h"
 
 #include <stdint.h>
 

@@ -12,13 +12,8 @@
 #ifndef TANDEM_CUDA_PARAMS_OPS_H
 #define TANDEM_CUDA_PARAMS_OPS_H
 
+#include "params_stream.h"
 #include "run_block.h"
-
-#ifdef __CUDACC__
-#define TANDEM_SHARED static __host__ __device__ __forceinline__ constexpr
-#else
-#define TANDEM_SHARED static inline
-#endif
 
 /* ---- cache ----
  *
@@ -177,45 +172,6 @@ TANDEM_SHARED uint32_t attention_prefill_shared(uint32_t type, uint32_t head_dim
                (type == KV_F16 ? head_dim * 4u
                                : head_dim * (exact ? 6u : 4u) + (head_dim == 256u ? 40u : 104u)) +
            (type == KV_Q8_0 && !exact ? head_dim * 2u : 0u) + attention_prefill_keys(exact) * 512u + 16u;
-}
-
-/* ---- stream: the residual stream between two phases ----
- *
- * stream, or stream_wide where d > STREAM_NARROW_D. Grid (n_slice, rows, 1), block stream_threads(d). */
-#define STREAM_THREADS 256u /* most of a block */
-#define STREAM_NARROW_D 4096u
-#define STREAM_MAX_D 8192u
-#define STREAM_GATHER_H 1u
-#define STREAM_GATHER_A0 2u
-#define STREAM_GATHER_A1 4u
-
-typedef struct stream_params {
-    uint64_t index;   /* u32, or 0; a multiple of 4 */
-    uint64_t n_tok;   /* a multiple of 4 */
-    uint64_t h;       /* [rows][n_slice * d] f32 */
-    uint64_t a[2];    /* likewise; [n_a] are read */
-    uint64_t w[3];    /* [d] f32, or 0; a multiple of 4 */
-    uint64_t y_h;     /* likewise, or 0 */
-    uint64_t y[3];    /* [rows][n_slice * d] f32, or 0; [n_out] are written */
-    uint64_t y_w[3];  /* [d] f32, or 0; a multiple of 4 */
-    uint64_t y_q8[3]; /* dense rows of Q8_ROW_BYTES(d), or 0; n_slice is then 1 */
-    uint32_t y_stride[3];
-    float y_scale[3];
-    uint32_t h_stride;
-    uint32_t a_stride[2];
-    uint32_t y_h_stride;
-    uint32_t d;
-    uint32_t n_a;
-    uint32_t n_out;
-    uint32_t gather; /* STREAM_GATHER_* */
-    float eps;
-    float scale;
-} stream_params;
-
-/* Threads of a block: two units of four elements each, where there are enough. */
-TANDEM_SHARED uint32_t stream_threads(uint32_t d) {
-    uint32_t threads = (d + 255u) / 256u * 32u;
-    return threads < STREAM_THREADS ? threads : STREAM_THREADS;
 }
 
 /* ---- topk ----

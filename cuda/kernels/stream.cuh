@@ -1,11 +1,11 @@
-/* stream.cuh: rows of the residual stream (params_ops.h, stream_params), and STREAM as the prologue of a
+/* stream.cuh: rows of the residual stream (params_stream.h), and STREAM as the prologue of a
  * mat-vec: every block computes the row that it multiplies, in shared memory.
  */
 #ifndef TANDEM_STREAM_CUH
 #define TANDEM_STREAM_CUH
 
 #include "norm.cuh"
-#include "params_ops.h"
+#include "params_stream.h"
 
 /* Elements 4 u to 4 u + 3 of a row, 0 beyond d. Rows whose d is a multiple of 4 are aligned. */
 static __device__ __forceinline__ float4 load_four(uint64_t from, uint32_t u, uint32_t d) {

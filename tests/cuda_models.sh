@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Models end to end on the simulated CUDA device: the trained Gemma 3 270M (first tokens as the reference makes them,
-# logits within budget), and that nothing takes the device for a real one.
+# logits within budget), prefill of heads of 256 and 512, and that nothing takes the device for a real one.
 # usage: cuda_models.sh TANDEM LIBCUDA     exit: 0 right
 set -uo pipefail
 [ $# -eq 2 ] || { sed -n '4s/^# //p' "$0" >&2; exit 2; }
@@ -49,6 +49,15 @@ for plugin in reference cuda; do
 done
 "$python" "$here/golden/compare_logits.py" "$work/cuda.npy" "$work/reference.npy" --worst 1e-9 --median 1e-9 >"$work/out" 2>&1
 check "logits of the trained model, f32 cache: $(grep -m1 'worst' "$work/out")" $?
+
+# Prefill attention on matrix units, heads of both sizes, as part of a model. Synthetic weights are the same for every plugin.
+for plugin in reference cuda; do
+    own=$option; [ $plugin = cuda ] || own=
+    "$tandem" eval $own -m gemma4-e2b --layers 5 --vocab 512 --tokens "$(seq -s, 2 37)" --plugin $plugin --kv f16 --batch 36 \
+        --logits "$work/$plugin.npy" >/dev/null 2>"$work/err" || { cat "$work/err"; failed=1; }
+done
+"$python" "$here/golden/compare_logits.py" "$work/cuda.npy" "$work/reference.npy" --worst 1e-5 --median 1e-5 >"$work/out" 2>&1
+check "logits of five layers of E2B, f16 cache: $(grep -m1 'worst' "$work/out")" $?
 
 # ---- the sweep, and what a user gets wrong ----
 "$tandem" sweep "$option" -m gemma3-270m --layers 1 --vocab 512 --plugin cuda --samples 2 --chunks 1 --rounds 1 --batch 8 \

@@ -13,4 +13,8 @@ typedef CUresult (*run_fn)(CUfunction f, void *out);
 void mutate(const char *fatbin, const char *kernel, const char *first, const char *instruction,
             const char *replacement, unsigned expected, run_fn run, size_t bytes);
 
+/* The same of a kernel of which the run takes one way among several: at least so many of them are caught. */
+void mutate_some(const char *fatbin, const char *kernel, const char *first, const char *instruction,
+                 const char *replacement, unsigned least, run_fn run, size_t bytes);
+
 #endif

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What takes too long for tests/run.sh: the trained model over whole texts, against the figures in tests/golden.
-# usage: bench/accuracy.sh [PLUGIN...]      default: reference vulkan; needs a build in build/ and tests/fetch_model.sh
+# usage: bench/accuracy.sh [PLUGIN...]      default: reference vulkan; cuda: all op cases on the simulated device in five
+# adversarial orders; needs a build in build/ and tests/fetch_model.sh
 # Prints what bench/accuracy.txt holds from its last run. exit: 0 all within limits, 1 not, 3 something is missing
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -52,10 +53,28 @@ instrumented() { # instrumented PLUGIN: the short list of op cases with shaders 
     printf '%-40s %s  %s\n' "op cases, instrumented shaders" "$(grep -oE 'PASSED  \] [0-9]+' "$work/out" | tail -n 1)" $word
 }
 
+orders() { # orders [OPTION...]: all op cases on the simulated CUDA device, in the plain order and five adversarial ones
+    local seed bits first=
+    for seed in 0 1 2 3 4 5; do
+        TANDEM_PLUGIN_PATH=$root/build/lib CUDASIM_SEED=$seed "$root/build/tests/op_test" cuda \
+            --option cuda.library="$root/build/lib/cudasim/libcuda.so.1" "$@" >"$work/out" 2>&1
+        verdict $?
+        bits=$(sed -n 's/^bits of all outputs //p' "$work/out")
+        first=${first:-$bits}
+        [ -n "$bits" ] && [ "$bits" = "$first" ] || word=BAD failed=1
+        printf '%-40s %s, bits %s  %s\n' "op cases, simulated device, order $seed" \
+            "$(grep -oE 'PASSED  \] [0-9]+' "$work/out" | tail -n 1)" "$bits" $word
+    done
+}
+
 echo "commit $(git -C "$root" rev-parse --short=12 HEAD), $("$tandem" --version)"
 [ $# -gt 0 ] || set -- reference vulkan
 for plugin in "$@"; do
     echo
+    if [ "$plugin" = cuda ]; then # simulated: its models are tests/cuda_models.sh
+        orders
+        continue
+    fi
     "$tandem" devices --plugin "$plugin" | grep -E '^[^ ]+ [0-9]+: '
     perplexity "$plugin"
     [ "$plugin" = reference ] || perplexity "$plugin" --precision q8

@@ -2,8 +2,9 @@
 # What can be said of the CUDA kernels without a card: registers, shared memory and occupancy by ptxas for sm_86 and sm_89;
 # and from the simulated device, on two layers of 26B-A4B (Q4_0, 16 experts), instructions, sectors and bank conflicts.
 # usage: bench/kernels.sh      needs a build in build/; prints what bench/examples/kernels.txt holds from its last run
-# Limits: of registers, spills and stacks those of cuda/limits.cmake; sectors of global loads 1.1 times the least (mat-vec);
-# instructions of the mat-vec's inner loop 3 a weight. exit: 0 within limits, 1 not, 3 something is missing
+# Limits: of registers, spills and stacks those of cuda/limits.cmake; sectors of global loads 1.1 times the least (mat-vec).
+# Instructions a weight count all that a mat-vec does: norms, rounding and sums too. exit: 0 within limits, 1 not, 3 something
+# is missing
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build

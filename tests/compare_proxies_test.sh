@@ -138,6 +138,13 @@ what_one_side_lacks_is_said() {
     holds "has no kernel for blk.0.attention"
 }
 
+a_crash_is_a_sentence() {
+    export ASAN_OPTIONS=${ASAN_OPTIONS:-}:handle_segv=0 # a sanitizer would make an exit code of the signal
+    lying crash "" --phase decode
+    [ $? -eq 3 ] || fail "exit code"
+    holds "a plugin ended the process by signal 11"
+}
+
 memory_that_ends_is_an_exit_code() {
     lying oom depth=64 --phase decode --depth 64
     [ $? -eq 4 ] || fail "exit code"

@@ -22,11 +22,15 @@
  *   scripted    device times are base=NS (10000) a step, noise=S a run (and as much again a step), seed=N,
  *               times factor=F where the op is `op`; a run is not done before that time has passed
  *   cache       from layer=N (0) on caches are of type kv=N, and layers without a window see window=N
- * positions; the host is told what it asked for simulated   says that its device is simulated crash       a
- * run raises SIGSEGV hang        a wait never returns oom         a run answers OUT_OF_MEMORY driver
- * driver=TEXT: the device's driver, as after an update lacks       has no kernel for ops named `op`,
- * attention only where heads are head=N elements or wider and the cache is of type kv=N matrix      says that
- * the device has matrix units; the kernels do without
+ *               positions; the host is told what it asked for
+ *   simulated   says that its device is simulated
+ *   crash       a run raises SIGSEGV
+ *   hang        a wait never returns
+ *   oom         a run answers OUT_OF_MEMORY
+ *   driver      driver=TEXT: the device's driver, as after an update
+ *   lacks       has no kernel for ops named `op`, attention only where heads are head=N elements or wider
+ *               and the cache is of type kv=N
+ *   matrix      says that the device has matrix units; the kernels do without
  */
 #ifndef TANDEM_TESTS_PROXY_H
 #define TANDEM_TESTS_PROXY_H

@@ -121,7 +121,6 @@ static uint64_t partial_bytes(const attention_lowering *a) {
 static tandem_status lower_append(gpu_builder *builder, const tandem_op_attention *op,
                                   attention_lowering *a) {
     int append = op->k.buffer != NULL;
-    uint64_t kv_row = (uint64_t)a->n_kv_head * a->head_dim * 4;
     uint32_t flags = (op->flags & TANDEM_ATTENTION_V_NORM ? APPEND_V_NORM : 0) |
                      (op->flags & TANDEM_ATTENTION_K_IS_V ? APPEND_K_IS_V : 0) |
                      (gpu_view_gathered(op->head.rows, &op->q) ? APPEND_GATHER_Q : 0);
@@ -155,25 +154,14 @@ static tandem_status lower_append(gpu_builder *builder, const tandem_op_attentio
     snprintf(kernel, sizeof kernel, "attention_append_%s", type_name(a->kv_type));
     GPU_DO(gpu_step_begin(builder, append ? "attention_append" : "attention_query"));
     GPU_DO(cu_launch_add(builder, kernel, grid, APPEND_THREADS, 0, &params, sizeof params, &launch));
-    launch->traffic = (gpu_traffic){.rows = op->head.rows,
-                                    .row_bytes = 2 * a->q_bytes + (append ? 2 * kv_row : 0),
-                                    .row_flops = a->q_bytes + (append ? kv_row : 0),
-                                    .append = append ? a->layer : NULL};
-    GPU_DO(gpu_reads(builder, params.run, gpu_builder_run_bytes(builder)));
-    GPU_DO(gpu_reads_view(builder, &op->q, a->q_bytes));
-    GPU_DO(gpu_reads_view(builder, &op->q_norm, a->head_dim * 4ull));
-    if (op->n_rope_pair)
-        GPU_DO(gpu_reads(builder, a->rope,
-                         (uint64_t)(TANDEM_KIT_ROPE_LOW + tandem_kit_rope_n_high(op->kv->max_position)) *
-                             op->n_rope_pair * 8));
-    GPU_DO(gpu_writes(builder, a->q.address, a->rows.max * a->q_bytes));
-    if (!append)
-        return TANDEM_OK;
-    GPU_DO(gpu_reads_view(builder, &op->k, kv_row));
-    GPU_DO(gpu_reads_view(builder, &op->v, kv_row));
-    GPU_DO(gpu_reads_view(builder, &op->k_norm, a->head_dim * 4ull));
-    GPU_DO(gpu_writes(builder, params.k_cache, a->cache_bytes));
-    return gpu_writes(builder, params.v_cache, a->cache_bytes);
+    const gpu_append ranges = {.layer = a->layer,
+                               .q_bytes = a->q_bytes,
+                               .kv_bytes = (uint64_t)a->n_kv_head * a->head_dim * 4,
+                               .cache_bytes = a->cache_bytes,
+                               .head_dim = a->head_dim,
+                               .rope = a->rope,
+                               .q_out = a->q.address};
+    return gpu_declare_append(builder, op, &ranges);
 }
 
 /* Counters of the blocks that arrive; the kernel leaves them at 0. */

@@ -42,7 +42,6 @@ static tandem_status lower_logits(gpu_builder *builder, const tandem_op_moe_rout
 static tandem_status lower_choice(gpu_builder *builder, const tandem_op_moe_route *op, uint64_t logits) {
     gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint32_t n_expert = (uint32_t)op->weights->packs[op->matrix].n_row;
-    uint64_t expert_bytes = n_expert * 4ull, imposed_bytes = op->n_used * 4ull;
     const uint32_t grid[3] = {rows.max, 1, 1};
     moe_route_params params = {.index = rows.index,
                                .n_tok = rows.n_tok,
@@ -61,18 +60,8 @@ static tandem_status lower_choice(gpu_builder *builder, const tandem_op_moe_rout
     gpu_launch *launch;
     GPU_DO(gpu_step_begin(builder, "moe_route"));
     GPU_DO(cu_launch_add(builder, "moe_route", grid, MOE_ROUTE_THREADS, 0, &params, sizeof params, &launch));
-    launch->traffic = (gpu_traffic){.rows = op->head.rows,
-                                    .row_bytes = expert_bytes * (op->probabilities.buffer ? 2 : 1) +
-                                                 (op->imposed.buffer ? imposed_bytes : 0) + op->n_used * 8ull,
-                                    .row_flops = n_expert * 4ull};
     GPU_DO(gpu_reads(builder, rows.n_tok, 4));
-    if (params.gather)
-        GPU_DO(gpu_reads(builder, rows.index, rows.max * 4ull));
-    GPU_DO(gpu_reads(builder, logits, rows.max * expert_bytes));
-    GPU_DO(gpu_reads_view(builder, &op->expert_scale, expert_bytes));
-    GPU_DO(gpu_reads_view(builder, &op->imposed, imposed_bytes));
-    GPU_DO(gpu_writes_view(builder, &op->probabilities, expert_bytes));
-    return gpu_writes_view(builder, &op->route, op->n_used * 8ull);
+    return gpu_declare_choice(builder, op, logits);
 }
 
 tandem_status gpu_lower_moe_route(gpu_builder *builder, const tandem_op_moe_route *op) {
@@ -91,60 +80,34 @@ enum { GATE, UP, DOWN }; /* products; GATE alone where one kernel makes gate, up
 enum { TALL, SHORT };    /* tiles */
 
 typedef struct ffn {
-    const tandem_op_moe_ffn *op;
-    uint32_t gate, up, down; /* matrices of a record; gate == up: one holds both */
-    uint32_t width;
-    uint32_t is_one_kernel; /* gate, up and GLU */
-    uint32_t precision;
-    gpu_rows rows;
-    uint64_t n_entry; /* most of them */
-    uint64_t route_rows, route_count;
-    uint32_t grouped;
+    gpu_ffn shape;
     cu_experts tiles[2]; /* grouped: TALL and SHORT */
     gpu_scratch lists;
 } ffn;
 
 static const tandem_kit_pack *pack_of(const ffn *f, uint32_t matrix) {
-    return &f->op->weights->packs[matrix];
-}
-
-static ffn ffn_of(const gpu_builder *builder, const tandem_op_moe_ffn *op) {
-    uint32_t joined = op->weights->n_matrix == 2;
-    ffn f = {.op = op, .up = joined ? 0 : 1, .down = joined ? 1 : 2, .lists = {.index = TANDEM_NONE}};
-    const tandem_kit_pack *gate = pack_of(&f, f.gate), *up = pack_of(&f, f.up);
-    uint32_t gathered = gpu_view_gathered(op->head.rows, &op->route);
-    f.width = pack_of(&f, f.down)->n_col;
-    f.is_one_kernel = gate->type == up->type && gate->n_segment == 1 && up->n_segment == 1;
-    f.precision = builder->program->precision;
-    f.rows = gpu_builder_rows(builder, op->head.rows);
-    f.n_entry = (uint64_t)f.rows.max * op->n_used;
-    f.route_rows = gathered ? f.rows.index : 0;
-    f.route_count = gathered ? builder->program->limits.max_tokens : f.rows.max;
-    /* Rows that hardly ever share an expert gain nothing from being sorted. */
-    f.grouped =
-        f.rows.max > GPU_MAX_VEC_ROWS || (f.rows.max > 1 && f.n_entry >= 2ull * op->weights->n_record);
-    return f;
+    return &f->shape.op->weights->packs[matrix];
 }
 
 /* How the products read their rows, for the form of rounded ones. */
 static uint32_t kind_of(const ffn *f) {
-    return f->grouped ? CU_PRODUCT_TALL : CU_PRODUCT_VEC;
+    return f->shape.grouped ? CU_PRODUCT_TALL : CU_PRODUCT_VEC;
 }
 
 /* A product without its result's place: which 0..2. */
 static cu_product product_of(const ffn *f, uint32_t which) {
-    uint32_t matrix = which == GATE ? f->gate : which == UP ? f->up : f->down;
-    cu_product product = {.weights = f->op->weights,
+    uint32_t matrix = which == GATE ? f->shape.gate : which == UP ? f->shape.up : f->shape.down;
+    cu_product product = {.weights = f->shape.op->weights,
                           .matrix = matrix,
                           .up = TANDEM_NONE,
                           .n_row = (uint32_t)pack_of(f, matrix)->n_row,
-                          .op_rows = f->op->head.rows,
-                          .n_tok = f->rows.max,
-                          .precision = f->precision};
-    if (which == GATE && f->is_one_kernel) {
-        product.up = f->up;
-        product.up_row = f->gate == f->up ? f->width : 0;
-        product.n_row = f->width;
+                          .op_rows = f->shape.op->head.rows,
+                          .n_tok = f->shape.rows.max,
+                          .precision = f->shape.precision};
+    if (which == GATE && f->shape.is_one_kernel) {
+        product.up = f->shape.up;
+        product.up_row = f->shape.gate == f->shape.up ? f->shape.width : 0;
+        product.n_row = f->shape.width;
     }
     return product;
 }
@@ -153,20 +116,20 @@ static cu_product product_of(const ffn *f, uint32_t which) {
 static void take_from_route(const ffn *f, cu_product *product, uint32_t which) {
     product->kind = CU_PRODUCT_VEC;
     product->experts = (cu_experts){.kind = which == DOWN ? EXPERTS_SUM : EXPERTS_ENTRY,
-                                    .n_used = f->op->n_used,
-                                    .entries_per_x = which == DOWN ? 1 : f->op->n_used,
-                                    .route = gpu_view_address(&f->op->route),
-                                    .route_stride = f->op->route.stride,
-                                    .route_rows = f->route_rows,
-                                    .route_count = f->route_count};
+                                    .n_used = f->shape.op->n_used,
+                                    .entries_per_x = which == DOWN ? 1 : f->shape.op->n_used,
+                                    .route = gpu_view_address(&f->shape.op->route),
+                                    .route_stride = f->shape.op->route.stride,
+                                    .route_rows = f->shape.route_rows,
+                                    .route_count = f->shape.route_count};
 }
 
 /* Experts by tiles of one height. */
 static void take_tiles(const ffn *f, cu_product *product, uint32_t which, uint32_t height) {
     product->kind = height == TALL ? CU_PRODUCT_TALL : CU_PRODUCT_SHORT;
     product->experts = f->tiles[height];
-    product->experts.n_used = f->op->n_used;
-    product->experts.entries_per_x = which == DOWN ? 1 : f->op->n_used;
+    product->experts.n_used = f->shape.op->n_used;
+    product->experts.entries_per_x = which == DOWN ? 1 : f->shape.op->n_used;
     product->experts.uncounted = height == SHORT;
 }
 
@@ -174,8 +137,8 @@ static void take_tiles(const ffn *f, cu_product *product, uint32_t which, uint32
  */
 static tandem_status add_product(gpu_builder *builder, const ffn *f, cu_product *product, uint32_t which,
                                  const cu_input *x, const char *step) {
-    for (uint32_t height = TALL; height <= (f->grouped ? SHORT : TALL); height++) {
-        if (f->grouped)
+    for (uint32_t height = TALL; height <= (f->shape.grouped ? SHORT : TALL); height++) {
+        if (f->shape.grouped)
             take_tiles(f, product, which, height);
         else
             take_from_route(f, product, which);
@@ -188,25 +151,25 @@ static tandem_status add_product(gpu_builder *builder, const ffn *f, cu_product 
 
 /* Makes the lists in scratch memory and says where they are. Part of the step that was begun last. */
 static tandem_status lower_group(gpu_builder *builder, ffn *f) {
-    const tandem_op_moe_ffn *op = f->op;
+    const tandem_op_moe_ffn *op = f->shape.op;
     const uint32_t grid[3] = {1, 1, 1};
-    moe_group_params params = {.index = f->route_rows,
-                               .n_tok = f->rows.n_tok,
+    moe_group_params params = {.index = f->shape.route_rows,
+                               .n_tok = f->shape.rows.n_tok,
                                .route = gpu_view_address(&op->route),
                                .route_stride = (uint32_t)op->route.stride,
                                .n_used = op->n_used,
                                .n_expert = op->weights->n_record,
                                .tall_rows = TILE_TALL,
                                .short_rows = TILE_SHORT};
-    uint64_t n_tall = MOE_TALL_TILES(f->n_entry, params.n_expert, TILE_TALL);
-    uint64_t n_short = MOE_SHORT_TILES(f->n_entry, params.n_expert);
+    uint64_t n_tall = MOE_TALL_TILES(f->shape.n_entry, params.n_expert, TILE_TALL);
+    uint64_t n_short = MOE_SHORT_TILES(f->shape.n_entry, params.n_expert);
     gpu_launch *launch;
     uint64_t count_bytes = sizeof(moe_counts), tile_bytes = (n_tall + n_short) * sizeof(moe_tile);
-    uint64_t bytes = count_bytes + tile_bytes + (f->n_entry * 4 + 15) / 16 * 16;
-    if (f->n_entry > INT32_MAX)
+    uint64_t bytes = count_bytes + tile_bytes + (f->shape.n_entry * 4 + 15) / 16 * 16;
+    if (f->shape.n_entry > INT32_MAX)
         return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
                                   "MOE_FFN: %u experts each of %u rows are more than kernels sort",
-                                  op->n_used, f->rows.max);
+                                  op->n_used, f->shape.rows.max);
     GPU_DO(gpu_scratch_take(builder, bytes, &f->lists));
     params.counts = f->lists.address;
     params.tall_tiles = params.counts + count_bytes;
@@ -224,59 +187,60 @@ static tandem_status lower_group(gpu_builder *builder, ffn *f) {
     launch->traffic = (gpu_traffic){.rows = op->head.rows, .row_bytes = op->n_used * 12ull};
     GPU_DO(gpu_reads(builder, params.n_tok, 4));
     if (params.index)
-        GPU_DO(gpu_reads(builder, params.index, f->rows.max * 4ull));
-    GPU_DO(gpu_touches(builder, params.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
-    return gpu_writes(builder, f->lists.address, count_bytes + tile_bytes + f->n_entry * 4);
+        GPU_DO(gpu_reads(builder, params.index, f->shape.rows.max * 4ull));
+    GPU_DO(gpu_touches(builder, params.route, op->n_used * 8ull, op->route.stride, f->shape.route_count, 0));
+    return gpu_writes(builder, f->lists.address, count_bytes + tile_bytes + f->shape.n_entry * 4);
 }
 
 /* ---- gate and up ---- */
 
 /* Gate and up of different formats, or in several segments: plain products into scratch, then GLU. */
 static tandem_status lower_apart(gpu_builder *builder, const ffn *f, const cu_input *x, const cu_input *y) {
-    uint64_t half_bytes = (f->width * 4ull + 15) / 16 * 16, stride = 2 * half_bytes;
+    uint64_t half_bytes = (f->shape.width * 4ull + 15) / 16 * 16, stride = 2 * half_bytes;
     gpu_scratch scratch;
-    if (f->gate == f->up && f->width % 4 != 0)
+    if (f->shape.gate == f->shape.up && f->shape.width % 4 != 0)
         return tandem_kit_fail_op(
             builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
-            "MOE_FFN: a GATE_UP matrix in several segments needs gate rows by fours, not %u", f->width);
-    GPU_DO(gpu_scratch_take(builder, f->n_entry * stride, &scratch));
+            "MOE_FFN: a GATE_UP matrix in several segments needs gate rows by fours, not %u", f->shape.width);
+    GPU_DO(gpu_scratch_take(builder, f->shape.n_entry * stride, &scratch));
     const uint64_t half[2] = {scratch.address, scratch.address + half_bytes};
-    for (uint32_t which = GATE; which <= (f->gate == f->up ? GATE : UP); which++) {
+    for (uint32_t which = GATE; which <= (f->shape.gate == f->shape.up ? GATE : UP); which++) {
         cu_product product = product_of(f, which);
         product.y = half[which];
         product.y_stride = stride;
-        product.y_rows = f->n_entry;
+        product.y_rows = f->shape.n_entry;
         GPU_DO(add_product(builder, f, &product, which, x, which == GATE ? "moe_gate_" : NULL));
     }
-    GPU_DO(cu_lower_halves(builder, f->op->head.rows, f->op->n_used, f->width, half, stride, y->address,
-                           y->stride, f->n_entry));
+    GPU_DO(cu_lower_halves(builder, f->shape.op->head.rows, f->shape.op->n_used, f->shape.width, half, stride,
+                           y->address, y->stride, f->shape.n_entry));
     gpu_scratch_give(builder, &scratch);
     return TANDEM_OK;
 }
 
 /* gelu(gate x) * (up x) of every entry into scratch. */
 static tandem_status lower_up(gpu_builder *builder, const ffn *f, const cu_input *x, cu_input *y) {
-    *y = (cu_input){
-        .row_bytes = f->width * 4ull, .stride = (f->width * 4ull + 15) / 16 * 16, .n_row = f->n_entry};
-    GPU_DO(gpu_scratch_take(builder, f->n_entry * y->stride, &y->scratch));
+    *y = (cu_input){.row_bytes = f->shape.width * 4ull,
+                    .stride = (f->shape.width * 4ull + 15) / 16 * 16,
+                    .n_row = f->shape.n_entry};
+    GPU_DO(gpu_scratch_take(builder, f->shape.n_entry * y->stride, &y->scratch));
     y->address = y->scratch.address;
-    if (!f->is_one_kernel)
+    if (!f->shape.is_one_kernel)
         return lower_apart(builder, f, x, y);
     cu_product product = product_of(f, GATE);
     product.y = y->address;
     product.y_stride = y->stride;
-    product.y_rows = f->n_entry;
+    product.y_rows = f->shape.n_entry;
     return add_product(builder, f, &product, GATE, x, "moe_up_");
 }
 
 /* ---- down ---- */
 
 static tandem_status lower_sum(gpu_builder *builder, const ffn *f, const cu_product *down) {
-    const tandem_op_moe_ffn *op = f->op;
+    const tandem_op_moe_ffn *op = f->shape.op;
     uint64_t row_bytes = down->n_row * 4ull;
-    const uint32_t grid[3] = {MOE_SUM_BLOCKS(down->n_row), f->rows.max, 1};
-    moe_sum_params params = {.index = f->route_rows,
-                             .n_tok = f->rows.n_tok,
+    const uint32_t grid[3] = {MOE_SUM_BLOCKS(down->n_row), f->shape.rows.max, 1};
+    moe_sum_params params = {.index = f->shape.route_rows,
+                             .n_tok = f->shape.rows.n_tok,
                              .route = gpu_view_address(&op->route),
                              .x = down->y,
                              .y = gpu_view_address(&op->y),
@@ -292,27 +256,27 @@ static tandem_status lower_sum(gpu_builder *builder, const ffn *f, const cu_prod
     launch->traffic = (gpu_traffic){.rows = op->head.rows,
                                     .row_bytes = (op->n_used + 1) * row_bytes + op->n_used * 8ull,
                                     .row_flops = 2ull * op->n_used * down->n_row};
-    GPU_DO(gpu_reads(builder, f->rows.n_tok, 4));
+    GPU_DO(gpu_reads(builder, f->shape.rows.n_tok, 4));
     if (params.index)
-        GPU_DO(gpu_reads(builder, params.index, f->rows.max * 4ull));
-    GPU_DO(gpu_touches(builder, params.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
-    GPU_DO(gpu_touches(builder, params.x, down->y_stride, down->y_stride, f->n_entry, 0));
+        GPU_DO(gpu_reads(builder, params.index, f->shape.rows.max * 4ull));
+    GPU_DO(gpu_touches(builder, params.route, op->n_used * 8ull, op->route.stride, f->shape.route_count, 0));
+    GPU_DO(gpu_touches(builder, params.x, down->y_stride, down->y_stride, f->shape.n_entry, 0));
     return gpu_writes_view(builder, &op->y, row_bytes);
 }
 
 static tandem_status lower_down(gpu_builder *builder, const ffn *f, const cu_input *x) {
-    const tandem_op_moe_ffn *op = f->op;
+    const tandem_op_moe_ffn *op = f->shape.op;
     cu_product product = product_of(f, DOWN);
     gpu_scratch scratch;
-    if (!f->grouped) {
+    if (!f->shape.grouped) {
         product.y = gpu_view_address(&op->y);
         product.y_stride = op->y.stride;
-        product.y_rows = f->rows.max;
+        product.y_rows = f->shape.rows.max;
         return add_product(builder, f, &product, DOWN, x, "moe_down_");
     }
     product.y_stride = (product.n_row * 4ull + 15) / 16 * 16;
-    product.y_rows = f->n_entry;
-    GPU_DO(gpu_scratch_take(builder, f->n_entry * product.y_stride, &scratch));
+    product.y_rows = f->shape.n_entry;
+    GPU_DO(gpu_scratch_take(builder, f->shape.n_entry * product.y_stride, &scratch));
     product.y = scratch.address;
     GPU_DO(add_product(builder, f, &product, DOWN, x, "moe_down_"));
     GPU_DO(lower_sum(builder, f, &product));
@@ -325,30 +289,31 @@ static tandem_status lower_down(gpu_builder *builder, const ffn *f, const cu_inp
 static tandem_status round_input(gpu_builder *builder, const ffn *f, uint32_t rows_per_tok, uint32_t n_col,
                                  uint32_t n_x, cu_input *input, const char *step) {
     cu_input from = *input;
-    input->stage = cu_stage_of(f->precision, kind_of(f), n_col, n_x);
-    if (input->stage != STAGE_NONE || f->precision == TANDEM_PRECISION_EXACT)
+    input->stage = cu_stage_of(f->shape.precision, kind_of(f), n_col, n_x);
+    if (input->stage != STAGE_NONE || f->shape.precision == TANDEM_PRECISION_EXACT)
         return TANDEM_OK;
     if (step)
         GPU_DO(gpu_step_begin(builder, step));
-    GPU_DO(cu_round(builder, f->precision, kind_of(f), f->op->head.rows, rows_per_tok, n_col, &from, input));
+    GPU_DO(cu_round(builder, f->shape.precision, kind_of(f), f->shape.op->head.rows, rows_per_tok, n_col,
+                    &from, input));
     gpu_scratch_give(builder, &from.scratch);
     return TANDEM_OK;
 }
 
 tandem_status gpu_lower_moe_ffn(gpu_builder *builder, const tandem_op_moe_ffn *op) {
-    ffn f = ffn_of(builder, op);
-    uint32_t n_col = pack_of(&f, f.gate)->n_col;
+    ffn f = {.shape = gpu_ffn_of(builder, op), .lists = {.index = TANDEM_NONE}};
+    uint32_t n_col = pack_of(&f, f.shape.gate)->n_col;
     cu_input x = cu_input_of_view(builder, op->head.rows, &op->x, n_col), y;
     for (uint32_t r = 0; r < op->weights->n_record; r++)
         GPU_DO(gpu_uses_record(builder, op->weights, r));
-    if (f.grouped) {
+    if (f.shape.grouped) {
         GPU_DO(gpu_step_begin(builder, "moe_group"));
         GPU_DO(lower_group(builder, &f));
     }
-    GPU_DO(round_input(builder, &f, 1, n_col, 1, &x, f.grouped ? NULL : "moe_round"));
+    GPU_DO(round_input(builder, &f, 1, n_col, 1, &x, f.shape.grouped ? NULL : "moe_round"));
     GPU_DO(lower_up(builder, &f, &x, &y));
     gpu_scratch_give(builder, &x.scratch);
-    GPU_DO(round_input(builder, &f, op->n_used, f.width, op->n_used, &y, "moe_round"));
+    GPU_DO(round_input(builder, &f, op->n_used, f.shape.width, op->n_used, &y, "moe_round"));
     GPU_DO(lower_down(builder, &f, &y));
     gpu_scratch_give(builder, &y.scratch);
     gpu_scratch_give(builder, &f.lists);

@@ -11,8 +11,8 @@
 #define WAIT_NS 1e6
 #define MOST_WALL 1.5   /* times the device's time */
 #define MOST_DEVICE 1.1 /* times the wall time: no device works longer than the host waits */
-/* A driver's own threads do next to nothing. One that computes keeps a processor busy, or, on a machine that
- * has other work too, its share of one. */
+/* Assumed, for want of a card to see it on: a driver's own threads do next to nothing. A thread that computes
+ * keeps a processor busy, or, on a machine that has other work too, its share of one. */
 #define MOST_BUSY 0.2
 #define LEAST_BUSY_NS 5e6 /* below it processor time is too coarse */
 
@@ -34,14 +34,12 @@ bool clock_is_plausible(const clock_record *c, uint32_t kind, char *why, size_t 
     if (c->other_cpu_ns > LEAST_BUSY_NS && c->other_cpu_ns > MOST_BUSY * c->wall_ns)
         snprintf(why, size,
                  "%.1f processors of this process were busy while the GPU was said to work: the plugin "
-                 "computes on "
-                 "the CPU",
+                 "computes on the CPU",
                  c->other_cpu_ns / c->wall_ns);
     else if (c->wall_ns > MOST_WALL * c->device_ns + slack)
         snprintf(why, size,
                  "the runs took %.3g ms by the host's clock and %.3g ms by the device's: its times are not "
-                 "those of "
-                 "the work",
+                 "those of the work",
                  c->wall_ns * 1e-6, c->device_ns * 1e-6);
     else if (c->device_ns > MOST_DEVICE * c->wall_ns + slack)
         snprintf(why, size,

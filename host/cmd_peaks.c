@@ -120,19 +120,6 @@ static void print_json(const cJSON *row) {
     cJSON_free(text);
 }
 
-/* Takes the row. */
-static int write_row(const char *path, cJSON *row) {
-    journal j;
-    tandem_message message;
-    int status = journal_open(&j, path, &message);
-    if (status)
-        cJSON_Delete(row);
-    else
-        status = journal_append(&j, row, &message);
-    journal_close(&j);
-    return status ? cli_refuse(status, usage.name, &message) : TANDEM_EXIT_GOOD;
-}
-
 /* ---- command ---- */
 
 typedef struct show {
@@ -147,7 +134,8 @@ static void show_part(void *user, const char *what) {
     progress_show(&s->progress, (double)(now_ns() - s->progress.start_ns) * 1e-9, note);
 }
 
-static int run_peaks(const peaks_command *c, const cli_device *d) {
+/* j: where the row goes; NULL: nowhere. */
+static int run_peaks(const peaks_command *c, const cli_device *d, journal *j) {
     show s = {.seconds = c->seconds};
     peaks_desc desc = {.backend = d->backend,
                        .device = d->index,
@@ -178,12 +166,28 @@ static int run_peaks(const peaks_command *c, const cli_device *d) {
             print_text(d, &p);
         if (throttled)
             code = cli_fail(TANDEM_EXIT_BAD_ANSWER, usage.name, "The card held its clocks back: no peaks");
-        if (c->journal && !throttled)
-            code = write_row(c->journal, row);
+        if (j && !throttled)
+            status = journal_append(j, row, &message); /* takes the row */
         else
             cJSON_Delete(row);
+        code = status ? cli_refuse(status, usage.name, &message) : code;
     }
     card_close(figures);
+    return code;
+}
+
+/* A journal that cannot be written is no reason to measure first. */
+static int run_with_journal(const peaks_command *c, const cli_device *d) {
+    journal j;
+    tandem_message message;
+    if (!c->journal)
+        return run_peaks(c, d, NULL);
+    int status = peaks_check_device(&d->info, &message); /* before a file is made for nothing */
+    if (status)
+        return cli_refuse(status, usage.name, &message);
+    status = journal_open(&j, c->journal, &message);
+    int code = status ? cli_refuse(status, usage.name, &message) : run_peaks(c, d, &j);
+    journal_close(&j);
     return code;
 }
 
@@ -204,7 +208,7 @@ int cmd_peaks(int argc, char **argv) {
     cli_device device;
     code = cli_open_device(&c.common, usage.name, &device);
     if (code == OPTIONS_GO_ON) {
-        code = run_peaks(&c, &device);
+        code = run_with_journal(&c, &device);
         cli_close_device(&device);
     }
     return code;

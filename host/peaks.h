@@ -70,7 +70,9 @@ typedef struct peaks {
     double seconds;     /* what all of it took */
 } peaks;
 
-/* UNSUPPORTED for simulated devices, whose times say nothing; INTERNAL where a result is wrong. */
+/* UNSUPPORTED for simulated devices, whose times say nothing. */
+int peaks_check_device(const tandem_device_info *info, tandem_message *message);
+/* The same for them; INTERNAL where a result is wrong. */
 int peaks_measure(const peaks_desc *desc, peaks *out, tandem_message *message);
 
 /* The rate of the point that counts; 0 without one. */

@@ -147,10 +147,6 @@ void rig_random(float *x, uint64_t n, uint64_t seed) {
 
 /* ---- the whole ---- */
 
-static bool is_simulated(const peaks_desc *desc) {
-    return desc->info.kind == TANDEM_DEVICE_SIMULATED;
-}
-
 static void announce(const peaks_desc *desc, const char *what) {
     if (desc->begins)
         desc->begins(desc->user, what);
@@ -175,14 +171,20 @@ static int measure_all(rig *r, peaks *out, tandem_message *message) {
     return status ? status : peaks_submit(r, 0.07 * seconds, &out->submit, &out->gap, message);
 }
 
+int peaks_check_device(const tandem_device_info *info, tandem_message *message) {
+    if (info->kind != TANDEM_DEVICE_SIMULATED)
+        return TANDEM_OK;
+    return message_fail(message, TANDEM_E_UNSUPPORTED,
+                        "%s is a simulated device: its times say nothing about any device.", info->name);
+}
+
 int peaks_measure(const peaks_desc *desc, peaks *out, tandem_message *message) {
-    if (is_simulated(desc))
-        return message_fail(message, TANDEM_E_UNSUPPORTED,
-                            "%s is a simulated device: its times say nothing about any device.",
-                            desc->info.name);
     rig r;
     *out = (peaks){0};
-    int status = rig_open(&r, desc, message);
+    int status = peaks_check_device(&desc->info, message);
+    if (status)
+        return status;
+    status = rig_open(&r, desc, message);
     if (!status)
         status = measure_all(&r, out, message);
     out->seconds = (double)(now_ns() - r.start_ns) * 1e-9;

@@ -8,12 +8,7 @@ here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 3
-passed=0 failed=0
-check() { # check WHAT COMMAND...
-    local what=$1
-    shift
-    if "$@" >check.out 2>&1; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $what"; head -n 4 check.out; fi
-}
+. "$here/checks.sh"
 narrow() { [ -s "$1" ] && ! LC_ALL=C.UTF-8 grep -nE '^.{81}' "$1"; }
 
 # ---- help ----
@@ -51,6 +46,7 @@ check 'the figures are there' figures
 check 'no time is a usage error' test $? -eq 2
 "$tandem" "${little[@]}" -j /nonexistent/p.jsonl >text.txt 2>err.txt
 check 'a journal that cannot be written is one' test $? -eq 3
+check 'seen before anything is measured' test ! -s text.txt
 if [ -n "$simulated" ]; then
     "$tandem" peaks --plugin cuda --plugin-option "cuda.library=$simulated" -j s.jsonl >text.txt 2>err.txt
     check 'a simulated device is refused' test $? -eq 3

@@ -10,12 +10,7 @@ library=$(dirname "$tandem")/../lib
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 3
-passed=0 failed=0
-check() { # check WHAT COMMAND...
-    local what=$1
-    shift
-    if "$@" >err 2>&1; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $what"; head -n 4 err; fi
-}
+. "$here/checks.sh"
 LC_ALL=C sed 's/reference/rEfErEncE/g' "$library/libtandem_reference.so" >twin.so
 model=(-m gemma3-270m --layers 6 --vocab 512 --d-model 64 --d-ff 64 --heads 2 --head-dim 32 --window 32)
 sweep=("$tandem" sweep "${model[@]}" --plugin ./twin.so --threads 2 --samples 8 --chunks 2 --rounds 1 --batch 8)

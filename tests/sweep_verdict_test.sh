@@ -7,12 +7,7 @@ here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 3
-passed=0 failed=0
-check() { # check WHAT COMMAND...
-    local what=$1
-    shift
-    if "$@" >err 2>&1; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $what"; head -n 4 err; fi
-}
+. "$here/checks.sh"
 model=(-m gemma3-270m --layers 6 --vocab 512 --d-model 64 --d-ff 64 --heads 2 --head-dim 32 --window 32)
 sweep=("$tandem" sweep "${model[@]}" --plugin reference --threads 2 --samples 8 --chunks 2 --rounds 1 --batch 8 --depth 0,64)
 rows() { # rows FILE CONDITION: every cell fulfils the Python condition on r, and there is one

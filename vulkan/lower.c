@@ -83,9 +83,7 @@ tandem_status gpu_lower_embed(gpu_builder *builder, const tandem_op_embed *op) {
                                       .weights = table};
     GPU_DO(gpu_uses_record(builder, table, 0));
     GPU_DO(gpu_reads_matrix(builder, table, 0, op->matrix));
-    GPU_DO(gpu_reads(
-        builder, run,
-        RUN_BLOCK_BYTES((uint64_t)builder->program->limits.max_tokens, builder->program->limits.max_out)));
+    GPU_DO(gpu_reads(builder, run, gpu_builder_run_bytes(builder)));
     return gpu_writes_view(builder, &op->out, pack->n_col * 4ull);
 }
 

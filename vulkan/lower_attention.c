@@ -25,7 +25,6 @@ static uint64_t partial_row_bytes(const tandem_op_attention *op, const vk_attent
 
 static tandem_status lower_append(gpu_builder *builder, const tandem_op_attention *op, vk_attention *a) {
     int append = op->k.buffer != NULL;
-    uint64_t kv_row = (uint64_t)a->n_kv_head * a->head_dim * 4;
     attention_append_push push = {.run = gpu_builder_run(builder),
                                   .index = a->rows.index,
                                   .q = gpu_view_address(&op->q),
@@ -61,27 +60,14 @@ static tandem_status lower_append(gpu_builder *builder, const tandem_op_attentio
     gpu_launch *dispatch;
     GPU_DO(gpu_step_begin(builder, append ? "attention_append" : "attention_query"));
     GPU_DO(vk_dispatch_add(builder, "attention_append", spec, 7, &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic = (gpu_traffic){.rows = op->head.rows,
-                                      .row_bytes = 2 * a->q_bytes + (append ? 2 * kv_row : 0),
-                                      .row_flops = a->q_bytes + (append ? kv_row : 0),
-                                      .append = append ? a->layer : NULL};
-    GPU_DO(gpu_reads(
-        builder, push.run,
-        RUN_BLOCK_BYTES((uint64_t)builder->program->limits.max_tokens, builder->program->limits.max_out)));
-    GPU_DO(gpu_reads_view(builder, &op->q, a->q_bytes));
-    GPU_DO(gpu_reads_view(builder, &op->q_norm, a->head_dim * 4ull));
-    if (op->n_rope_pair)
-        GPU_DO(gpu_reads(builder, a->rope,
-                         (uint64_t)(TANDEM_KIT_ROPE_LOW + tandem_kit_rope_n_high(op->kv->max_position)) *
-                             op->n_rope_pair * 8));
-    GPU_DO(gpu_writes(builder, a->q.address, a->rows.max * a->q_bytes));
-    if (!append)
-        return TANDEM_OK;
-    GPU_DO(gpu_reads_view(builder, &op->k, kv_row));
-    GPU_DO(gpu_reads_view(builder, &op->v, kv_row));
-    GPU_DO(gpu_reads_view(builder, &op->k_norm, a->head_dim * 4ull));
-    GPU_DO(gpu_writes(builder, push.k_cache, a->cache_bytes));
-    return gpu_writes(builder, push.v_cache, a->cache_bytes);
+    const gpu_append ranges = {.layer = a->layer,
+                               .q_bytes = a->q_bytes,
+                               .kv_bytes = (uint64_t)a->n_kv_head * a->head_dim * 4,
+                               .cache_bytes = a->cache_bytes,
+                               .head_dim = a->head_dim,
+                               .rope = a->rope,
+                               .q_out = a->q.address};
+    return gpu_declare_append(builder, op, &ranges);
 }
 
 static tandem_status lower_split(gpu_builder *builder, const tandem_op_attention *op, vk_attention *a,
@@ -133,9 +119,7 @@ static tandem_status lower_split(gpu_builder *builder, const tandem_op_attention
                                       .max_split = a->plan.max_split,
                                       .split_row_bytes = partial_row_bytes(op, a)};
     *command = vk_dispatch_command(builder);
-    GPU_DO(gpu_reads(
-        builder, push.run,
-        RUN_BLOCK_BYTES((uint64_t)builder->program->limits.max_tokens, builder->program->limits.max_out)));
+    GPU_DO(gpu_reads(builder, push.run, gpu_builder_run_bytes(builder)));
     GPU_DO(gpu_reads(builder, push.q, a->rows.max * a->q_bytes));
     GPU_DO(gpu_reads(builder, push.k_cache, a->cache_bytes));
     GPU_DO(gpu_reads(builder, push.v_cache, a->cache_bytes));

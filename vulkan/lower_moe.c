@@ -39,7 +39,6 @@ static tandem_status lower_logits(gpu_builder *builder, const tandem_op_moe_rout
 static tandem_status lower_choice(gpu_builder *builder, const tandem_op_moe_route *op, uint64_t logits) {
     gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
     uint32_t n_expert = (uint32_t)op->weights->packs[op->matrix].n_row;
-    uint64_t expert_bytes = n_expert * 4ull, imposed_bytes = op->n_used * 4ull;
     moe_route_push push = {.index = rows.index,
                            .logits = logits,
                            .expert_scale = gpu_view_address(&op->expert_scale),
@@ -57,18 +56,7 @@ static tandem_status lower_choice(gpu_builder *builder, const tandem_op_moe_rout
     gpu_launch *dispatch;
     GPU_DO(gpu_step_begin(builder, "moe_route"));
     GPU_DO(vk_dispatch_add(builder, "moe_route", spec, 1, &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic =
-        (gpu_traffic){.rows = op->head.rows,
-                      .row_bytes = expert_bytes * (op->probabilities.buffer ? 2 : 1) +
-                                   (op->imposed.buffer ? imposed_bytes : 0) + op->n_used * 8ull,
-                      .row_flops = n_expert * 4ull};
-    if (push.gather)
-        GPU_DO(gpu_reads(builder, rows.index, rows.max * 4ull));
-    GPU_DO(gpu_reads(builder, logits, rows.max * expert_bytes));
-    GPU_DO(gpu_reads_view(builder, &op->expert_scale, expert_bytes));
-    GPU_DO(gpu_reads_view(builder, &op->imposed, imposed_bytes));
-    GPU_DO(gpu_writes_view(builder, &op->probabilities, expert_bytes));
-    return gpu_writes_view(builder, &op->route, op->n_used * 8ull);
+    return gpu_declare_choice(builder, op, logits);
 }
 
 tandem_status gpu_lower_moe_route(gpu_builder *builder, const tandem_op_moe_route *op) {
@@ -87,55 +75,33 @@ enum { GATE, UP, DOWN }; /* products; GATE alone where one kernel makes gate, up
 enum { TALL, SHORT };    /* tiles */
 
 typedef struct ffn {
-    const tandem_op_moe_ffn *op;
-    uint32_t gate, up, down; /* matrices of a record; gate == up: one holds both */
-    uint32_t width;
-    uint32_t is_one_kernel; /* gate, up and GLU */
-    uint32_t q8;
-    gpu_rows rows;
-    uint64_t n_entry; /* most of them */
-    uint64_t route_rows, route_count;
-    uint32_t grouped;
+    gpu_ffn shape;
     vk_experts tiles[2]; /* grouped: TALL and SHORT */
     uint64_t commands;
     gpu_scratch lists;
 } ffn;
 
-static const tandem_kit_pack *pack_of(const ffn *f, uint32_t matrix) {
-    return &f->op->weights->packs[matrix];
+static bool is_q8(const ffn *f) {
+    return f->shape.precision == TANDEM_PRECISION_Q8;
 }
 
-static ffn ffn_of(const gpu_builder *builder, const tandem_op_moe_ffn *op) {
-    uint32_t joined = op->weights->n_matrix == 2;
-    ffn f = {.op = op, .up = joined ? 0 : 1, .down = joined ? 1 : 2, .lists = {.index = TANDEM_NONE}};
-    const tandem_kit_pack *gate = pack_of(&f, f.gate), *up = pack_of(&f, f.up);
-    uint32_t gathered = gpu_view_gathered(op->head.rows, &op->route);
-    f.width = pack_of(&f, f.down)->n_col;
-    f.is_one_kernel = gate->type == up->type && gate->n_segment == 1 && up->n_segment == 1;
-    f.q8 = builder->program->precision == TANDEM_PRECISION_Q8;
-    f.rows = gpu_builder_rows(builder, op->head.rows);
-    f.n_entry = (uint64_t)f.rows.max * op->n_used;
-    f.route_rows = gathered ? f.rows.index : 0;
-    f.route_count = gathered ? builder->program->limits.max_tokens : f.rows.max;
-    /* Rows that hardly ever share an expert gain nothing from being sorted. */
-    f.grouped =
-        f.rows.max > 1 && (f.rows.max > GPU_MAX_VEC_ROWS || f.n_entry >= 2ull * op->weights->n_record);
-    return f;
+static const tandem_kit_pack *pack_of(const ffn *f, uint32_t matrix) {
+    return &f->shape.op->weights->packs[matrix];
 }
 
 /* A product without its result's place: which 0..2. */
 static vk_product product_of(const gpu_builder *builder, const ffn *f, uint32_t which) {
-    uint32_t matrix = which == GATE ? f->gate : which == UP ? f->up : f->down;
-    vk_product product = {.weights = f->op->weights,
+    uint32_t matrix = which == GATE ? f->shape.gate : which == UP ? f->shape.up : f->shape.down;
+    vk_product product = {.weights = f->shape.op->weights,
                           .matrix = matrix,
                           .up = TANDEM_NONE,
                           .n_row = (uint32_t)pack_of(f, matrix)->n_row,
-                          .op_rows = f->op->head.rows,
+                          .op_rows = f->shape.op->head.rows,
                           .precision = builder->program->precision};
-    if (which == GATE && f->is_one_kernel) {
-        product.up = f->up;
-        product.up_row = f->gate == f->up ? f->width : 0;
-        product.n_row = f->width;
+    if (which == GATE && f->shape.is_one_kernel) {
+        product.up = f->shape.up;
+        product.up_row = f->shape.gate == f->shape.up ? f->shape.width : 0;
+        product.n_row = f->shape.width;
     }
     return product;
 }
@@ -145,34 +111,31 @@ static void take_from_route(const ffn *f, vk_product *product, uint32_t which) {
     product->kind = VK_MATMUL_VEC;
     product->n_tok = 1;
     product->experts = (vk_experts){.kind = which == DOWN ? EXPERTS_SUM : EXPERTS_ENTRY,
-                                    .n_used = f->op->n_used,
-                                    .entries_per_x = which == DOWN ? 1 : f->op->n_used,
-                                    .route = gpu_view_address(&f->op->route),
-                                    .route_stride = f->op->route.stride,
-                                    .route_rows = f->route_rows,
-                                    .route_count = f->route_count};
+                                    .n_used = f->shape.op->n_used,
+                                    .entries_per_x = which == DOWN ? 1 : f->shape.op->n_used,
+                                    .route = gpu_view_address(&f->shape.op->route),
+                                    .route_stride = f->shape.op->route.stride,
+                                    .route_rows = f->shape.route_rows,
+                                    .route_count = f->shape.route_count};
 }
 
-/* Rows that hardly ever share an expert gain nothing from being sorted; nor does one row, unless it uses more
- * experts than a work-group can add up. */
-static uint32_t wants_groups(gpu_builder *builder, const ffn *f) {
+/* What can only be sorted: a choice of more experts than a work-group can add up. */
+static bool must_group(gpu_builder *builder, const ffn *f) {
     vk_product down = product_of(builder, f, DOWN);
     vk_matmul_plan plan;
     take_from_route(f, &down, DOWN);
-    return f->rows.max > GPU_MAX_VEC_ROWS ||
-           (f->rows.max > 1 && f->n_entry >= 2ull * f->op->weights->n_record) ||
-           !vk_product_has_plan(builder, &down, &plan);
+    return !vk_product_has_plan(builder, &down, &plan);
 }
 
 /* Experts by tiles of one height. */
 static void take_tiles(const gpu_builder *builder, const ffn *f, vk_product *product, uint32_t which,
                        uint32_t height) {
     product->kind = height == TALL ? VK_MATMUL_MAT : VK_MATMUL_VEC;
-    product->n_tok = height == TALL ? f->rows.max : builder->context->device.cpu_tiles ? 2 : 4;
+    product->n_tok = height == TALL ? f->shape.rows.max : builder->context->device.cpu_tiles ? 2 : 4;
     product->experts = f->tiles[height];
     product->experts.kind = EXPERTS_TILES;
-    product->experts.n_used = f->op->n_used;
-    product->experts.entries_per_x = which == DOWN ? 1 : f->op->n_used;
+    product->experts.n_used = f->shape.op->n_used;
+    product->experts.entries_per_x = which == DOWN ? 1 : f->shape.op->n_used;
     product->experts.command = f->commands + (2 * which + height) * INDIRECT_BYTES;
     product->experts.uncounted = height == SHORT;
 }
@@ -180,10 +143,10 @@ static void take_tiles(const gpu_builder *builder, const ffn *f, vk_product *pro
 /* Adds a product, as one dispatch or one for each height of tiles. `what`: begins a step of this name. */
 static tandem_status add_product(gpu_builder *builder, const ffn *f, vk_product *product, uint32_t which,
                                  const vk_input *x, const char *what) {
-    for (uint32_t height = TALL; height <= (f->grouped ? SHORT : TALL); height++) {
+    for (uint32_t height = TALL; height <= (f->shape.grouped ? SHORT : TALL); height++) {
         vk_matmul_plan plan;
         char kernel[64];
-        if (f->grouped)
+        if (f->shape.grouped)
             take_tiles(builder, f, product, which, height);
         else
             take_from_route(f, product, which);
@@ -205,7 +168,7 @@ static tandem_status plan_tiles(gpu_builder *builder, const ffn *f, moe_group_pu
             vk_product product = product_of(builder, f, which);
             vk_matmul_plan plan;
             uint32_t *rows = height == TALL ? &push->tall_rows : &push->short_rows;
-            if (which == UP && f->is_one_kernel)
+            if (which == UP && f->shape.is_one_kernel)
                 continue;
             take_tiles(builder, f, &product, which, height);
             GPU_DO(vk_product_plan(builder, &product, &plan));
@@ -222,9 +185,9 @@ static tandem_status plan_tiles(gpu_builder *builder, const ffn *f, moe_group_pu
 
 /* Makes the lists in scratch memory and says where they are. Part of the step that was begun last. */
 static tandem_status lower_group(gpu_builder *builder, ffn *f) {
-    const tandem_op_moe_ffn *op = f->op;
-    moe_group_push push = {.index = f->route_rows,
-                           .n_tok = f->rows.n_tok,
+    const tandem_op_moe_ffn *op = f->shape.op;
+    moe_group_push push = {.index = f->shape.route_rows,
+                           .n_tok = f->shape.rows.n_tok,
                            .route = gpu_view_address(&op->route),
                            .route_stride = (uint32_t)op->route.stride,
                            .n_used = op->n_used,
@@ -232,14 +195,15 @@ static tandem_status lower_group(gpu_builder *builder, ffn *f) {
     uint32_t spec[1] = {256};
     gpu_launch *dispatch;
     GPU_DO(plan_tiles(builder, f, &push));
-    uint64_t n_tall = MOE_TALL_TILES(f->n_entry, push.n_expert, push.tall_rows);
-    uint64_t n_short = MOE_SHORT_TILES(f->n_entry, push.n_expert);
-    if (f->n_entry > GPU_MAX_ROWS ||
-        moe_group_iterations(push.n_expert, f->n_entry, push.tall_rows, spec[0]) > 65000)
+    uint64_t n_tall = MOE_TALL_TILES(f->shape.n_entry, push.n_expert, push.tall_rows);
+    uint64_t n_short = MOE_SHORT_TILES(f->shape.n_entry, push.n_expert);
+    if (f->shape.n_entry > GPU_MAX_ROWS ||
+        moe_group_iterations(push.n_expert, f->shape.n_entry, push.tall_rows, spec[0]) > 65000)
         return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
                                   "MOE_FFN: %u experts each of %u rows are more than kernels sort",
-                                  op->n_used, f->rows.max);
-    uint64_t entry_bytes = (f->n_entry * 4 + 15) / 16 * 16, command_bytes = MOE_N_COMMAND * INDIRECT_BYTES;
+                                  op->n_used, f->shape.rows.max);
+    uint64_t entry_bytes = (f->shape.n_entry * 4 + 15) / 16 * 16,
+             command_bytes = MOE_N_COMMAND * INDIRECT_BYTES;
     uint64_t tile_bytes = (n_tall + n_short) * sizeof(moe_tile);
     GPU_DO(gpu_scratch_take(builder, command_bytes + tile_bytes + entry_bytes, &f->lists));
     push.commands = f->commands = f->lists.address;
@@ -255,9 +219,9 @@ static tandem_status lower_group(gpu_builder *builder, ffn *f) {
     dispatch->traffic = (gpu_traffic){.rows = op->head.rows, .row_bytes = op->n_used * 12ull};
     GPU_DO(gpu_reads(builder, push.n_tok, 4));
     if (push.index)
-        GPU_DO(gpu_reads(builder, push.index, f->rows.max * 4ull));
-    GPU_DO(gpu_touches(builder, push.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
-    return gpu_writes(builder, f->lists.address, command_bytes + tile_bytes + f->n_entry * 4);
+        GPU_DO(gpu_reads(builder, push.index, f->shape.rows.max * 4ull));
+    GPU_DO(gpu_touches(builder, push.route, op->n_used * 8ull, op->route.stride, f->shape.route_count, 0));
+    return gpu_writes(builder, f->lists.address, command_bytes + tile_bytes + f->shape.n_entry * 4);
 }
 
 /* ---- gate and up ---- */
@@ -265,44 +229,45 @@ static tandem_status lower_group(gpu_builder *builder, ffn *f) {
 /* GLU of every entry's two halves. */
 static tandem_status lower_halves(gpu_builder *builder, const ffn *f, const uint64_t half[2], uint64_t stride,
                                   const vk_input *y) {
-    uint32_t n_used = f->op->n_used;
+    uint32_t n_used = f->shape.op->n_used;
     elementwise_push push = {.a = half[0],
                              .b = half[1],
                              .y = y->address,
                              .a_stride = (uint32_t)stride,
                              .b_stride = (uint32_t)stride,
                              .y_stride = (uint32_t)y->stride,
-                             .n = f->width};
+                             .n = f->shape.width};
     uint32_t spec[2] = {64, ELEMENTWISE_GLU};
-    launch_rule rule = {.groups = {elementwise_groups(f->width, 64), n_used, 1},
-                        .rows = f->op->head.rows,
+    launch_rule rule = {.groups = {elementwise_groups(f->shape.width, 64), n_used, 1},
+                        .rows = f->shape.op->head.rows,
                         .row_axis = 1,
                         .rows_per_group = 1};
     gpu_launch *dispatch;
     GPU_DO(gpu_step_begin(builder, "moe_glu"));
     GPU_DO(vk_dispatch_add(builder, "elementwise", spec, 2, &rule, &push, sizeof push, &dispatch));
-    dispatch->traffic = (gpu_traffic){
-        .rows = f->op->head.rows, .row_bytes = n_used * f->width * 12ull, .row_flops = n_used * f->width};
+    dispatch->traffic = (gpu_traffic){.rows = f->shape.op->head.rows,
+                                      .row_bytes = n_used * f->shape.width * 12ull,
+                                      .row_flops = n_used * f->shape.width};
     for (uint32_t i = 0; i < 2; i++)
-        GPU_DO(gpu_touches(builder, half[i], f->width * 4ull, stride, f->n_entry, 0));
-    return gpu_touches(builder, y->address, f->width * 4ull, y->stride, f->n_entry, 1);
+        GPU_DO(gpu_touches(builder, half[i], f->shape.width * 4ull, stride, f->shape.n_entry, 0));
+    return gpu_touches(builder, y->address, f->shape.width * 4ull, y->stride, f->shape.n_entry, 1);
 }
 
 /* Gate and up of different formats, or in several segments: plain products into scratch, then GLU. */
 static tandem_status lower_apart(gpu_builder *builder, const ffn *f, const vk_input *x, const vk_input *y) {
-    uint64_t half_bytes = (f->width * 4ull + 15) / 16 * 16, stride = 2 * half_bytes;
+    uint64_t half_bytes = (f->shape.width * 4ull + 15) / 16 * 16, stride = 2 * half_bytes;
     gpu_scratch scratch;
-    if (f->gate == f->up && f->width % 4 != 0)
+    if (f->shape.gate == f->shape.up && f->shape.width % 4 != 0)
         return tandem_kit_fail_op(
             builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
-            "MOE_FFN: a GATE_UP matrix in several segments needs gate rows by fours, not %u", f->width);
-    GPU_DO(gpu_scratch_take(builder, f->n_entry * stride, &scratch));
+            "MOE_FFN: a GATE_UP matrix in several segments needs gate rows by fours, not %u", f->shape.width);
+    GPU_DO(gpu_scratch_take(builder, f->shape.n_entry * stride, &scratch));
     const uint64_t half[2] = {scratch.address, scratch.address + half_bytes};
-    for (uint32_t which = GATE; which <= (f->gate == f->up ? GATE : UP); which++) {
+    for (uint32_t which = GATE; which <= (f->shape.gate == f->shape.up ? GATE : UP); which++) {
         vk_product product = product_of(builder, f, which);
         product.y = half[which];
         product.y_stride = stride;
-        product.y_rows = f->n_entry;
+        product.y_rows = f->shape.n_entry;
         GPU_DO(add_product(builder, f, &product, which, x, which == GATE ? "gate" : ""));
     }
     GPU_DO(lower_halves(builder, f, half, stride, y));
@@ -312,25 +277,26 @@ static tandem_status lower_apart(gpu_builder *builder, const ffn *f, const vk_in
 
 /* gelu(gate x) * (up x) of every entry into scratch. */
 static tandem_status lower_up(gpu_builder *builder, const ffn *f, const vk_input *x, vk_input *y) {
-    *y = (vk_input){
-        .row_bytes = f->width * 4ull, .stride = (f->width * 4ull + 15) / 16 * 16, .n_row = f->n_entry};
-    GPU_DO(gpu_scratch_take(builder, f->n_entry * y->stride, &y->scratch));
+    *y = (vk_input){.row_bytes = f->shape.width * 4ull,
+                    .stride = (f->shape.width * 4ull + 15) / 16 * 16,
+                    .n_row = f->shape.n_entry};
+    GPU_DO(gpu_scratch_take(builder, f->shape.n_entry * y->stride, &y->scratch));
     y->address = y->scratch.address;
-    if (!f->is_one_kernel)
+    if (!f->shape.is_one_kernel)
         return lower_apart(builder, f, x, y);
     vk_product product = product_of(builder, f, GATE);
     product.y = y->address;
     product.y_stride = y->stride;
-    product.y_rows = f->n_entry;
+    product.y_rows = f->shape.n_entry;
     return add_product(builder, f, &product, GATE, x, "up");
 }
 
 /* ---- down ---- */
 
 static tandem_status lower_sum(gpu_builder *builder, const ffn *f, const vk_product *down) {
-    const tandem_op_moe_ffn *op = f->op;
+    const tandem_op_moe_ffn *op = f->shape.op;
     uint64_t row_bytes = down->n_row * 4ull;
-    moe_sum_push push = {.index = f->route_rows,
+    moe_sum_push push = {.index = f->shape.route_rows,
                          .route = gpu_view_address(&op->route),
                          .x = down->y,
                          .y = gpu_view_address(&op->y),
@@ -352,25 +318,25 @@ static tandem_status lower_sum(gpu_builder *builder, const ffn *f, const vk_prod
                                       .row_bytes = (op->n_used + 1) * row_bytes + op->n_used * 8ull,
                                       .row_flops = 2ull * op->n_used * down->n_row};
     if (push.index)
-        GPU_DO(gpu_reads(builder, push.index, f->rows.max * 4ull));
-    GPU_DO(gpu_touches(builder, push.route, op->n_used * 8ull, op->route.stride, f->route_count, 0));
-    GPU_DO(gpu_touches(builder, push.x, down->y_stride, down->y_stride, f->n_entry, 0));
+        GPU_DO(gpu_reads(builder, push.index, f->shape.rows.max * 4ull));
+    GPU_DO(gpu_touches(builder, push.route, op->n_used * 8ull, op->route.stride, f->shape.route_count, 0));
+    GPU_DO(gpu_touches(builder, push.x, down->y_stride, down->y_stride, f->shape.n_entry, 0));
     return gpu_writes_view(builder, &op->y, row_bytes);
 }
 
 static tandem_status lower_down(gpu_builder *builder, const ffn *f, const vk_input *x) {
-    const tandem_op_moe_ffn *op = f->op;
+    const tandem_op_moe_ffn *op = f->shape.op;
     vk_product product = product_of(builder, f, DOWN);
     gpu_scratch scratch;
-    if (!f->grouped) {
+    if (!f->shape.grouped) {
         product.y = gpu_view_address(&op->y);
         product.y_stride = op->y.stride;
-        product.y_rows = f->rows.max;
+        product.y_rows = f->shape.rows.max;
         return add_product(builder, f, &product, DOWN, x, "down");
     }
     product.y_stride = (product.n_row * 4ull + 15) / 16 * 16;
-    product.y_rows = f->n_entry;
-    GPU_DO(gpu_scratch_take(builder, f->n_entry * product.y_stride, &scratch));
+    product.y_rows = f->shape.n_entry;
+    GPU_DO(gpu_scratch_take(builder, f->shape.n_entry * product.y_stride, &scratch));
     product.y = scratch.address;
     GPU_DO(add_product(builder, f, &product, DOWN, x, "down"));
     GPU_DO(lower_sum(builder, f, &product));
@@ -382,29 +348,29 @@ static tandem_status lower_down(gpu_builder *builder, const ffn *f, const vk_inp
 static tandem_status round_input(gpu_builder *builder, const ffn *f, uint32_t rows_per_tok, uint32_t n_col,
                                  vk_input *input) {
     vk_input from = *input;
-    GPU_DO(vk_quantise(builder, f->op->head.rows, rows_per_tok, n_col, &from, input));
+    GPU_DO(vk_quantise(builder, f->shape.op->head.rows, rows_per_tok, n_col, &from, input));
     gpu_scratch_give(builder, &from.scratch);
     return TANDEM_OK;
 }
 
 tandem_status gpu_lower_moe_ffn(gpu_builder *builder, const tandem_op_moe_ffn *op) {
-    ffn f = ffn_of(builder, op);
-    uint32_t n_col = pack_of(&f, f.gate)->n_col;
+    ffn f = {.shape = gpu_ffn_of(builder, op), .lists = {.index = TANDEM_NONE}};
+    uint32_t n_col = pack_of(&f, f.shape.gate)->n_col;
     vk_input x = vk_input_of_view(builder, op->head.rows, &op->x, n_col), y;
     for (uint32_t r = 0; r < op->weights->n_record; r++)
         GPU_DO(gpu_uses_record(builder, op->weights, r));
-    f.grouped = wants_groups(builder, &f);
-    if (f.grouped || f.q8)
-        GPU_DO(gpu_step_begin(builder, f.grouped ? "moe_group" : "quantise_q8"));
-    if (f.grouped)
+    f.shape.grouped = f.shape.grouped || must_group(builder, &f);
+    if (f.shape.grouped || is_q8(&f))
+        GPU_DO(gpu_step_begin(builder, f.shape.grouped ? "moe_group" : "quantise_q8"));
+    if (f.shape.grouped)
         GPU_DO(lower_group(builder, &f));
-    if (f.q8)
+    if (is_q8(&f))
         GPU_DO(round_input(builder, &f, 1, n_col, &x));
     GPU_DO(lower_up(builder, &f, &x, &y));
     gpu_scratch_give(builder, &x.scratch);
-    if (f.q8) {
+    if (is_q8(&f)) {
         GPU_DO(gpu_step_begin(builder, "moe_quantise_q8"));
-        GPU_DO(round_input(builder, &f, op->n_used, f.width, &y));
+        GPU_DO(round_input(builder, &f, op->n_used, f.shape.width, &y));
     }
     GPU_DO(lower_down(builder, &f, &y));
     gpu_scratch_give(builder, &y.scratch);

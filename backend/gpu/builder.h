@@ -116,6 +116,38 @@ tandem_status gpu_declare_stream(gpu_builder *builder, const tandem_op_stream *o
  * nothing. */
 tandem_status gpu_rope_tables(gpu_builder *builder, const tandem_op_attention *op, uint64_t *address);
 
+/* Head norms, rotation and append of an ATTENTION, as one launch. */
+typedef struct gpu_append {
+    const gpu_kv_layer *layer;  /* the owner of the storage */
+    uint64_t q_bytes, kv_bytes; /* of a row of queries, of keys */
+    uint64_t cache_bytes;       /* of K, of V */
+    uint32_t head_dim;
+    uint64_t rope;  /* gpu_rope_tables */
+    uint64_t q_out; /* rotated queries, dense */
+} gpu_append;
+
+/* Sets the traffic of the launch added last, and declares what it reads and writes. */
+tandem_status gpu_declare_append(gpu_builder *builder, const tandem_op_attention *op,
+                                 const gpu_append *append);
+
+/* The same for the choice of experts, MOE_ROUTE's launch behind the product that left `logits`. */
+tandem_status gpu_declare_choice(gpu_builder *builder, const tandem_op_moe_route *op, uint64_t logits);
+
+/* The shape of a MOE_FFN. */
+typedef struct gpu_ffn {
+    const tandem_op_moe_ffn *op;
+    uint32_t gate, up, down; /* matrices of a record; gate == up: one holds both */
+    uint32_t width;
+    uint32_t is_one_kernel; /* gate, up and GLU */
+    uint32_t precision;
+    gpu_rows rows;
+    uint64_t n_entry; /* most of them */
+    uint64_t route_rows, route_count;
+    uint32_t grouped; /* entries are sorted by expert */
+} gpu_ffn;
+
+gpu_ffn gpu_ffn_of(const gpu_builder *builder, const tandem_op_moe_ffn *op);
+
 #define GPU_DO(call)                                                                                         \
     do {                                                                                                     \
         tandem_status gpu_do_status = (call);                                                                \

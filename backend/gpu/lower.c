@@ -93,3 +93,67 @@ tandem_status gpu_declare_stream(gpu_builder *builder, const tandem_op_stream *o
     }
     return TANDEM_OK;
 }
+
+tandem_status gpu_declare_append(gpu_builder *builder, const tandem_op_attention *op,
+                                 const gpu_append *append) {
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
+    int has_keys = op->k.buffer != NULL;
+    uint64_t kv_bytes = has_keys ? append->kv_bytes : 0;
+    gpu_last_launch(builder)->traffic = (gpu_traffic){.rows = op->head.rows,
+                                                      .row_bytes = 2 * append->q_bytes + 2 * kv_bytes,
+                                                      .row_flops = append->q_bytes + kv_bytes,
+                                                      .append = has_keys ? append->layer : NULL};
+    GPU_DO(gpu_reads(builder, gpu_builder_run(builder), gpu_builder_run_bytes(builder)));
+    GPU_DO(gpu_reads_view(builder, &op->q, append->q_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->q_norm, append->head_dim * 4ull));
+    if (op->n_rope_pair)
+        GPU_DO(gpu_reads(builder, append->rope,
+                         (uint64_t)(TANDEM_KIT_ROPE_LOW + tandem_kit_rope_n_high(op->kv->max_position)) *
+                             op->n_rope_pair * 8));
+    GPU_DO(gpu_writes(builder, append->q_out, rows.max * append->q_bytes));
+    if (!has_keys)
+        return TANDEM_OK;
+    GPU_DO(gpu_reads_view(builder, &op->k, kv_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->v, kv_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->k_norm, append->head_dim * 4ull));
+    GPU_DO(gpu_writes(builder, append->layer->k.address, append->cache_bytes));
+    return gpu_writes(builder, append->layer->v.address, append->cache_bytes);
+}
+
+tandem_status gpu_declare_choice(gpu_builder *builder, const tandem_op_moe_route *op, uint64_t logits) {
+    gpu_rows rows = gpu_builder_rows(builder, op->head.rows);
+    uint64_t expert_bytes = op->weights->packs[op->matrix].n_row * 4ull, imposed_bytes = op->n_used * 4ull;
+    gpu_last_launch(builder)->traffic =
+        (gpu_traffic){.rows = op->head.rows,
+                      .row_bytes = expert_bytes * (op->probabilities.buffer ? 2 : 1) +
+                                   (op->imposed.buffer ? imposed_bytes : 0) + op->n_used * 8ull,
+                      .row_flops = expert_bytes};
+    if (gpu_view_gathered(op->head.rows, &op->imposed))
+        GPU_DO(gpu_reads(builder, rows.index, rows.max * 4ull));
+    GPU_DO(gpu_reads(builder, logits, rows.max * expert_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->expert_scale, expert_bytes));
+    GPU_DO(gpu_reads_view(builder, &op->imposed, imposed_bytes));
+    GPU_DO(gpu_writes_view(builder, &op->probabilities, expert_bytes));
+    return gpu_writes_view(builder, &op->route, op->n_used * 8ull);
+}
+
+gpu_ffn gpu_ffn_of(const gpu_builder *builder, const tandem_op_moe_ffn *op) {
+    const tandem_kit_pack *packs = op->weights->packs;
+    uint32_t joined = op->weights->n_matrix == 2;
+    uint32_t gathered = gpu_view_gathered(op->head.rows, &op->route);
+    gpu_ffn f = {.op = op,
+                 .up = joined ? 0 : 1,
+                 .down = joined ? 1 : 2,
+                 .precision = builder->program->precision,
+                 .rows = gpu_builder_rows(builder, op->head.rows)};
+    const tandem_kit_pack *gate = &packs[f.gate], *up = &packs[f.up];
+    f.width = packs[f.down].n_col;
+    f.is_one_kernel = gate->type == up->type && gate->n_segment == 1 && up->n_segment == 1;
+    f.n_entry = (uint64_t)f.rows.max * op->n_used;
+    f.route_rows = gathered ? f.rows.index : 0;
+    f.route_count = gathered ? builder->program->limits.max_tokens : f.rows.max;
+    /* Rows that hardly ever share an expert gain nothing from being sorted. */
+    f.grouped =
+        f.rows.max > GPU_MAX_VEC_ROWS || (f.rows.max > 1 && f.n_entry >= 2ull * op->weights->n_record);
+    return f;
+}

@@ -220,8 +220,6 @@ check 'the bias is measured once' test "$(grep -c '"row":"bias"' w.jsonl)" -eq 1
 check 'depth 0 ran again at the end of each column' test "$(grep -c '"row":"drift"' w.jsonl)" -eq 3
 expect 0 '.' "${wide[@]}" --rounds 5 --target 0 --batch 4 -j n.jsonl
 check 'an interval that is too wide asks for rounds up to the cap' grep -q '"rounds":5' n.jsonl
-expect 0 '.' "${wide[@]}" --rounds 5 --target 100 --samples 24 --batch 4 --seed 2 -j n2.jsonl
-check 'one that is narrow enough for none' grep -q '"rounds":1' n2.jsonl
 expect 0 '.' "${routed[@]}" --expert-memory 0.25
 check 'the share of experts in host memory is in the row' grep -q '"expert_memory":"0.25"' r.jsonl
 check 'every cell is probed at its depth' test "$(grep -c '"status":"done".*"what":"attention"' w.jsonl)" -eq "$(rows w.jsonl done)"

@@ -24,7 +24,7 @@ tandem_run(compare_verdicts 60 COMMAND compare_test LABELS quick sanitize)
 tandem_run(compare 180 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/compare_test.sh $<TARGET_FILE:tandem>
     $<TARGET_FILE_DIR:fake_nvml> ${simulated_driver} LABELS quick)
 tandem_run(sweep_verdict 120 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sweep_verdict_test.sh $<TARGET_FILE:tandem>
-    LABELS quick)
+    ${TANDEM_TEST_PROXIES} LABELS quick)
 
 # The README's commands print what it says: arithmetic alone, and everything.
 set(readme ${CMAKE_CURRENT_SOURCE_DIR}/readme_test.py ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_BINARY_DIR})

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# What a sweep says beside its cells: the limit of the check at depth, drift, peaks.
-# usage: tests/sweep_verdict_test.sh PATH/TO/tandem
+# What a sweep says beside its cells: rounds, the limit of the check at depth, drift, peaks.
+# usage: tests/sweep_verdict_test.sh PATH/TO/tandem FOLDER_OF_PROXIES
 set -uo pipefail
 tandem=$(realpath "$1")
+proxies=$(realpath "$2")
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -19,6 +20,17 @@ for r in cells:
     assert eval(sys.argv[2]), r["key"] + str(r["stamp"])
 CHECK
 }
+
+# ---- rounds, by prescribed times (proxy/proxy.h) ----
+scripted() { # scripted NOISE JOURNAL
+    "$tandem" sweep "${model[@]}" --plugin "$proxies/libtandem_proxy_scripted.so" --plugin-option "proxy_scripted.noise=$1" \
+        --plugin-option "proxy_scripted.wrap=$(dirname "$tandem")/../lib/libtandem_reference.so" --phase decode --rounds 5 \
+        --target 10 --samples 8 --batch 8 --peaks-seconds 0 -j "$2" >"$2.txt" 2>/dev/null
+}
+scripted 0.001 narrow.jsonl
+check 'a narrow interval asks for no further round' rows narrow.jsonl 'r["rounds"] == 1'
+scripted 2 wide.jsonl
+check 'a wide one asks for rounds up to the cap' rows wide.jsonl 'r["rounds"] == 5'
 
 # ---- the check at depth keeps to its time, and is never dropped ----
 "${sweep[@]}" --peaks-seconds 0 -j a.jsonl >a.txt 2>/dev/null

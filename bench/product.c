@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <tandem/base.h>
+#include <tandem/device.h>
 #include <tandem/quants.h>
 
 static void *allocate(uint64_t bytes) {
@@ -194,15 +195,18 @@ vk_matmul_plan product_plan(const bench_device *device, const product *p, uint32
                                  .precision = p->desc.precision,
                                  .n_tok = p->desc.n_tok,
                                  .glu = p->desc.form != PRODUCT_PLAIN,
-                                 .n_row = p->desc.n_row,
-                                 .subgroup_size = device->subgroup_size,
-                                 .software = software,
-                                 .int64 = int64,
-                                 .slow_dot = software,
-                                 .n_unit = n_unit,
-                                 .max_local = 256};
+                                 .n_row = p->desc.n_row};
+    vk_policy_facts facts = {.kind = software ? TANDEM_DEVICE_SOFTWARE : TANDEM_DEVICE_GPU,
+                             .shape = VK_SHAPE_BY_KIND,
+                             .n_unit = n_unit,
+                             .max_local = 256,
+                             .subgroup_size = device->subgroup_size,
+                             .counts_loops = device->software,
+                             .dot_accelerated = !software,
+                             .int64 = int64};
+    vk_policy policy = vk_policy_make(&facts);
     vk_matmul_plan plan;
-    if (!vk_matmul_plan_make(&plan, &p->pack, &request))
+    if (!vk_matmul_plan_make(&plan, &p->pack, &request, &policy))
         bench_die("no plan for a product", (int)p->desc.type);
     return plan;
 }

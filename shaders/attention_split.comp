@@ -16,7 +16,7 @@
  *             as a tree
  * reference   backend/reference/attention.c
  *
- * loops       attention_iterations() in params_ops.h
+ * loops       vk_attention_iterations() of vulkan/attention_plan.h
  * note:       K and V come from memory once and the rest stays in registers, because on lavapipe a load
  *             costs as much as a hundred multiplications. For that reason weights reach the lanes by
  *             shuffles, too

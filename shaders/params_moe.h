@@ -60,19 +60,6 @@ TANDEM_STRUCT_BEGIN(moe_group_push)
     TANDEM_U32 reserved;
 TANDEM_STRUCT_END(moe_group_push)
 
-#ifndef VULKAN
-/* Most loop iterations of a subgroup of moe_group. */
-static inline uint64_t moe_group_iterations(uint64_t n_expert, uint64_t n_entry, uint64_t tall_rows,
-                                            uint64_t local_size)
-{
-    uint64_t word = MOE_CHUNK_WORDS(n_expert), n_chunk = n_entry / (32 * word) + 1;
-    uint64_t rounds = (n_expert + local_size - 1) / local_size;
-    uint64_t items = (n_expert * word + local_size - 1) / local_size;
-    return rounds * (n_expert + n_entry / tall_rows + 4) + n_entry / local_size +
-           n_chunk * (items * (word + 36) + 32 * word / local_size + rounds * (word + 2) + 4) + 8;
-}
-#endif
-
 /* moe_sum.comp: y[i] = sum over j of weight_j * x[i * n_used + j], j ascending.
  * Grid: (MOE_SUM_GROUPS(n), rows, 1), four elements a thread.
  * Specialisation: 0 LOCAL_SIZE (MOE_SUM_LOCAL). */

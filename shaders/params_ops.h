@@ -125,7 +125,7 @@ TANDEM_SHARED TANDEM_U32 kv_element(TANDEM_U32 head_dim, TANDEM_U32 r, TANDEM_U3
  * attention_combine merges in the order of the splits.
  *     split grid    (N_KV_HEAD, tiles_per_row * ceil(rows / rows_per_tile), n_split)
  *     combine grid  (N_HEAD, rows, 1) where n_split > 1, else nothing (RULE_ONLY_IF_SPLIT)
- * n_split = RULE_SPLITS(keys, keys_per_split, max_split), see launch_rule in run_block.h; attention_choose()
+ * n_split = RULE_SPLITS(keys, keys_per_split, max_split), see launch_rule in run_block.h; vulkan/attention_plan.c
  * gives these numbers. Specialisation: 0 LOCAL_SIZE, 1 HEAD_DIM (a multiple of 8, at most 512), 2 N_HEAD; of
  * the split also 3 N_KV_HEAD, 4 N_QUERY (a power of two, at most 8), 5 KV_TYPE, 6 SUBGROUP_SIZE (the
  * pipeline's, exactly), 7 KEYS_IN_FLIGHT. LOCAL_SIZE of the split is the plan's; of the combine 64 serves. */
@@ -142,7 +142,7 @@ TANDEM_STRUCT_BEGIN(attention_split_push)
     TANDEM_ADDRESS k_cache;
     TANDEM_ADDRESS v_cache;
     TANDEM_ADDRESS visible_until; /* u32 of each row, visible_stride apart, or 0; a multiple of 4 */
-    TANDEM_ADDRESS partial;       /* scratch of attention_partial_bytes; unused where max_split is 1 */
+    TANDEM_ADDRESS partial;       /* scratch of vk_attention_partial_bytes; unused where max_split is 1 */
     TANDEM_ADDRESS y;             /* [rows][N_HEAD * HEAD_DIM] f32 */
     TANDEM_U32 y_stride;
     TANDEM_U32 visible_stride;
@@ -160,91 +160,7 @@ TANDEM_STRUCT_BEGIN(attention_combine_push)
     TANDEM_U32 reserved;
 TANDEM_STRUCT_END(attention_combine_push)
 
-#define ATTENTION_MIN_KEYS 64u /* a smaller split's partial results are over a tenth of its keys and values */
-#define ATTENTION_MAX_KEYS 16384u /* f32 sums over more lose digits */
 #define ATTENTION_MAX_SPLIT 256u
-
-#ifndef VULKAN
-/* How attention_split runs for a layer and a program. */
-typedef struct attention_plan {
-    uint32_t local_size;     /* specialisation */
-    uint32_t n_query;        /* specialisation */
-    uint32_t keys_in_flight; /* specialisation */
-    uint32_t tiles_per_row;  /* grid and launch rule: groups[1] */
-    uint32_t rows_per_tile;  /* launch rule: rows_per_group of axis 1 */
-    uint32_t keys_per_split; /* launch rule */
-    uint32_t max_split;      /* launch rule */
-} attention_plan;
-
-static inline uint32_t attention_power_of_two(uint32_t n)
-{
-    uint32_t p = 1;
-    while (p < n)
-        p *= 2;
-    return p;
-}
-
-/* Loop iterations of a subgroup of attention_split, upper bound. lavapipe grants it 65535 in all and then
- * goes on with wrong results. An inner loop of n costs n + 1. n_keys: keys of a split; n_slot: slots that
- * its tile mixes (each then with up to n_keys keys); n_rows: of the run. */
-static inline uint64_t attention_iterations(const attention_plan *plan, uint32_t head_dim,
-                                            uint32_t subgroup_size, uint32_t n_keys, uint32_t n_slot,
-                                            uint32_t n_rows)
-{
-    uint32_t tile = subgroup_size > 32 ? subgroup_size : 32;
-    uint32_t step = plan->local_size / attention_power_of_two((head_dim + 7) / 8) * plan->keys_in_flight;
-    uint32_t share = plan->local_size / plan->n_query, team = share < subgroup_size ? share : subgroup_size;
-    uint32_t scores = tile / step + 1, softmax = 2 * (tile / team + 1);
-    uint32_t values = tile / subgroup_size * (subgroup_size / step + 2) + 1;
-    uint64_t n_tile = n_keys / tile + 1;
-    uint64_t per_slot = n_tile * (1 + scores + softmax + values) + 1 + n_rows / plan->local_size + 2;
-    return n_slot * (per_slot + 1) + 2 * plan->n_query + 4;
-}
-
-/* max_rows: the program's max_tokens (max_out for an op on OUT rows). max_keys: most keys that a row can see:
- * the capacity, or window + max_tokens. n_slot: the program's max_slots. subgroup_size: of the pipeline.
- * target: workgroups that fill the device, about 8 per compute unit of a GPU, one per thread of a CPU. */
-static inline attention_plan attention_choose(uint32_t head_dim, uint32_t n_head, uint32_t n_kv_head,
-                                              uint32_t max_rows, uint32_t max_keys, uint32_t n_slot,
-                                              uint32_t subgroup_size, uint32_t target)
-{
-    uint32_t group = n_head / n_kv_head, lanes = attention_power_of_two((head_dim + 7) / 8);
-    attention_plan plan = {.local_size = lanes > subgroup_size ? lanes : subgroup_size};
-    uint64_t queries = (uint64_t)group * max_rows;
-    plan.n_query = queries < 8 ? attention_power_of_two((uint32_t)queries) : 8; /* more spill registers */
-    if (plan.n_query > plan.local_size)
-        plan.n_query = plan.local_size;
-    plan.tiles_per_row = (group + plan.n_query - 1) / plan.n_query;
-    plan.rows_per_tile = plan.n_query > group ? plan.n_query / group : 1;
-    /* Loads in flight hide a GPU's latency; a CPU gains nothing and compiles longer. */
-    plan.keys_in_flight = subgroup_size < 32 ? 1 : 4;
-    while (plan.local_size / lanes * plan.keys_in_flight > subgroup_size)
-        plan.keys_in_flight /= 2;
-
-    uint32_t mixed = plan.n_query / group + 2 < n_slot ? plan.n_query / group + 2 : n_slot;
-    uint32_t most = ATTENTION_MAX_KEYS;
-    while (attention_iterations(&plan, head_dim, subgroup_size, most, mixed, max_rows) > 65000)
-        most -= 64;
-    uint32_t least_split = max_keys / most + (max_keys % most != 0);
-    uint32_t n_tile = plan.tiles_per_row * ((max_rows + plan.rows_per_tile - 1) / plan.rows_per_tile);
-    uint32_t n_group = n_kv_head * n_tile;
-    uint32_t wanted = target / n_group + (target % n_group != 0);
-    plan.max_split = wanted < ATTENTION_MAX_SPLIT ? wanted : ATTENTION_MAX_SPLIT;
-    plan.keys_per_split = ATTENTION_MIN_KEYS;
-    if (plan.max_split <= least_split) {
-        plan.max_split = least_split > 0 ? least_split : 1;
-        plan.keys_per_split = most;
-    }
-    return plan;
-}
-
-/* Scratch for the partial results of max_rows rows. */
-static inline uint64_t attention_partial_bytes(const attention_plan *plan, uint32_t head_dim, uint32_t n_head,
-                                               uint32_t max_rows)
-{
-    return plan->max_split == 1 ? 0 : (uint64_t)max_rows * n_head * plan->max_split * (head_dim + 4u) * 4u;
-}
-#endif
 
 /* ---- stream: the residual stream between two phases ----
  *

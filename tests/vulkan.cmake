@@ -5,6 +5,9 @@ if(TARGET tandem_vulkan)
         tandem_test(${part}_test SOURCES ${part}_test.c gpu_model.c cases/side.c LIBRARIES tandem_loader)
         add_dependencies(${part}_test tandem_vulkan tandem_reference)
     endforeach()
+    tandem_test(vulkan_policy_test SOURCES vulkan_policy_test.c ../vulkan/attention_plan.c ../vulkan/matmul_plan.c
+        ../vulkan/policy.c LIBRARIES tandem_kit)
+    tandem_run(vulkan_policy 60 COMMAND vulkan_policy_test LABELS quick sanitize)
     set(validated --option vulkan.validation=1)
     tandem_run(vulkan 300 COMMAND vulkan_test LABELS quick sanitize)
     tandem_run(vulkan_program 300 COMMAND gpu_program_test LABELS quick sanitize)
@@ -40,9 +43,9 @@ if(TARGET tandem_vulkan)
     tandem_run(ops_vulkan_expert_segments 300 COMMAND op_test vulkan --filter "704 by 2816" --option vulkan.staged=1
         --option vulkan.max_segment=1572864)
     # In the tiles that a GPU would get.
-    tandem_run(vulkan_gpu_tiles 300 COMMAND vulkan_test --option vulkan.gpu_tiles=1)
-    tandem_run(vulkan_program_gpu_tiles 300 COMMAND gpu_program_test --option vulkan.gpu_tiles=1)
-    tandem_run(ops_vulkan_gpu_tiles 900 COMMAND op_test vulkan --smoke --option vulkan.gpu_tiles=1)
+    tandem_run(vulkan_gpu_tiles 300 COMMAND vulkan_test --option vulkan.shape=gpu)
+    tandem_run(vulkan_program_gpu_tiles 300 COMMAND gpu_program_test --option vulkan.shape=gpu)
+    tandem_run(ops_vulkan_gpu_tiles 900 COMMAND op_test vulkan --smoke --option vulkan.shape=gpu)
     tandem_run(ops_vulkan_validated 900 COMMAND op_test vulkan --stride 3 ${validated})
     # Subgroups of 4 and 16 lanes; 8 is the default of lavapipe.
     foreach(width 128 512)

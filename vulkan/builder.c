@@ -8,11 +8,6 @@ static tandem_status no_memory(gpu_builder *builder) {
                               "No host memory to compile the program");
 }
 
-uint32_t vk_local_size(const tandem_context *context, uint32_t gpu, uint32_t cpu) {
-    uint32_t size = context->device.cpu_tiles ? cpu : gpu;
-    return size > context->api.subgroup_size ? size : context->api.subgroup_size;
-}
-
 static tandem_status find_rule(gpu_builder *builder, const launch_rule *rule, uint32_t *index) {
     gpu_list *rules = &builder->program->api.rules;
     for (uint32_t i = 0; i < rules->n; i++) {

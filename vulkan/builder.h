@@ -75,7 +75,4 @@ tandem_status vk_product_add(gpu_builder *builder, const vk_product *product, co
 tandem_status vk_products_add(gpu_builder *builder, const vk_product *products, uint32_t n,
                               const vk_matmul_plan *plan, const vk_input *input);
 
-/* The workgroup size of a kernel that wants `gpu` threads on a GPU and `cpu` on a software device. */
-uint32_t vk_local_size(const tandem_context *context, uint32_t gpu, uint32_t cpu);
-
 #endif

@@ -141,20 +141,12 @@ static tandem_status choose_device(tandem_context *context, const tandem_context
     return status;
 }
 
-/* Widest agreement between kernels tuned for 32 lanes and what the device can do. */
-static uint32_t choose_subgroup_size(const vk_device *device) {
-    if (device->subgroup_control && device->subgroup_min <= 32 && device->subgroup_max >= 32)
-        return 32;
-    return device->info.subgroup_size;
-}
-
 tandem_status gpu_api_open(tandem_context *context, const tandem_context_desc *desc, tandem_error *error) {
     tandem_status status = vk_instance_acquire(&context->api.instance, error);
     if (status == TANDEM_OK)
         status = choose_device(context, desc, error);
     if (status != TANDEM_OK)
         return status;
-    context->api.subgroup_size = choose_subgroup_size(&context->device);
     uint64_t free_before = measure_free(context);
     status = create_device(context, error);
     if (status == TANDEM_OK)

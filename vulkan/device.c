@@ -97,7 +97,6 @@ static void find_memory(const vk_instance *vk, vk_device *device) {
         device->info.memory_total = read_meminfo("MemTotal");
         device->info.memory_free = read_meminfo("MemAvailable");
         device->unified = !vk_the_plugin.staged;
-        device->cpu_tiles = !vk_the_plugin.gpu_tiles;
         return;
     }
     int all_local = 1;
@@ -188,6 +187,10 @@ static void find_properties(const vk_instance *vk, vk_device *device, const exte
     find_identity(device, &all.properties, &p11, &p12, &pci);
     device->info.n_units = has_units ? units.shaderSMCount : 0;
     device->timestamp_period = limits->timestampPeriod;
+    device->is_lavapipe = p12.driverID == VK_DRIVER_ID_MESA_LLVMPIPE;
+    device->max_local = limits->maxComputeWorkGroupInvocations < limits->maxComputeWorkGroupSize[0]
+                            ? limits->maxComputeWorkGroupInvocations
+                            : limits->maxComputeWorkGroupSize[0];
     device->dot_accelerated = device->dot && dot.integerDotProduct4x8BitPackedSignedAccelerated;
     device->info.subgroup_size = p11.subgroupSize;
     device->subgroup_min = device->subgroup_control ? control.minSubgroupSize : p11.subgroupSize;
@@ -207,12 +210,10 @@ static void find_properties(const vk_instance *vk, vk_device *device, const exte
     else if (p11.subgroupSize < 4 || p11.subgroupSize > 64)
         snprintf(device->unusable, sizeof device->unusable, "Its subgroup size of %u is outside 4 to 64",
                  p11.subgroupSize);
-    else if (limits->maxComputeSharedMemorySize < MIN_SHARED_BYTES ||
-             limits->maxComputeWorkGroupInvocations < MIN_INVOCATIONS)
+    else if (limits->maxComputeSharedMemorySize < MIN_SHARED_BYTES || device->max_local < MIN_INVOCATIONS)
         snprintf(device->unusable, sizeof device->unusable,
                  "Its work-groups offer %u bytes and %u invocations; tandem needs %u and %u",
-                 limits->maxComputeSharedMemorySize, limits->maxComputeWorkGroupInvocations, MIN_SHARED_BYTES,
-                 MIN_INVOCATIONS);
+                 limits->maxComputeSharedMemorySize, device->max_local, MIN_SHARED_BYTES, MIN_INVOCATIONS);
 }
 
 static void find_features(const vk_instance *vk, vk_device *device, const extension_list *extensions) {
@@ -254,7 +255,32 @@ static void find_features(const vk_instance *vk, vk_device *device, const extens
         snprintf(device->unusable, sizeof device->unusable, "Its driver lacks timeline semaphores");
 }
 
+static void choose_policy(vk_device *device) {
+    const vk_policy_facts facts = {.kind = device->info.kind,
+                                   .shape = vk_the_plugin.shape,
+                                   .n_unit = device->info.n_units,
+                                   .max_local = device->max_local,
+                                   .subgroup_size = device->info.subgroup_size,
+                                   .subgroup_min = device->subgroup_min,
+                                   .subgroup_max = device->subgroup_max,
+                                   .subgroup_control = (uint32_t)device->subgroup_control,
+                                   .counts_loops = (uint32_t)device->is_lavapipe,
+                                   .dot_accelerated = (uint32_t)device->dot_accelerated,
+                                   .int64 = (uint32_t)device->int64};
+    device->policy = vk_policy_make(&facts);
+}
+
+/* "GPU shape, subgroups of 32, 40 units assumed, 65000 loop iterations": how kernels run. */
+static void describe_policy(const vk_policy *policy, char *text, size_t room) {
+    int n = snprintf(text, room, "%s shape, subgroups of %u, %u units%s", vk_shape_name(policy->shape),
+                     policy->subgroup_size, policy->n_unit, policy->n_unit_assumed ? " assumed" : "");
+    if (policy->loop_budget != VK_NO_LOOP_BUDGET && n > 0 && (size_t)n < room)
+        snprintf(text + n, room - (size_t)n, ", at most %u loop iterations", policy->loop_budget);
+}
+
 static void describe_abilities(vk_device *device) {
+    char kernels[128];
+    describe_policy(&device->policy, kernels, sizeof kernels);
     tandem_device_info *info = &device->info;
     const char *coopmat = device->coopmat_nv2   ? "NV 2"
                           : device->coopmat_khr ? "KHR"
@@ -267,11 +293,12 @@ static void describe_abilities(vk_device *device) {
     if (device->unusable[0])
         info->matrix_used = 0;
     snprintf(info->abilities, sizeof info->abilities,
-             "%s%s%ssubgroups of %u (%u to %u%s); integer dot %s; storage 8-bit %s, 16-bit %s; f16 %s; "
+             "%s%s%skernels in %s; subgroups of %u (%u to %u%s); integer dot %s; storage 8-bit %s, 16-bit "
+             "%s; f16 %s; "
              "cooperative "
              "matrix %s%s; memory budget %s; %s memory, the host maps %llu MiB of it",
              device->unusable[0] ? "unusable: " : "", device->unusable, device->unusable[0] ? " " : "",
-             info->subgroup_size, device->subgroup_min, device->subgroup_max,
+             kernels, info->subgroup_size, device->subgroup_min, device->subgroup_max,
              device->subgroup_control ? ", selectable" : "",
              !device->dot              ? "no"
              : device->dot_accelerated ? "yes, accelerated"
@@ -306,6 +333,7 @@ static tandem_status inspect(const vk_instance *vk, vk_device *device, tandem_er
         find_memory(vk, device);
         if (device->queue_family == TANDEM_NONE)
             snprintf(device->unusable, sizeof device->unusable, "It has no compute queue with timestamps");
+        choose_policy(device);
         describe_abilities(device);
     }
     gpu_free(extensions.items);

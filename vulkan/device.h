@@ -8,6 +8,7 @@
 #define VK_DEVICE_H
 
 #include "driver.h"
+#include "policy.h"
 
 typedef struct vk_device {
     VkPhysicalDevice physical;
@@ -17,6 +18,7 @@ typedef struct vk_device {
     uint32_t queue_family;
     uint32_t timestamp_bits;
     float timestamp_period;
+    uint32_t max_local; /* most threads of a work-group */
     uint32_t subgroup_min;
     uint32_t subgroup_max;
     uint64_t max_allocation; /* bytes of one buffer and its memory */
@@ -25,7 +27,6 @@ typedef struct vk_device {
     uint8_t cache_uuid[VK_UUID_SIZE];
     uint64_t host_window; /* bytes of device memory that the host can map */
     int unified;          /* device memory is host memory: write it directly */
-    int cpu_tiles;        /* a CPU poses as the device: kernels run best with the tiles for one */
     int subgroup_control;
     int subgroup_control_core; /* in Vulkan 1.3, else by the extension */
     int dot;
@@ -37,6 +38,8 @@ typedef struct vk_device {
     int coopmat_khr, coopmat_nv, coopmat_nv2;
     int memory_budget;
     int pci;
+    int is_lavapipe;
+    vk_policy policy; /* how kernels run on it */
 } vk_device;
 
 /* All physical devices, usable or not, at most VK_MAX_DEVICES, in an order that never changes until unload.

@@ -113,10 +113,10 @@ typedef struct vk_device_key {
 
 /* What the plugin keeps from load to unload: the options, and the shared instance. */
 typedef struct vk_plugin {
-    int validation;   /* option vulkan.validation: the Khronos layer with synchronization validation */
-    int gpu_assisted; /* option vulkan.gpu_assisted: and instrumented shaders */
-    int staged;       /* option vulkan.staged: treat unified memory like a card's, for tests */
-    int gpu_tiles;    /* option vulkan.gpu_tiles: kernels of a software device in a GPU's tiles, for tests */
+    int validation;       /* option vulkan.validation: the Khronos layer with synchronization validation */
+    int gpu_assisted;     /* option vulkan.gpu_assisted: and instrumented shaders */
+    int staged;           /* option vulkan.staged: treat unified memory like a card's, for tests */
+    uint32_t shape;       /* option vulkan.shape: VK_SHAPE_*, whatever the device, for tests */
     char cache_dir[512];  /* "": none */
     pthread_mutex_t lock; /* guards what follows */
     vk_instance instance;

@@ -30,7 +30,6 @@ typedef struct gpu_api_context {
     VkDevice handle;
     vk_device_table vk;
     VkQueue queue;
-    uint32_t subgroup_size; /* of every pipeline */
     VkSemaphore timeline;
     VkCommandPool command_pool;
     vk_commands commands[GPU_N_TRANSFER]; /* one for each transfer */

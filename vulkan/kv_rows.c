@@ -7,7 +7,7 @@ static tandem_status find_pipeline(tandem_kv *kv, uint32_t layer, uint32_t what,
                                    tandem_error *error) {
     tandem_context *context = kv->context;
     const tandem_kv_layer *info = &kv->layers[layer].info;
-    uint32_t local = context->api.subgroup_size > 32 ? context->api.subgroup_size : 32;
+    uint32_t local = context->device.policy.append_local;
     uint32_t spec[6] = {local, info->head_dim, 0, info->n_kv_head, 0, info->type};
     return vk_pipeline_find(context, shaders[what], spec, 6, pipeline, error);
 }

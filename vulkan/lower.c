@@ -133,7 +133,7 @@ tandem_status gpu_lower_stream(gpu_builder *builder, const tandem_op_stream *op,
         fill_stream_block(place, op, extra);
     for (uint32_t i = 0; extra && i < op->n_out; i++)
         q8 |= extra->q8[i] ? 1u << i : 0;
-    uint32_t spec[5] = {vk_local_size(builder->context, 256, 32),
+    uint32_t spec[5] = {builder->context->device.policy.stream_local,
                         !op->a[0].buffer   ? 0
                         : !op->a[1].buffer ? 1
                                            : 2,
@@ -169,8 +169,9 @@ tandem_status gpu_lower_elementwise(gpu_builder *builder, const tandem_op_elemen
                              .scale = op->scale,
                              .gather = (gpu_view_gathered(op->head.rows, &op->a) ? ELEMENTWISE_GATHER_A : 0) |
                                        (gpu_view_gathered(op->head.rows, &op->b) ? ELEMENTWISE_GATHER_B : 0)};
-    uint32_t spec[2] = {64, kind};
-    launch_rule rule = {.groups = {elementwise_groups(op->n, 64), 1, 1},
+    uint32_t local = builder->context->device.policy.elementwise_local;
+    uint32_t spec[2] = {local, kind};
+    launch_rule rule = {.groups = {elementwise_groups(op->n, local), 1, 1},
                         .rows = op->head.rows,
                         .row_axis = 1,
                         .rows_per_group = 1};
@@ -211,7 +212,7 @@ tandem_status gpu_lower_topk(gpu_builder *builder, const tandem_op_topk *op) {
         .k = op->k,
         .gather = gpu_view_gathered(op->head.rows, &op->x) ? TOPK_GATHER_X : 0};
     for (uint32_t stage = 0; stage < 2; stage++) {
-        uint32_t spec[2] = {vk_local_size(builder->context, 256, 64), stage};
+        uint32_t spec[2] = {builder->context->device.policy.topk_local, stage};
         launch_rule rule = {.groups = {stage == 0 ? topk_parts(op->n) : 1, 1, 1},
                             .rows = op->head.rows,
                             .row_axis = 1,

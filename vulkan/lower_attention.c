@@ -1,4 +1,5 @@
 /* lower_attention.c: ATTENTION as append, split and combine. */
+#include "attention_plan.h"
 #include "builder.h"
 
 #include <tandem/rope.h>
@@ -15,12 +16,12 @@ typedef struct vk_attention {
     uint64_t q_bytes;     /* a row of queries */
     uint64_t rope;
     gpu_scratch q, partial;
-    attention_plan plan;
+    vk_attention_plan plan;
 } vk_attention;
 
 /* Of one row and split. */
 static uint64_t partial_row_bytes(const tandem_op_attention *op, const vk_attention *a) {
-    return attention_partial_bytes(&a->plan, a->head_dim, op->n_head, 1) / a->plan.max_split;
+    return vk_attention_partial_bytes(&a->plan, a->head_dim, op->n_head, 1) / a->plan.max_split;
 }
 
 static tandem_status lower_append(gpu_builder *builder, const tandem_op_attention *op, vk_attention *a) {
@@ -46,7 +47,7 @@ static tandem_status lower_append(gpu_builder *builder, const tandem_op_attentio
                                   .gather = gpu_view_gathered(op->head.rows, &op->q) ? APPEND_GATHER_Q : 0};
     uint32_t flags = (op->flags & TANDEM_ATTENTION_V_NORM ? APPEND_V_NORM : 0) |
                      (op->flags & TANDEM_ATTENTION_K_IS_V ? APPEND_K_IS_V : 0);
-    uint32_t spec[7] = {vk_local_size(builder->context, 32, 32),
+    uint32_t spec[7] = {builder->context->device.policy.append_local,
                         a->head_dim,
                         op->n_head,
                         a->n_kv_head,
@@ -94,9 +95,9 @@ static tandem_status lower_split(gpu_builder *builder, const tandem_op_attention
                         a->n_kv_head,
                         a->plan.n_query,
                         a->kv_type,
-                        builder->context->api.subgroup_size,
+                        builder->context->device.policy.subgroup_size,
                         a->plan.keys_in_flight};
-    const char *shader = builder->context->device.int64 ? "attention_split_wide" : "attention_split";
+    const char *shader = builder->context->device.policy.int64 ? "attention_split_wide" : "attention_split";
     launch_rule rule = {.groups = {a->n_kv_head, a->plan.tiles_per_row, 1},
                         .rows = op->head.rows,
                         .row_axis = 1,
@@ -135,7 +136,7 @@ static tandem_status lower_combine(gpu_builder *builder, const tandem_op_attenti
                                    .y = gpu_view_address(&op->out),
                                    .split_command = command,
                                    .y_stride = (uint32_t)op->out.stride};
-    uint32_t spec[3] = {vk_local_size(builder->context, 64, 64), a->head_dim, op->n_head};
+    uint32_t spec[3] = {builder->context->device.policy.combine_local, a->head_dim, op->n_head};
     launch_rule rule = {.groups = {op->n_head, 1, 1},
                         .rows = op->head.rows,
                         .row_axis = 1,
@@ -158,13 +159,6 @@ static tandem_status lower_combine(gpu_builder *builder, const tandem_op_attenti
     return gpu_writes_view(builder, &op->out, a->q_bytes);
 }
 
-static uint32_t get_target(const tandem_context *context) {
-    const tandem_device_info *info = &context->device.info;
-    if (context->device.cpu_tiles)
-        return 4; /* one per thread, of the few that a software driver has */
-    return info->n_units ? 8 * info->n_units : 512;
-}
-
 tandem_status gpu_lower_attention(gpu_builder *builder, const tandem_op_attention *op) {
     const tandem_program *program = builder->program;
     const tandem_kv *kv = op->kv;
@@ -178,9 +172,13 @@ tandem_status gpu_lower_attention(gpu_builder *builder, const tandem_op_attentio
                       .kv_type = layer->info.type};
     a.q_bytes = (uint64_t)op->n_head * a.head_dim * 4;
     a.cache_bytes = (uint64_t)kv->n_slot * a.n_kv_head * a.layer->region_bytes;
-    a.plan = attention_choose(a.head_dim, op->n_head, a.n_kv_head, a.rows.max, a.layer->ring,
-                              program->limits.max_slots, builder->context->api.subgroup_size,
-                              get_target(builder->context));
+    vk_attention_request request = {.head_dim = a.head_dim,
+                                    .n_head = op->n_head,
+                                    .n_kv_head = a.n_kv_head,
+                                    .max_rows = a.rows.max,
+                                    .max_keys = a.layer->ring,
+                                    .n_slot = program->limits.max_slots};
+    a.plan = vk_attention_plan_make(&request, &builder->context->device.policy);
     /* A short window never fills more than these splits, and with one there is nothing to combine. */
     uint32_t most = (a.layer->ring + a.plan.keys_per_split - 1) / a.plan.keys_per_split;
     if (a.plan.max_split > most)
@@ -188,7 +186,7 @@ tandem_status gpu_lower_attention(gpu_builder *builder, const tandem_op_attentio
     GPU_DO(gpu_rope_tables(builder, op, &a.rope));
     GPU_DO(gpu_scratch_take(builder, a.rows.max * a.q_bytes, &a.q));
     GPU_DO(lower_append(builder, op, &a));
-    GPU_DO(gpu_scratch_take(builder, attention_partial_bytes(&a.plan, a.head_dim, op->n_head, a.rows.max),
+    GPU_DO(gpu_scratch_take(builder, vk_attention_partial_bytes(&a.plan, a.head_dim, op->n_head, a.rows.max),
                             &a.partial));
     GPU_DO(lower_split(builder, op, &a, &command));
     if (a.partial.bytes)

@@ -130,22 +130,15 @@ static tandem_status lower_inputs(gpu_builder *builder, const tandem_op_matmul *
 /* ---- products ---- */
 
 int vk_product_has_plan(const gpu_builder *builder, const vk_product *product, vk_matmul_plan *plan) {
-    const tandem_context *context = builder->context;
     const tandem_kit_pack *pack = &product->weights->packs[product->matrix];
     vk_matmul_request request = {.kind = product->kind,
                                  .precision = product->precision,
                                  .n_tok = product->n_tok,
                                  .glu = product->up != TANDEM_NONE,
                                  .n_row = product->n_row,
-                                 .subgroup_size = context->api.subgroup_size,
-                                 .software = (uint32_t)context->device.cpu_tiles,
-                                 .int64 = (uint32_t)context->device.int64,
-                                 .slow_dot = !context->device.dot_accelerated,
-                                 .n_unit = context->device.info.n_units,
-                                 .max_local = 256,
                                  .experts = product->experts.kind,
                                  .n_used = product->experts.n_used};
-    return vk_matmul_plan_make(plan, pack, &request);
+    return vk_matmul_plan_make(plan, pack, &request, &builder->context->device.policy);
 }
 
 tandem_status vk_product_plan(gpu_builder *builder, const vk_product *product, vk_matmul_plan *plan) {
@@ -329,8 +322,9 @@ static tandem_status lower_halves(gpu_builder *builder, const tandem_op_matmul *
                              .b_stride = (uint32_t)stride,
                              .y_stride = (uint32_t)op->y[0].stride,
                              .n = n_row};
-    uint32_t spec[2] = {64, ELEMENTWISE_GLU};
-    launch_rule rule = {.groups = {elementwise_groups(n_row, 64), 1, 1},
+    uint32_t local = builder->context->device.policy.elementwise_local;
+    uint32_t spec[2] = {local, ELEMENTWISE_GLU};
+    launch_rule rule = {.groups = {elementwise_groups(n_row, local), 1, 1},
                         .rows = op->head.rows,
                         .row_axis = 1,
                         .rows_per_group = 1};

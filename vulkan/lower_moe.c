@@ -8,6 +8,7 @@
  *     [round x] and sort -> gate, up and GLU -> [round] -> down -> the sum over the choices of a row
  */
 #include "builder.h"
+#include "loops.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -51,7 +52,7 @@ static tandem_status lower_choice(gpu_builder *builder, const tandem_op_moe_rout
                            .n_expert = n_expert,
                            .n_used = op->n_used,
                            .gather = gpu_view_gathered(op->head.rows, &op->imposed) ? MOE_GATHER_IMPOSED : 0};
-    uint32_t spec[1] = {vk_local_size(builder->context, 128, 32)};
+    uint32_t spec[1] = {builder->context->device.policy.route_local};
     launch_rule rule = {.groups = {1, 1, 1}, .rows = op->head.rows, .row_axis = 1, .rows_per_group = 1};
     gpu_launch *dispatch;
     GPU_DO(gpu_step_begin(builder, "moe_route"));
@@ -131,7 +132,7 @@ static bool must_group(gpu_builder *builder, const ffn *f) {
 static void take_tiles(const gpu_builder *builder, const ffn *f, vk_product *product, uint32_t which,
                        uint32_t height) {
     product->kind = height == TALL ? VK_MATMUL_MAT : VK_MATMUL_VEC;
-    product->n_tok = height == TALL ? f->shape.rows.max : builder->context->device.cpu_tiles ? 2 : 4;
+    product->n_tok = height == TALL ? f->shape.rows.max : builder->context->device.policy.short_tile_rows;
     product->experts = f->tiles[height];
     product->experts.kind = EXPERTS_TILES;
     product->experts.n_used = f->shape.op->n_used;
@@ -186,19 +187,21 @@ static tandem_status plan_tiles(gpu_builder *builder, const ffn *f, moe_group_pu
 /* Makes the lists in scratch memory and says where they are. Part of the step that was begun last. */
 static tandem_status lower_group(gpu_builder *builder, ffn *f) {
     const tandem_op_moe_ffn *op = f->shape.op;
+    const vk_policy *policy = &builder->context->device.policy;
     moe_group_push push = {.index = f->shape.route_rows,
                            .n_tok = f->shape.rows.n_tok,
                            .route = gpu_view_address(&op->route),
                            .route_stride = (uint32_t)op->route.stride,
                            .n_used = op->n_used,
                            .n_expert = op->weights->n_record};
-    uint32_t spec[1] = {256};
+    uint32_t spec[1] = {policy->group_local};
     gpu_launch *dispatch;
     GPU_DO(plan_tiles(builder, f, &push));
     uint64_t n_tall = MOE_TALL_TILES(f->shape.n_entry, push.n_expert, push.tall_rows);
     uint64_t n_short = MOE_SHORT_TILES(f->shape.n_entry, push.n_expert);
     if (f->shape.n_entry > GPU_MAX_ROWS ||
-        moe_group_iterations(push.n_expert, f->shape.n_entry, push.tall_rows, spec[0]) > 65000)
+        vk_moe_group_iterations(push.n_expert, f->shape.n_entry, push.tall_rows, spec[0]) >
+            policy->loop_budget)
         return tandem_kit_fail_op(builder->error, TANDEM_E_UNSUPPORTED, builder->op_index,
                                   "MOE_FFN: %u experts each of %u rows are more than kernels sort",
                                   op->n_used, f->shape.rows.max);
@@ -237,8 +240,9 @@ static tandem_status lower_halves(gpu_builder *builder, const ffn *f, const uint
                              .b_stride = (uint32_t)stride,
                              .y_stride = (uint32_t)y->stride,
                              .n = f->shape.width};
-    uint32_t spec[2] = {64, ELEMENTWISE_GLU};
-    launch_rule rule = {.groups = {elementwise_groups(f->shape.width, 64), n_used, 1},
+    uint32_t local = builder->context->device.policy.elementwise_local;
+    uint32_t spec[2] = {local, ELEMENTWISE_GLU};
+    launch_rule rule = {.groups = {elementwise_groups(f->shape.width, local), n_used, 1},
                         .rows = f->shape.op->head.rows,
                         .row_axis = 1,
                         .rows_per_group = 1};

@@ -8,7 +8,6 @@
 
 enum {
     MAX_ROWS_PER_GROUP = 512, /* rows of the smallest segment */
-    MAX_ITERATIONS = 65000,   /* lavapipe ends a subgroup's loops after 65534, silently */
 };
 
 typedef struct tile {
@@ -63,9 +62,10 @@ static uint32_t idle_permille(const tandem_kit_pack *pack, uint32_t lanes) {
 /* A CPU runs a subgroup as one vector and loads lane by lane, so each load must serve as many products as
  * possible: a row a lane and many rows a lane. Its code must stay in the instruction cache, so large tiles
  * are rolled. Measured with bench/matvec_bench; the second choice of rows keeps both a few threads and small
- * matrices in work, since a workgroup has rows_per_lane * subgroup_size rows. */
-static tile software_tile(const vk_matmul_request *request, const tandem_kit_pack *pack) {
-    tile t = {.local = request->subgroup_size, .lanes_per_row = 1, .col_subgroups = 1, .blocks_in_flight = 1};
+ * matrices in work, since a workgroup has rows_per_lane rows for each lane of a subgroup. */
+static tile software_tile(const vk_matmul_request *request, const tandem_kit_pack *pack,
+                          const vk_policy *policy) {
+    tile t = {.local = policy->subgroup_size, .lanes_per_row = 1, .col_subgroups = 1, .blocks_in_flight = 1};
     bool q8 = request->precision == TANDEM_PRECISION_Q8;
     t.n_col = request->kind == VK_MATMUL_MAT ? 8 : floor_pow2(min_u32(request->n_tok, 8));
     if (t.n_col == 1) {
@@ -82,7 +82,7 @@ static tile software_tile(const vk_matmul_request *request, const tandem_kit_pac
 
 /* A GPU hides latency by bytes in flight: a lane asks for its whole share of a chunk at once. Lanes share a
  * row while the matrix has too few rows for one each and no more than 2 % of them idle. */
-static tile gpu_tile(const vk_matmul_request *request, const tandem_kit_pack *pack) {
+static tile gpu_tile(const vk_matmul_request *request, const tandem_kit_pack *pack, const vk_policy *policy) {
     tile t = {.local = 128,
               .lanes_per_row = 1,
               .rows_per_lane = 1,
@@ -91,21 +91,19 @@ static tile gpu_tile(const vk_matmul_request *request, const tandem_kit_pack *pa
               .unroll = 8};
     uint32_t chunk = chunk_blocks(pack->type);
     if (request->kind == VK_MATMUL_MAT) {
-        t.local = 4 * request->subgroup_size;
+        t.local = policy->subgroup_size > 32 ? 4 * policy->subgroup_size : 128; /* four subgroups at least */
         t.rows_per_lane = request->glu ? 2 : 4;
         t.n_col = 8;
         t.col_subgroups = 4;
         t.unroll = 4;
         return t;
     }
-    uint32_t n_unit = request->n_unit ? request->n_unit : 32;
-    uint64_t wanted = (uint64_t)n_unit * 16; /* subgroups that fill the device */
     t.n_col = floor_pow2(min_u32(request->n_tok, 8));
-    for (uint32_t lanes = 2; lanes <= min_u32(chunk, request->subgroup_size); lanes *= 2) {
-        uint64_t subgroups = (uint64_t)request->n_row * (lanes / 2) / request->subgroup_size;
+    for (uint32_t lanes = 2; lanes <= min_u32(chunk, policy->subgroup_size); lanes *= 2) {
+        uint64_t filled = (uint64_t)request->n_row * (lanes / 2);
         if (request->experts == EXPERTS_ENTRY)
-            subgroups *= request->n_used;
-        if (lanes > 2 && (subgroups >= wanted || idle_permille(pack, lanes) > 20))
+            filled *= request->n_used;
+        if (lanes > 2 && (filled >= policy->matvec_lanes || idle_permille(pack, lanes) > 20))
             break;
         t.lanes_per_row = lanes;
     }
@@ -113,8 +111,8 @@ static tile gpu_tile(const vk_matmul_request *request, const tandem_kit_pack *pa
     return t;
 }
 
-bool vk_matmul_plan_make(vk_matmul_plan *plan, const tandem_kit_pack *pack,
-                         const vk_matmul_request *request) {
+bool vk_matmul_plan_make(vk_matmul_plan *plan, const tandem_kit_pack *pack, const vk_matmul_request *request,
+                         const vk_policy *policy) {
     const char *format = tandem_kit_pack_format_name(pack->type);
     const char *precision = request->precision == TANDEM_PRECISION_EXACT ? "exact"
                             : request->precision == TANDEM_PRECISION_Q8  ? "q8"
@@ -122,14 +120,13 @@ bool vk_matmul_plan_make(vk_matmul_plan *plan, const tandem_kit_pack *pack,
     if (!precision || !format || (request->glu && pack->n_segment > 1))
         return false;
 
-    tile t = request->software ? software_tile(request, pack) : gpu_tile(request, pack);
-    t.local = t.local < request->subgroup_size ? request->subgroup_size : t.local;
-    uint32_t max_local = request->max_local ? request->max_local : 1024;
-    t.local = min_u32(t.local, floor_pow2(max_local));
-    t.col_subgroups = min_u32(t.col_subgroups, t.local / request->subgroup_size);
-    while (t.unroll < 8 && iterations(pack, &t, request) > MAX_ITERATIONS)
+    tile t = policy->shape == VK_SHAPE_SOFTWARE ? software_tile(request, pack, policy)
+                                                : gpu_tile(request, pack, policy);
+    t.local = min_u32(t.local, policy->max_local);
+    t.col_subgroups = min_u32(t.col_subgroups, t.local / policy->subgroup_size);
+    while (t.unroll < 8 && iterations(pack, &t, request) > policy->loop_budget)
         t.unroll *= 2;
-    if (iterations(pack, &t, request) > MAX_ITERATIONS)
+    if (iterations(pack, &t, request) > policy->loop_budget)
         return false;
     uint32_t rows;
     for (;;) {
@@ -150,7 +147,7 @@ bool vk_matmul_plan_make(vk_matmul_plan *plan, const tandem_kit_pack *pack,
                              .weight_bytes = (n_weight_row * pack->group_bytes + GROUP_ROWS - 1) / GROUP_ROWS,
                              .weight_bytes_min = n_weight_row * pack->row_bytes};
     snprintf(plan->shader, sizeof plan->shader, "matmul_%s_%s%s", format, precision,
-             request->int64 ? "_wide" : "");
+             policy->int64 ? "_wide" : "");
     snprintf(plan->kernel, sizeof plan->kernel, "%s_%s_%s", is_vec ? "matvec" : "matmul", format, precision);
     plan->spec[SPEC_LOCAL_SIZE] = t.local;
     plan->spec[SPEC_LANES_PER_ROW] = t.lanes_per_row;
@@ -162,7 +159,7 @@ bool vk_matmul_plan_make(vk_matmul_plan *plan, const tandem_kit_pack *pack,
     plan->spec[SPEC_UNROLL] = t.unroll;
     plan->spec[SPEC_EXPERTS] = request->experts;
     plan->spec[SPEC_N_PRODUCT] = 1;
-    plan->spec[SPEC_DOT_PAIRS] = request->precision == TANDEM_PRECISION_Q8 && request->slow_dot;
+    plan->spec[SPEC_DOT_PAIRS] = request->precision == TANDEM_PRECISION_Q8 && policy->dot_pairs;
     plan->grid_x = (request->n_row + rows - 1) / rows;
     return true;
 }

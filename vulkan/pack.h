@@ -8,25 +8,20 @@
 #include <tandem/pack.h>
 
 #include "../shaders/params.h"
+#include "policy.h"
 
 /* How to launch a matrix product: tile sizes and grid of matmul.comp for one matrix (or GLU pair). */
 #define VK_MATMUL_VEC 0u /* few rows of x (decode): limited by weight bytes */
 #define VK_MATMUL_MAT 1u /* many (prefill): limited by arithmetic */
 
 typedef struct vk_matmul_request {
-    uint32_t kind;          /* VK_MATMUL_* */
-    uint32_t precision;     /* TANDEM_PRECISION_EXACT or _Q8 */
-    uint32_t n_tok;         /* most rows of x that this launch will see */
-    uint32_t glu;           /* 0 or 1 */
-    uint32_t n_row;         /* of y: push.n_row; half of a GATE_UP matrix */
-    uint32_t subgroup_size; /* of the pipeline: 4..128; subgroups are full */
-    uint32_t software;      /* 1: a CPU device */
-    uint32_t int64;         /* 1: the device was created with shaderInt64 */
-    uint32_t slow_dot;      /* 1: the device has no accelerated integer dot product */
-    uint32_t n_unit;        /* multiprocessors of the device to keep busy; 0: unknown */
-    uint32_t max_local;     /* the device's limit on threads of a workgroup; 0: 1024 */
-    uint32_t experts;       /* EXPERTS_* */
-    uint32_t n_used;        /* experts of a row */
+    uint32_t kind;      /* VK_MATMUL_* */
+    uint32_t precision; /* TANDEM_PRECISION_EXACT or _Q8 */
+    uint32_t n_tok;     /* most rows of x that this launch will see */
+    uint32_t glu;       /* 0 or 1 */
+    uint32_t n_row;     /* of y: push.n_row; half of a GATE_UP matrix */
+    uint32_t experts;   /* EXPERTS_* */
+    uint32_t n_used;    /* experts of a row */
 } vk_matmul_request;
 
 typedef struct vk_matmul_plan {
@@ -42,10 +37,10 @@ typedef struct vk_matmul_plan {
 } vk_matmul_plan;
 
 /* False: a precision or format without a kernel, a GLU matrix of more than one segment, or rows too long for
- * lavapipe's loop budget (900,000 columns). The subgroup size
- * of the pipeline must be the request's (required explicitly where the device has a choice). A product of
- * several matrices (q, k, v) is one launch each, without a barrier between. */
-bool vk_matmul_plan_make(vk_matmul_plan *plan, const tandem_kit_pack *pack, const vk_matmul_request *request);
+ * the loop budget (lavapipe's is 900,000 columns). A product of several matrices (q, k, v) is one launch
+ * each, without a barrier between. */
+bool vk_matmul_plan_make(vk_matmul_plan *plan, const tandem_kit_pack *pack, const vk_matmul_request *request,
+                         const vk_policy *policy);
 
 /* Module of embed.comp for this matrix: "embed_q4_0"; false: none. Its grid, and that of "quantise_q8":
  * params.h. */

@@ -83,7 +83,7 @@ static VkResult compile(tandem_context *context, vk_pipeline *p) {
                                        .pCode = p->shader->words};
     VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
-        .requiredSubgroupSize = context->api.subgroup_size};
+        .requiredSubgroupSize = context->device.policy.required_subgroup};
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
@@ -93,7 +93,7 @@ static VkResult compile(tandem_context *context, vk_pipeline *p) {
         .layout = context->api.pipeline_layout};
     if (context->device.subgroup_control) {
         info.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
-        if (context->device.subgroup_min != context->device.subgroup_max)
+        if (context->device.policy.required_subgroup)
             info.stage.pNext = &size;
     }
     VkResult result = vk_fault_check();

@@ -27,8 +27,20 @@ const void *gpu_get_interface(const char *name) {
 
 void gpu_options_reset(void) {
     vk_plugin *plugin = &vk_the_plugin;
-    plugin->validation = plugin->gpu_assisted = plugin->staged = plugin->gpu_tiles = 0;
+    plugin->validation = plugin->gpu_assisted = plugin->staged = 0;
+    plugin->shape = VK_SHAPE_BY_KIND;
     plugin->cache_dir[0] = 0;
+}
+
+static tandem_status take_shape(const char *value, uint32_t *shape, tandem_error *error) {
+    if (strcmp(value, "gpu") == 0)
+        *shape = VK_SHAPE_GPU;
+    else if (strcmp(value, "software") == 0)
+        *shape = VK_SHAPE_SOFTWARE;
+    else
+        return tandem_kit_fail(error, TANDEM_E_INVALID, "Option vulkan.shape is gpu or software, not '%s'",
+                               value);
+    return TANDEM_OK;
 }
 
 tandem_status gpu_option(const char *option, size_t n, const char *value, tandem_error *error) {
@@ -39,11 +51,11 @@ tandem_status gpu_option(const char *option, size_t n, const char *value, tandem
         return gpu_take_switch(option, value, &plugin->gpu_assisted, error);
     if (gpu_option_is(option, n, "vulkan.staged"))
         return gpu_take_switch(option, value, &plugin->staged, error);
-    if (gpu_option_is(option, n, "vulkan.gpu_tiles"))
-        return gpu_take_switch(option, value, &plugin->gpu_tiles, error);
+    if (gpu_option_is(option, n, "vulkan.shape"))
+        return take_shape(value, &plugin->shape, error);
     return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
                            "Unknown option %s: the Vulkan plugin has vulkan.validation, vulkan.gpu_assisted, "
-                           "vulkan.staged, vulkan.gpu_tiles and vulkan.max_segment",
+                           "vulkan.staged, vulkan.shape and vulkan.max_segment",
                            option);
 }
 

@@ -3,7 +3,7 @@
  * A run submits three of them: the prefix of its slot (prepare.comp reads that slot's table), main, and the
  * suffix of the slot (last timestamp). Main names no slot, so several runs of it may be pending at once.
  */
-#include "program.h"
+#include "loops.h"
 
 #include <string.h>
 
@@ -157,7 +157,9 @@ tandem_status gpu_program_record(tandem_program *program, tandem_error *error) {
     tandem_context *context = program->context;
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                       .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
-    tandem_status status = vk_pipelines_build(context, error);
+    tandem_status status = vk_loops_check(program, error);
+    if (status == TANDEM_OK)
+        status = vk_pipelines_build(context, error);
     if (status == TANDEM_OK)
         status = allocate(program, program->api.prefix, GPU_N_PENDING, error);
     if (status == TANDEM_OK)

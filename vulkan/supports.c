@@ -37,15 +37,10 @@ tandem_status gpu_supports_product(const tandem_context *context, const tandem_w
                                  .precision = precision,
                                  .n_tok = 1,
                                  .n_row = (uint32_t)pack->n_row,
-                                 .subgroup_size = context->api.subgroup_size,
-                                 .software = (uint32_t)context->device.cpu_tiles,
-                                 .int64 = (uint32_t)context->device.int64,
-                                 .slow_dot = !context->device.dot_accelerated,
-                                 .n_unit = context->device.info.n_units,
-                                 .max_local = 256,
                                  .experts = n_used ? EXPERTS_ENTRY : EXPERTS_NONE,
                                  .n_used = n_used};
-    if (!vk_matmul_plan_make(&plan, pack, &request) || !vk_shader_exists(plan.shader))
+    if (!vk_matmul_plan_make(&plan, pack, &request, &context->device.policy) ||
+        !vk_shader_exists(plan.shader))
         return tandem_kit_fail_op(error, TANDEM_E_UNSUPPORTED, op_index,
                                   "%s: no kernel for a matrix of type %s at this precision", name,
                                   tandem_kit_type(pack->type)->name);

@@ -2,6 +2,7 @@
  * 3060, that calls itself simulated.
  */
 #include "driver.h"
+#include "pose.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,13 @@ static CUresult init(unsigned flags) {
         return REFUSE(
             CUDA_ERROR_SYSTEM_NOT_READY,
             "the simulator is built for processors with AVX2, FMA, F16C and BMI2, and this one lacks some");
+    if (pose_device(options.arch)->since > options.driver_version) {
+        driver_ready = false;
+        return REFUSE(CUDA_ERROR_NO_DEVICE,
+                      "a driver of CUDA %u.%u knows no device of compute capability %u.%u",
+                      options.driver_version / 1000, options.driver_version % 1000 / 10, options.arch / 10,
+                      options.arch % 10);
+    }
     if (!driver_ready)
         counters_write_at_exit();
     driver_ready = true;
@@ -61,6 +69,7 @@ static const struct {
     E(ECC_UNCORRECTABLE, "uncorrectable ECC error"),
     E(UNSUPPORTED_LIMIT, "limit is not supported"),
     E(INVALID_PTX, "a PTX JIT compilation failed"),
+    E(UNSUPPORTED_PTX_VERSION, "the provided PTX was compiled with an unsupported toolchain."),
     E(INVALID_SOURCE, "invalid source"),
     E(FILE_NOT_FOUND, "file not found"),
     E(INVALID_HANDLE, "invalid resource handle"),
@@ -177,9 +186,9 @@ static int attribute(CUdevice_attribute which) {
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK:
         return SHARED_PER_BLOCK;
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
-        return SHARED_PER_BLOCK_OPTIN;
+        return (int)pose_device(options.arch)->shared_per_block;
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR:
-        return SHARED_PER_SM;
+        return (int)pose_device(options.arch)->shared_per_sm;
     case CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK:
         return SHARED_RESERVED;
     case CU_DEVICE_ATTRIBUTE_TOTAL_CONSTANT_MEMORY:
@@ -190,9 +199,9 @@ static int attribute(CUdevice_attribute which) {
     case CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR:
         return REGISTERS_PER_SM;
     case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR:
-        return MAX_THREADS_PER_SM;
+        return (int)pose_device(options.arch)->threads_per_sm;
     case CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR:
-        return options.arch >= 89 ? MAX_BLOCKS_PER_SM_89 : MAX_BLOCKS_PER_SM_86;
+        return (int)pose_device(options.arch)->blocks_per_sm;
     case CU_DEVICE_ATTRIBUTE_CLOCK_RATE:
         return 1777000;
     case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE:

@@ -1,5 +1,6 @@
 /* Launching kernels, and asking how many blocks fit. */
 #include "driver.h"
+#include "pose.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -184,7 +185,8 @@ static CUresult best_block(int *grid, int *block, CUfunction handle, CUoccupancy
         most = (uint32_t)limit;
     for (uint32_t threads = most / LANES * LANES; threads; threads -= LANES) {
         const size_t bytes = size_of ? size_of((int)threads) : dynamic_bytes;
-        const uint32_t n = bytes > SHARED_PER_BLOCK_OPTIN ? 0 : occupancy(k, threads, (uint32_t)bytes);
+        const uint32_t n =
+            bytes > pose_device(options.arch)->shared_per_block ? 0 : occupancy(k, threads, (uint32_t)bytes);
         if (n * threads > best) {
             best = n * threads;
             *block = (int)threads;

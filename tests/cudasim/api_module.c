@@ -1,5 +1,6 @@
 /* Modules, functions, libraries. */
 #include "driver.h"
+#include "pose.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,8 +146,7 @@ static CUresult kernel_attribute(const struct kernel *k, int *out, CUfunction_at
     switch (which) {
     case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK: {
         /* as many as the registers let start */
-        const uint32_t per_warp = (kernel_registers(k, threads) * LANES + 255) / 256 * 256;
-        const uint32_t fit = per_warp ? REGISTERS_PER_SM / per_warp * LANES : threads;
+        const uint32_t fit = threads_by_registers(kernel_registers(k, threads));
         *out = (int)(fit < threads ? fit : threads);
         return CUDA_SUCCESS;
     }
@@ -185,7 +185,7 @@ static CUresult kernel_attribute(const struct kernel *k, int *out, CUfunction_at
 static CUresult set_kernel_attribute(struct kernel *k, CUfunction_attribute which, int value) {
     switch (which) {
     case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
-        if (value < 0 || (uint32_t)value + k->static_shared > SHARED_PER_BLOCK_OPTIN)
+        if (value < 0 || (uint32_t)value + k->static_shared > pose_device(options.arch)->shared_per_block)
             return CUDA_ERROR_INVALID_VALUE;
         k->max_dynamic = (uint32_t)value;
         return CUDA_SUCCESS;

@@ -20,8 +20,8 @@ extern "C" {
 const char *cudasim_message(void);
 
 /* Sets an option as the environment variable CUDASIM_<NAME> would; the README lists them. 0 when it was
- * taken, -1 with a message when the name or the value means nothing. MEMORY, ARCH, SMS and DRIVER_VERSION
- * hold from the next cuInit on a process without contexts; the others from the next call. */
+ * taken, -1 with a message when the name or the value means nothing. MEMORY, ARCH and SMS hold from the next
+ * cuInit on a process without contexts; the others from the next call. */
 int cudasim_option(const char *name, const char *value);
 
 /* Arms failures, in the words of CUDASIM_FAIL (README); NULL or "" disarms all. Counts of calls start again

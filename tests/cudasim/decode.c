@@ -341,6 +341,7 @@ struct kernel *kernel_decode(const struct ptx_module *ptx, const struct ptx_func
             ((struct ptx_variable *)(uintptr_t)v)->placed =
                 false; /* each kernel lays out those that it uses */
     memcpy(k->max_threads, f->max_threads, sizeof k->max_threads);
+    k->max_registers = f->max_registers;
     k->required_threads = f->required_threads;
     if (!copy_params(&d) || !decode_rounds(&d) || !copy_sources(&d) || !give_sites(k) ||
         !rows_assign(k, f->registers, f->n_register, &d.uses))

@@ -59,17 +59,14 @@ void module_release(struct module *module); /* a user less */
 /* Blocks of a kernel that one multiprocessor holds, and what the launch would break. */
 uint32_t occupancy(const struct kernel *kernel, uint32_t threads, uint32_t dynamic_bytes);
 uint32_t kernel_registers(const struct kernel *kernel, uint32_t threads);
+/* The largest block that a kernel of so many registers can have. */
+uint32_t threads_by_registers(uint32_t registers);
 
-/* Limits of the device, compute capability 8.6 and 8.9. */
+/* Limits that all devices share; the others are in pose.c. */
 enum {
     MAX_THREADS_PER_BLOCK = 1024,
-    MAX_THREADS_PER_SM = 1536,
-    MAX_BLOCKS_PER_SM_86 = 16,
-    MAX_BLOCKS_PER_SM_89 = 24,
     REGISTERS_PER_SM = 65536,
-    SHARED_PER_SM = 102400,
     SHARED_PER_BLOCK = 49152,
-    SHARED_PER_BLOCK_OPTIN = 101376,
     SHARED_RESERVED = 1024
 };
 

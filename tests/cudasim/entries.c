@@ -1,7 +1,12 @@
-/* Names and versions: what cuGetProcAddress knows. */
+/* Names and versions: what cuGetProcAddress and dlsym find. Compiled for any x86-64, as pose.c. */
 #include "driver.h"
+#include "pose.h"
 
+#include <dlfcn.h>
+#include <link.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #undef cuDeviceGetUuid
 #undef cuEventElapsedTime
@@ -17,11 +22,11 @@ CUresult cuStreamGetCaptureInfo_v2(CUstream stream, CUstreamCaptureStatus *statu
                                    CUgraph *graph, const CUgraphNode **dependencies, size_t *n);
 
 #define E(name, symbol, version)                                                                             \
-    { #name, (void (*)(void))symbol, version }
+    { #name, #symbol, (void (*)(void))symbol, version }
 static const struct {
-    const char *name;
+    const char *name, *symbol;
     void (*function)(void);
-    int version; /* of CUDA that brought it */
+    int version; /* of CUDA that brought it, as cudaTypedefs.h tells */
 } entries[] = {
     E(cuInit, cuInit, 2000),
     E(cuDriverGetVersion, cuDriverGetVersion, 2020),
@@ -159,7 +164,6 @@ static const struct {
     E(cuGraphGetEdges, cuGraphGetEdges_v2, 12030),
     E(cuGraphNodeGetType, cuGraphNodeGetType, 10000),
     E(cuGraphKernelNodeSetParams, cuGraphKernelNodeSetParams_v2, 12000),
-    E(cuGraphInstantiate, cuGraphInstantiateWithFlags, 11040),
     E(cuGraphInstantiateWithFlags, cuGraphInstantiateWithFlags, 11040),
     E(cuGraphInstantiateWithParams, cuGraphInstantiateWithParams, 12000),
     E(cuGraphExecKernelNodeSetParams, cuGraphExecKernelNodeSetParams_v2, 12000),
@@ -169,15 +173,83 @@ static const struct {
     E(cuGraphUpload, cuGraphUpload, 11010),
 };
 
-/* The newest that is not newer than asked for. */
+enum { N_ENTRY = sizeof entries / sizeof *entries };
+
+/* ---- what dlsym finds ----
+ *
+ * A driver of an older version does not export what came later, and a program that asks with dlsym must see
+ * that. dlsym passes over a symbol whose value is 0, so the value of such a symbol in this library's own
+ * table is set to 0, and put back when the version changes. Everything inside the library is bound by then
+ * (-z now); what a program has bound or looked up before stays with it.
+ */
+
+static struct {
+    ElfW(Sym) * symbol;
+    ElfW(Addr) value;
+} exported[N_ENTRY];
+static const ElfW(Ehdr) * library; /* where it is mapped */
+
+static bool find_exported(void) {
+    for (size_t i = 0; i < N_ENTRY; i++) {
+        Dl_info info;
+        void *symbol = NULL, *function;
+        memcpy(&function, &entries[i].function, sizeof function);
+        if (!dladdr1(function, &info, &symbol, RTLD_DL_SYMENT) || !symbol || !info.dli_sname ||
+            strcmp(info.dli_sname, entries[i].symbol))
+            return false;
+        library = info.dli_fbase;
+        exported[i].symbol = symbol;
+        exported[i].value = exported[i].symbol->st_value;
+    }
+    return true;
+}
+
+/* How the segment that holds the table is mapped. */
+static int protection_of(const void *at) {
+    const ElfW(Phdr) *segment = (const void *)((const char *)library + library->e_phoff);
+    const ElfW(Addr) offset = (ElfW(Addr))((const char *)at - (const char *)library);
+    for (unsigned i = 0; i < library->e_phnum; i++)
+        if (segment[i].p_type == PT_LOAD && offset - segment[i].p_vaddr < segment[i].p_memsz)
+            return (segment[i].p_flags & PF_R ? PROT_READ : 0) |
+                   (segment[i].p_flags & PF_W ? PROT_WRITE : 0) | (segment[i].p_flags & PF_X ? PROT_EXEC : 0);
+    return PROT_READ;
+}
+
+static bool set_value(ElfW(Sym) * symbol, ElfW(Addr) value) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)symbol / page * page,
+                    to = ((uintptr_t)(symbol + 1) + page - 1) / page * page;
+    const int protection = protection_of(symbol);
+    if (mprotect((void *)from, to - from, protection | PROT_WRITE))
+        return false;
+    symbol->st_value = value;
+    mprotect((void *)from, to - from, protection);
+    return true;
+}
+
+void entries_pose(uint32_t driver_version) {
+    static bool found;
+    if (!found && !(found = find_exported())) {
+        message("the library's own symbols cannot be found, so dlsym finds those of every version");
+        return;
+    }
+    for (size_t i = 0; i < N_ENTRY; i++) {
+        const ElfW(Addr) value = entries[i].version <= (int)driver_version ? exported[i].value : 0;
+        if (exported[i].symbol->st_value != value && !set_value(exported[i].symbol, value))
+            message("whether dlsym finds %s cannot be changed", entries[i].symbol);
+    }
+}
+
+/* ---- what cuGetProcAddress finds ---- */
+
+/* The newest that is not newer than asked for; a driver knows nothing of names that came after it. */
 static CUresult find(const char *name, void **out, int version, CUdriverProcAddressQueryResult *status) {
     int best = 0;
     bool known = false;
     if (!name || !out)
         return CUDA_ERROR_INVALID_VALUE;
     *out = NULL;
-    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
-        if (!strcmp(entries[i].name, name)) {
+    for (size_t i = 0; i < N_ENTRY; i++)
+        if (!strcmp(entries[i].name, name) && entries[i].version <= (int)options.driver_version) {
             known = true;
             if (entries[i].version <= version && entries[i].version > best) {
                 best = entries[i].version;

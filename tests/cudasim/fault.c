@@ -1,5 +1,6 @@
 /* Options from the environment, the last message, and failures that a test has armed. */
 #include "fault.h"
+#include "pose.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -44,7 +45,15 @@ const char *message_last(void) {
 
 /* ---- options ---- */
 
-enum option_type { OPTION_BYTES, OPTION_NUMBER, OPTION_NUMBER32, OPTION_TEXT, OPTION_FAIL };
+enum option_type {
+    OPTION_BYTES,
+    OPTION_NUMBER,
+    OPTION_NUMBER32,
+    OPTION_TEXT,
+    OPTION_FAIL,
+    OPTION_ARCH,
+    OPTION_DRIVER
+};
 
 static const struct option {
     const char *name;
@@ -53,9 +62,9 @@ static const struct option {
     uint64_t least, most;
 } option_table[] = {
     {"MEMORY", OPTION_BYTES, &options.memory_bytes, 1, 1ull << 42},
-    {"ARCH", OPTION_NUMBER32, &options.arch, 86, 89},
+    {"ARCH", OPTION_ARCH, NULL, 0, 0},
     {"SMS", OPTION_NUMBER32, &options.sms, 1, 1024},
-    {"DRIVER_VERSION", OPTION_NUMBER32, &options.driver_version, 1000, 99999},
+    {"DRIVER_VERSION", OPTION_DRIVER, NULL, 0, 0},
     {"SEED", OPTION_NUMBER, &options.seed, 0, UINT64_MAX},
     {"RACES", OPTION_NUMBER32, &options.races, 0, 1},
     {"UNINITIALISED", OPTION_NUMBER32, &options.uninitialised, 0, 1},
@@ -84,6 +93,30 @@ static bool parse_number(const char *text, bool suffix, uint64_t *value) {
     return !*end;
 }
 
+static int set_arch(const char *value) {
+    uint64_t arch;
+    if (!parse_number(value, false, &arch) || arch > UINT32_MAX || !pose_device((uint32_t)arch)) {
+        message("CUDASIM_ARCH=%s is no compute capability that is simulated: 80, 86, 87, 89, 90, 100, 103, "
+                "120 or 121",
+                value);
+        return -1;
+    }
+    options.arch = (uint32_t)arch;
+    return 0;
+}
+
+static int set_driver(const char *value) {
+    const uint32_t version = pose_parse_version(value);
+    if (!version) {
+        message("CUDASIM_DRIVER_VERSION=%s is no version of CUDA from 11.0 to 13.0, such as 12.2 or 12020",
+                value);
+        return -1;
+    }
+    options.driver_version = version;
+    entries_pose(version);
+    return 0;
+}
+
 int cudasim_option(const char *name, const char *value) {
     for (int i = 0; i < N_OPTION; i++) {
         const struct option *o = &option_table[i];
@@ -92,6 +125,10 @@ int cudasim_option(const char *name, const char *value) {
             continue;
         if (o->type == OPTION_FAIL)
             return cudasim_fail(value);
+        if (o->type == OPTION_ARCH)
+            return set_arch(value);
+        if (o->type == OPTION_DRIVER)
+            return set_driver(value);
         if (o->type == OPTION_TEXT) {
             if (strlen(value) >= o->most) {
                 message("CUDASIM_%s is too long", name);

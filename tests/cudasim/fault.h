@@ -11,7 +11,7 @@ struct options {
     uint64_t memory_bytes;   /* of the device */
     uint32_t arch;           /* compute capability times ten */
     uint32_t sms;            /* multiprocessors */
-    uint32_t driver_version; /* as cuDriverGetVersion tells it */
+    uint32_t driver_version; /* of CUDA that is posed as, as cuDriverGetVersion tells it */
     uint64_t seed;           /* 0: orderly execution; else adversarial, from this seed */
     uint32_t races;          /* report unordered accesses to shared memory */
     uint32_t uninitialised;  /* report reads of memory that nothing has written */

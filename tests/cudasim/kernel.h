@@ -62,9 +62,10 @@ struct kernel {
     uint32_t static_shared, local_bytes;
     uint32_t max_threads[3];
     bool required_threads;
-    uint32_t registers;   /* of a thread, as the cubin says; 0: no cubin said */
-    uint32_t stack_bytes; /* likewise */
-    uint32_t max_dynamic; /* CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */
+    uint32_t registers;     /* of a thread, as the cubin says; 0: no cubin said */
+    uint32_t stack_bytes;   /* likewise */
+    uint32_t max_registers; /* .maxnreg, 0 when not said */
+    uint32_t max_dynamic;   /* CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */
     int carveout;
     uint32_t arch;
     struct kernel_stats stats;

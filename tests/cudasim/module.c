@@ -1,6 +1,7 @@
 /* Modules: an image becomes variables in device memory and decoded kernels. */
 #include "driver.h"
 #include "fatbin.h"
+#include "pose.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +40,7 @@ static CUresult decode_all(struct module *m, struct ptx_module *ptx, const struc
         if (!k)
             return CUDA_ERROR_INVALID_PTX;
         k->module = m;
-        k->arch = options.arch;
+        k->arch = image->by_cubin ? image->cubin_arch : options.arch;
         *last = k;
         last = &k->next;
         m->n_function++;
@@ -84,19 +85,23 @@ CUresult module_load(struct context *context, const void *data, struct module **
     char error[1024] = "";
     struct image image;
     struct ptx_module *ptx = NULL;
-    CUresult r = CUDA_ERROR_NO_BINARY_FOR_GPU;
+    CUresult r;
     struct module *m = calloc(1, sizeof *m);
     if (!m)
         return CUDA_ERROR_OUT_OF_MEMORY;
     m->context = context;
-    if (!image_read(data, options.arch, &image, error, sizeof error))
+    r = image_read(data, &image, error, sizeof error);
+    if (r)
         goto fail;
     r = CUDA_ERROR_INVALID_PTX;
     ptx = ptx_parse(image.ptx, image.ptx_bytes, error, sizeof error);
     if (!ptx)
         goto fail;
-    if (ptx->target > options.arch) {
-        snprintf(error, sizeof error, "the PTX is for sm_%u, and the device is an sm_%u", ptx->target,
+    if (!pose_runs_ptx(options.arch, ptx->target, ptx->target_kind)) {
+        snprintf(error, sizeof error, "the PTX is for sm_%u%s, and the device is an sm_%u", ptx->target,
+                 ptx->target_kind == TARGET_ARCH     ? "a"
+                 : ptx->target_kind == TARGET_FAMILY ? "f"
+                                                     : "",
                  options.arch);
         r = CUDA_ERROR_NO_BINARY_FOR_GPU;
         goto fail;
@@ -154,29 +159,52 @@ void module_release(struct module *m) {
 
 /* ---- what fits on a multiprocessor ---- */
 
-/* Without a cubin nobody knows: as many as still let the block start. */
+/* As cuda_occupancy.h has it: registers are given to warps in pieces of 256, warps to the four schedulers of
+ * a multiprocessor; and a block starts only if its warps, rounded up to a multiple of four, have their
+ * registers. */
+enum { REGISTER_UNIT = 256, SCHEDULERS = 4, MAX_REGISTERS = 255 };
+
+static uint32_t round_up(uint32_t n, uint32_t unit) {
+    return (n + unit - 1) / unit * unit;
+}
+static uint32_t warps_of(uint32_t threads) {
+    return (threads + LANES - 1) / LANES;
+}
+static uint32_t warps_by_registers(uint32_t registers) {
+    return REGISTERS_PER_SM / SCHEDULERS / round_up(registers * LANES, REGISTER_UNIT) * SCHEDULERS;
+}
+
+/* Without a cubin nobody knows: as many as still let the block start, which is what a compiler told to keep
+ * within .maxntid does, and no more than .maxnreg says. */
 uint32_t kernel_registers(const struct kernel *k, uint32_t threads) {
     if (k->registers)
         return k->registers;
-    const uint32_t fit = threads ? REGISTERS_PER_SM / ((threads + 31) / 32 * 32) / 8 * 8 : 255;
-    return fit > 255 ? 255 : fit;
+    const uint32_t warps = round_up(warps_of(threads ? threads : 1), SCHEDULERS);
+    uint32_t fit = REGISTERS_PER_SM / warps / REGISTER_UNIT * REGISTER_UNIT / LANES;
+    if (k->max_registers && fit > k->max_registers)
+        fit = k->max_registers;
+    return fit > MAX_REGISTERS ? MAX_REGISTERS : fit;
+}
+
+uint32_t threads_by_registers(uint32_t registers) {
+    return registers ? warps_by_registers(registers) * LANES : MAX_THREADS_PER_BLOCK;
 }
 
 uint32_t occupancy(const struct kernel *k, uint32_t threads, uint32_t dynamic_bytes) {
-    const uint32_t warps = (threads + LANES - 1) / LANES;
-    /* Registers are given to warps in pieces of 256, and to four schedulers, so warps come in fours. */
-    const uint32_t per_warp = (kernel_registers(k, threads) * LANES + 255) / 256 * 256;
-    const uint32_t warps_by_registers =
-        per_warp ? REGISTERS_PER_SM / per_warp / 4 * 4 : MAX_THREADS_PER_SM / LANES;
-    const uint32_t shared = (k->static_shared + dynamic_bytes + SHARED_RESERVED + 127) / 128 * 128;
-    uint32_t blocks = options.arch >= 89 ? MAX_BLOCKS_PER_SM_89 : MAX_BLOCKS_PER_SM_86;
+    const struct device_kind *device = pose_device(options.arch);
+    const uint32_t warps = warps_of(threads);
+    const uint32_t shared = round_up(k->static_shared + dynamic_bytes + SHARED_RESERVED, 128);
+    uint32_t blocks = device->blocks_per_sm;
     if (!warps)
         return 0;
-    if (blocks > MAX_THREADS_PER_SM / LANES / warps)
-        blocks = MAX_THREADS_PER_SM / LANES / warps;
-    if (blocks > warps_by_registers / warps)
-        blocks = warps_by_registers / warps;
-    if (blocks > SHARED_PER_SM / shared)
-        blocks = SHARED_PER_SM / shared;
+    if (blocks > device->threads_per_sm / LANES / warps)
+        blocks = device->threads_per_sm / LANES / warps;
+    const uint32_t by_registers = warps_by_registers(kernel_registers(k, threads));
+    if (round_up(warps, SCHEDULERS) > by_registers)
+        return 0;
+    if (blocks > by_registers / warps)
+        blocks = by_registers / warps;
+    if (blocks > device->shared_per_sm / shared)
+        blocks = device->shared_per_sm / shared;
     return blocks;
 }

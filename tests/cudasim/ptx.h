@@ -135,6 +135,7 @@ struct ptx_module {
     struct arena arena;
     char *text;
     uint32_t version, target; /* 90 for 9.0, 86 for sm_86 */
+    uint8_t target_kind;      /* enum pose_target */
     struct ptx_variable *variables;
     struct ptx_function *kernels;
     struct ptx_function *functions;

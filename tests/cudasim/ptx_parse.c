@@ -1,5 +1,6 @@
 /* PTX at module level: directives, variables, the heads of functions. Bodies are read in ptx_body.c. */
 #include "ptx.h"
+#include "pose.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -337,12 +338,18 @@ static void parse_target(struct parser *p) {
     unsigned arch = 0;
     do {
         char name[32] = "";
+        int used = 0;
         if (p->token.kind == TOKEN_NAME)
             snprintf(name, sizeof name, "%.*s", (int)(p->token.length > 31 ? 31 : p->token.length),
                      p->token.text);
-        if (sscanf(name, "sm_%u", &arch) == 1)
+        const bool is_arch = sscanf(name, "sm_%u%n", &arch, &used) == 1;
+        const char *suffix = name + used;
+        if (is_arch && (!*suffix || !strcmp(suffix, "a") || !strcmp(suffix, "f"))) {
             p->module->target = arch;
-        else if (strcmp(name, "debug"))
+            p->module->target_kind = *suffix == 'a'   ? TARGET_ARCH
+                                     : *suffix == 'f' ? TARGET_FAMILY
+                                                      : TARGET_PLAIN;
+        } else if (strcmp(name, "debug"))
             parse_fail(p, "target '%s' is not supported", name);
         parse_next(p);
     } while (parse_accept(p, ','));

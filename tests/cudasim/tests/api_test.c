@@ -75,6 +75,25 @@ static void finds_functions_by_name(void **state) {
     assert_true(!f && status == CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
 }
 
+/* PTX without a cubin: nobody knows its registers, and a compiler would make it fit. */
+static void launches_ptx_in_blocks_of_every_size(void **state) {
+    static const char text[] = ".visible .entry count(.param .u64 p) { .reg .b64 %p; .reg .b32 %old; "
+                               "ld.param.u64 %p, [p]; atom.global.add.u32 %old, [%p], 1; ret; }";
+    static const char limited[] = ".visible .entry k() .maxntid 416 { ret; }";
+    uint32_t zero = 0, n;
+    (void)state;
+    CUfunction k = sim_ptx(text), at_most = sim_ptx(limited);
+    CUdeviceptr p = sim_alloc(4);
+    for (unsigned threads = 1; threads <= 1024; threads++) {
+        CU(cuMemcpyHtoD(p, &zero, 4));
+        CU(sim_run(k, 1, threads, 0, PARAMS(&p)));
+        sim_download(&n, p, 4);
+        assert_int_equal(n, threads);
+        CU_IS(threads <= 416 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE,
+              cuLaunchKernel(at_most, 1, 1, 1, threads, 1, 1, 0, NULL, NULL, NULL));
+    }
+}
+
 /* ---- contexts ---- */
 
 static void keeps_a_stack_of_contexts(void **state) {
@@ -346,8 +365,10 @@ static void refuses_images_that_it_cannot_execute(void **state) {
     fatbin[16 + 8 + 5] = 1; /* a payload beyond the end */
     CU_IS(CUDA_ERROR_NO_BINARY_FOR_GPU, cuModuleLoadData(&m, fatbin));
     SAYS("damaged");
-    CU_IS(CUDA_ERROR_NO_BINARY_FOR_GPU,
-          cuModuleLoadData(&m, "\177ELF and more, as long as a header would be at least"));
+    CU_IS(CUDA_ERROR_INVALID_IMAGE,
+          cuModuleLoadData(&m,
+                           "\177ELF and more, as long as a header would be, which is 64 bytes at the least"));
+    SAYS("no cubin");
     CU_IS(CUDA_ERROR_NO_BINARY_FOR_GPU,
           cuModuleLoadData(&m, ".version 9.0\n.target sm_120\n.address_size 64\n"));
     SAYS("the PTX is for sm_120");
@@ -462,6 +483,7 @@ int main(void) {
         TEST(describes_the_device),
         TEST(names_errors),
         TEST(finds_functions_by_name),
+        TEST(launches_ptx_in_blocks_of_every_size),
         TEST(keeps_a_stack_of_contexts),
         TEST(faults_stick),
         TEST(refuses_foreign_handles),

@@ -51,6 +51,8 @@ int sim_teardown(void **state) {
     (void)state;
     if (sim_simulated())
         cudasim_fail(NULL);
+    sim_option("DRIVER_VERSION", "13000");
+    sim_option("ARCH", "86");
     sim_option("SEED", "0");
     sim_option("RACES", "1");
     sim_option("UNINITIALISED", "1");

@@ -51,7 +51,24 @@ uvec2 row_address(uvec2 base, uint row, uint stride) {
     return uvec2(x, base.y + high + carry);
 }
 
-// Entry i of an optional index list.
-uint row_index(uvec2 list, uint i) {
-    return is_null(list) ? i : Words(list).v[i];
+// A load must be good wherever it stands, reached or not: a driver may run the loads of a short branch that no
+// lane takes (Mesa 26 does where all lanes read one address). So what is optional is read through the three
+// functions below and nothing else (tests/shader_loads_test.py), which read `instead` where it is absent, and
+// indices are cut to what is there.
+
+// Row i of an optional view, or `instead`.
+uvec2 optional_row(uvec2 view, uint i, uint stride, uvec2 instead) {
+    return is_null(view) ? instead : row_address(view, i, stride);
+}
+
+// Element i of an optional vector of f32, 1 without one. instead: any word.
+float optional_factor(uvec2 vector, uint i, uvec2 instead) {
+    uint bits = Words(is_null(vector) ? instead : vector).v[is_null(vector) ? 0u : i];
+    return is_null(vector) ? 1.0 : uintBitsToFloat(bits);
+}
+
+// Entry i of an optional index list, i without one. instead: any word.
+uint row_index(uvec2 list, uint i, uvec2 instead) {
+    uint entry = Words(is_null(list) ? instead : list).v[is_null(list) ? 0u : i];
+    return is_null(list) ? i : entry;
 }

@@ -35,7 +35,6 @@ layout(constant_id = 6) const uint FLAGS = 0;
 
 layout(push_constant, std430) uniform Push { attention_append_push p; };
 
-layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Scalars { float v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer RunRows { run_row v[]; };
 
 const uint HALF = HEAD_DIM / 8u; /* half a head, in units of four elements */
@@ -45,11 +44,13 @@ vec4 load_four(Units x, uint u)
     return uintBitsToFloat(load_unit(x, u));
 }
 
-/* Elements 4 u to 4 u + 3 of a norm vector, which need not be aligned. */
+/* Elements 4 u to 4 u + 3 of a norm vector, which need not be aligned; 1 without one. */
 vec4 load_weight(uvec2 vector, uint u)
 {
-    Scalars w = Scalars(vector);
-    return vec4(w.v[4u * u], w.v[4u * u + 1u], w.v[4u * u + 2u], w.v[4u * u + 3u]);
+    vec4 w;
+    [[unroll]] for (uint e = 0u; e < 4u; e++)
+        w[e] = optional_factor(vector, 4u * u + e, p.run);
+    return w;
 }
 
 /* Rotates elements 4 u + e with their partners half a head on. */
@@ -72,7 +73,7 @@ void main()
     uint head = gl_WorkGroupID.x, i = gl_WorkGroupID.y, thread = gl_LocalInvocationID.x;
     bool is_query = head < N_HEAD, is_value = head >= N_HEAD + N_KV_HEAD;
     uint kv_head = is_query ? 0u : is_value ? head - N_HEAD - N_KV_HEAD : head - N_HEAD;
-    uint run_at = row_index(p.index, i);
+    uint run_at = row_index(p.index, i, p.run);
     run_row row = RunRows(row_address(p.run, 1u, RUN_ROWS_OFFSET)).v[run_at];
 
     /* Only ops on ALL rows bring keys and values, so for those i is the run's row. */

@@ -108,7 +108,8 @@ void load_queries(uint n_rows)
         uint row = (first_query + n) / GROUP, head = kv_head * GROUP + (first_query + n) % GROUP;
         q[n].a = q[n].b = acc[n].a = acc[n].b = vec4(0.0);
         if (row < n_rows && thread % LANES < CHUNKS) {
-            Units from = Units(row_address(p.q, row * N_HEAD + head, HEAD_DIM * 4u));
+            uint live_row = min(row, n_rows - 1u);
+            Units from = Units(row_address(p.q, live_row * N_HEAD + head, HEAD_DIM * 4u));
             q[n].a = uintBitsToFloat(load_unit(from, 2u * chunk));
             q[n].b = uintBitsToFloat(load_unit(from, 2u * chunk + 1u));
         }
@@ -136,7 +137,8 @@ uvec2 visible_keys(uint i, uint run_row, uint end)
     uint position = Run(p.run).rows[run_row].position, until = position + 1u;
     if (!is_null(p.visible_until)) {
         uint row = (p.gather & SPLIT_GATHER_VISIBLE) != 0u ? run_row : i;
-        until = max(until, min(end, Words(row_address(p.visible_until, row, p.visible_stride)).v[0]));
+        uvec2 at = optional_row(p.visible_until, row, p.visible_stride, p.run);
+        until = max(until, min(end, Words(at).v[0]));
     }
     return uvec2(p.window != 0u && position + 1u > p.window ? position + 1u - p.window : 0u, until);
 }
@@ -150,7 +152,7 @@ uvec2 take_slot(inout uint row, uint last_row, uint slot)
     uvec2 seen = uvec2(0xffffffffu, 0u);
     mine = uvec2(0u);
     for (; row <= last_row; row++) {
-        uint run_row = row_index(p.index, row);
+        uint run_row = row_index(p.index, min(row, last_row), p.run);
         if (Run(p.run).rows[run_row].slot != slot)
             break;
         uvec2 keys = visible_keys(row, run_row, end);
@@ -321,7 +323,7 @@ void main()
 
     uint row = first_query / GROUP, last_row = min((first_query + N_QUERY - 1u) / GROUP, n_rows - 1u);
     while (row <= last_row) {
-        uint slot = Run(p.run).rows[row_index(p.index, row)].slot;
+        uint slot = Run(p.run).rows[row_index(p.index, min(row, last_row), p.run)].slot;
         uvec2 seen = take_slot(row, last_row, slot);
         k_region = kv_region(p.k_cache, slot, kv_head, p.region_bytes);
         v_region = kv_region(p.v_cache, slot, kv_head, p.region_bytes);

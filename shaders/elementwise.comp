@@ -37,7 +37,7 @@ float combine(float a, float b)
 void main()
 {
     const bool HAS_B = KIND == ELEMENTWISE_GLU || KIND == ELEMENTWISE_ADD;
-    uint u = gl_GlobalInvocationID.x, i = gl_WorkGroupID.y, run_at = row_index(p.index, i);
+    uint u = gl_GlobalInvocationID.x, i = gl_WorkGroupID.y, run_at = row_index(p.index, i, p.a);
     uvec2 a_row = row_address(p.a, (p.gather & ELEMENTWISE_GATHER_A) != 0u ? run_at : i, p.a_stride);
     uvec2 b_row = row_address(p.b, (p.gather & ELEMENTWISE_GATHER_B) != 0u ? run_at : i, p.b_stride);
     uvec2 y_row = row_address(p.y, i, p.y_stride);

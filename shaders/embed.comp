@@ -27,7 +27,7 @@ void main() {
     uint i = gl_WorkGroupID.y;
     if (k >= n_block || i >= Words(p.n_tok).v[0])
         return;
-    uint token = Words(p.tokens).v[row_index(p.rows, i) * (p.token_stride / 4u)];
+    uint token = Words(p.tokens).v[row_index(p.rows, i, p.n_tok) * (p.token_stride / 4u)];
     bool known = token < p.n_row;
     token = min(token, p.n_row - 1u);
 

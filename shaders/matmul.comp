@@ -291,7 +291,7 @@ uint block_index(uint first, uint u, uint part, uint n_left) {
 
 // Row i of the route.
 uvec2 route_row(uint i) {
-    return row_address(p.route, row_index(p.route_rows, i), p.route_stride);
+    return row_address(p.route, row_index(p.route_rows, i, p.table), p.route_stride);
 }
 
 // Row n of the workgroup's rows of x: its row of y, and where in x it is.
@@ -299,12 +299,12 @@ uint first_entry;
 
 uint y_row(uint n) {
     if (EXPERTS == EXPERTS_TILES)
-        return Words(p.route_rows).v[first_entry + n];
+        return row_index(p.route_rows, first_entry + n, p.table);
     return EXPERTS == EXPERTS_NONE ? n : first_entry + n;
 }
 
 uint x_row(uint n) {
-    return row_index(p.rows, EXPERTS == EXPERTS_NONE ? n : y_row(n) / p.entries_per_x);
+    return row_index(p.rows, EXPERTS == EXPERTS_NONE ? n : y_row(n) / p.entries_per_x, p.table);
 }
 
 // Adds the products of all blocks of the lane's tile; `part`: its share of the columns.

@@ -31,7 +31,7 @@ shared uint place[MOE_MAX_EXPERT]; // where its next entry goes
 shared uint mask[MOE_MASK_WORDS];  // of the chunk: [n_expert][words]
 
 uint id_of(uint entry) {
-    uvec2 row = row_address(p.route, row_index(p.index, entry / p.n_used), p.route_stride);
+    uvec2 row = row_address(p.route, row_index(p.index, entry / p.n_used, p.n_tok), p.route_stride);
     return Words(row).v[entry % p.n_used];
 }
 

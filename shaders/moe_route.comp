@@ -28,7 +28,6 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 32;
 
 layout(push_constant, std430) uniform Push { moe_route_push p; };
-layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Scalars { float v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) writeonly buffer WordStores { uint v[]; };
 
 const uint NO_ID = 0xffffffffu;
@@ -103,8 +102,8 @@ void main() {
     float each = 1.0 / workgroup_sum(sum);
 
     if (!is_null(p.imposed)) {
-        uint row = (p.gather & MOE_GATHER_IMPOSED) != 0u ? row_index(p.index, i) : i;
-        Words ids = Words(row_address(p.imposed, row, p.imposed_stride));
+        uint row = (p.gather & MOE_GATHER_IMPOSED) != 0u ? row_index(p.index, i, p.logits) : i;
+        Words ids = Words(optional_row(p.imposed, row, p.imposed_stride, p.logits));
         if (ids.v[0] != NO_ID)
             for (uint j = thread; j < p.n_used; j += LOCAL_SIZE)
                 chosen[j] = ids.v[j];
@@ -113,7 +112,7 @@ void main() {
     float chosen_sum = 0.0;
     for (uint j = 0u; j < p.n_used; j++)
         if (chosen[j] < p.n_expert)
-            chosen_sum += share[chosen[j]] * each;
+            chosen_sum += share[min(chosen[j], p.n_expert - 1u)] * each;
     chosen_sum = max(chosen_sum, MIN_SUM);
 
     WordStores route = WordStores(row_address(p.route, i, p.route_stride));
@@ -122,7 +121,7 @@ void main() {
         float weight = uintBitsToFloat(NAN_BITS); // of an imposed id that is no expert
         if (id < p.n_expert) {
             weight = share[id] * each / chosen_sum;
-            weight *= is_null(p.expert_scale) ? 1.0 : Scalars(p.expert_scale).v[id];
+            weight *= optional_factor(p.expert_scale, id, p.logits);
         }
         route.v[j] = id;
         route.v[p.n_used + j] = floatBitsToUint(weight);

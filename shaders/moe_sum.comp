@@ -23,7 +23,7 @@ void main() {
     uint u = gl_GlobalInvocationID.x, i = gl_WorkGroupID.y;
     if (4u * u >= p.n)
         return;
-    uvec2 route = row_address(p.route, row_index(p.index, i), p.route_stride);
+    uvec2 route = row_address(p.route, row_index(p.index, i, p.route), p.route_stride);
     vec4 sum = vec4(0.0);
     for (uint j = 0u; j < p.n_used; j++) {
         uint weight = Words(route).v[p.n_used + j];

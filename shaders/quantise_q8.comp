@@ -30,7 +30,7 @@ void main() {
     uint i = gl_WorkGroupID.y;
     if (g >= n_group || i >= Words(p.n_tok).v[0] * p.rows_per_tok)
         return;
-    Units x = Units(row_address(p.x, row_index(p.rows, i), p.x_stride));
+    Units x = Units(row_address(p.x, row_index(p.rows, i, p.n_tok), p.x_stride));
     uint last = (p.n_col - 1u) / 4u;
     vec4 v[8];
     for (uint q = 0; q < 8; q++) {

@@ -47,7 +47,7 @@ vec4 load_scalars(uvec2 from, uint u)
     vec4 x = vec4(0.0);
     [[unroll]] for (uint e = 0u; e < 4u; e++)
         if (D % 4u == 0u || 4u * u + e < D)
-            x[e] = Scalars(from).v[4u * u + e];
+            x[e] = Scalars(from).v[D % 4u == 0u ? 4u * u + e : min(4u * u + e, D - 1u)];
     return x;
 }
 
@@ -68,10 +68,21 @@ void store_four(uvec2 to, uint u, vec4 x)
             Floats(to).v[4u * u + e] = x[e];
 }
 
+/* Elements 4 u to 4 u + 3 of a norm vector, which need not be aligned; anything beyond D, 1 without one. */
+vec4 load_weight(uvec2 vector, uint u)
+{
+    vec4 w;
+    [[unroll]] for (uint e = 0u; e < 4u; e++)
+        w[e] = optional_factor(vector, D % 4u == 0u ? 4u * u + e : min(4u * u + e, D - 1u), p.block);
+    return w;
+}
+
 vec4 normed(vec4 x, vec2 factors, uvec2 weight, uint u)
 {
     x = x * factors.x * factors.y;
-    return is_null(weight) ? x : x * load_scalars(weight, u);
+    if (!is_null(weight))
+        x *= load_weight(weight, u);
+    return x;
 }
 
 uvec2 slice_of(uvec2 view, uint row, uint stride)
@@ -85,8 +96,8 @@ void store_q8(uvec2 row, uint g, vec2 factors, uvec2 weight, float scale)
 {
     vec4 x[8];
     for (uint e = 0u; e < 8u; e++) {
-        uint u = 8u * g + e;
-        x[e] = u < UNITS ? normed(new_h[u], factors, weight, u) * scale : vec4(0.0);
+        uint u = 8u * g + e, at = min(u, UNITS - 1u);
+        x[e] = u < UNITS ? normed(new_h[at], factors, weight, at) * scale : vec4(0.0);
     }
     uvec4 first, second;
     uvec2 meta;
@@ -98,7 +109,7 @@ void store_q8(uvec2 row, uint g, vec2 factors, uvec2 weight, float scale)
 
 void main()
 {
-    uint i = gl_WorkGroupID.y, thread = gl_LocalInvocationID.x, run_at = row_index(p.index, i);
+    uint i = gl_WorkGroupID.y, thread = gl_LocalInvocationID.x, run_at = row_index(p.index, i, p.block);
     Block block = Block(p.block);
     uvec2 h = slice_of(p.h, (p.gather & STREAM_GATHER_H) != 0u ? run_at : i, p.h_stride);
     uvec2 a0 = slice_of(p.a0, (p.gather & STREAM_GATHER_A0) != 0u ? run_at : i, p.a0_stride);

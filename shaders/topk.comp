@@ -201,8 +201,9 @@ void write_result(uint row, uint rank, uint at)
 /* The value at the row's target, 0 without one. Targets belong to the wanted rows of the run. */
 float target_value(uint i, uvec2 x)
 {
-    uint target = is_null(p.index) ? NO_ID : Words(p.target).v[i];
-    return target < p.n ? uintBitsToFloat(Words(x).v[target]) : 0.0;
+    uint target = Words(is_null(p.index) ? x : p.target).v[is_null(p.index) ? 0u : i];
+    float value = uintBitsToFloat(Words(x).v[min(target, p.n - 1u)]);
+    return !is_null(p.index) && target < p.n ? value : 0.0;
 }
 
 /* Merges the maxima and sums of the parts. */
@@ -223,7 +224,7 @@ float logsumexp(uint thread)
 void main()
 {
     uint i = gl_WorkGroupID.y, thread = gl_LocalInvocationID.x, lane = gl_SubgroupInvocationID;
-    uvec2 x = row_address(p.x, (p.gather & TOPK_GATHER_X) != 0u ? row_index(p.index, i) : i, p.x_stride);
+    uvec2 x = row_address(p.x, (p.gather & TOPK_GATHER_X) != 0u ? row_index(p.index, i, p.x) : i, p.x_stride);
     n_part = topk_parts(p.n);
     if (STAGE == 0u) {
         from = row_address(x, gl_WorkGroupID.x, TOPK_PART * 4u);

@@ -32,6 +32,11 @@ if(TARGET tandem_vulkan)
         --filter "embed Q4_0" --filter "stream d 640 x 1, 2 inputs" --filter "matmul Q4_0" --filter "matmul Q6_K"
         --filter "window 96, F16" --filter "moe_ffn Q4_0" --filter "topk 64" --filter "glu 640")
 
+    # No load through an address that may be 0; some drivers run loads that no lane reaches.
+    find_program(SPIRV_DIS spirv-dis REQUIRED)
+    tandem_run(shader_loads 120 COMMAND ${TANDEM_SYSTEM_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/shader_loads_test.py
+        ${GLSLC} ${SPIRV_DIS} ${PROJECT_SOURCE_DIR}/shaders LABELS quick)
+
     # ---- op cases ----
     add_dependencies(op_test tandem_vulkan tandem_reference)
     tandem_run(ops_vulkan 900 COMMAND op_test vulkan)

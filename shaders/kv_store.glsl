@@ -5,37 +5,35 @@
 
 #extension GL_EXT_control_flow_attributes : require
 
+#include "round_row.glsl"
+
 layout(buffer_reference, std430, buffer_reference_align = 16) writeonly buffer ChunkUnits { uvec4 v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) writeonly buffer ScaleWords { uint v[]; };
 
 shared vec4 kv_row[HEAD_DIM / 4u];
 
 uvec4 kv_f16_chunk(uint c) {
-    vec4 a = clamp(kv_row[2u * c], -65504.0, 65504.0), b = clamp(kv_row[2u * c + 1u], -65504.0, 65504.0);
-    return uvec4(packHalf2x16(a.xy), packHalf2x16(a.zw), packHalf2x16(b.xy), packHalf2x16(b.zw));
-}
-
-uint kv_codes(vec4 x, float inverse) {
-    uvec4 q = uvec4(ivec4(clamp(roundEven(x * inverse), -127.0, 127.0))) & 255u;
-    return q.x | q.y << 8 | q.z << 16 | q.w << 24;
+    uvec4 a = half_bits(kv_row[2u * c]), b = half_bits(kv_row[2u * c + 1u]);
+    return uvec4(a.xz | a.yw << 16, b.xz | b.yw << 16);
 }
 
 // Group g of 32 elements: 4 chunks that lie together. Returns the bits of its scale.
 uint kv_q8_group(ChunkUnits region, uint r, uint g) {
-    vec4 most = vec4(0.0);
+    uvec4 most = uvec4(0u);
     for (uint u = 0u; u < 8u; u++)
-        most = max(most, abs(kv_row[8u * g + u]));
-    uint bits = packHalf2x16(vec2(min(max(max(most.x, most.y), max(most.z, most.w)) / 127.0, 65504.0), 0.0));
-    float d = unpackHalf2x16(bits).x, inverse = d > 0.0 ? 1.0 / d : 0.0;
+        most = max(most, floatBitsToUint(tame(kv_row[8u * g + u])) & 0x7fffffffu);
+    uint scale = half_of_127th(max(max(most.x, most.y), max(most.z, most.w)));
+    float inverse = inverse_of_half(scale);
     uint at = kv_chunk(r, 4u * g) / 2u;
     for (uint half_group = 0u; half_group < 2u; half_group++) {
         uint u = 8u * g + 4u * half_group;
-        uvec4 codes;
-        [[unroll]] for (uint e = 0u; e < 4u; e++)
-            codes[e] = kv_codes(kv_row[u + e], inverse);
-        region.v[at + half_group] = codes;
+        // note: not [[unroll]], because spirv-opt gives the copies of a loop body no NoContraction.
+        region.v[at + half_group] = uvec4(q8_0_codes(tame(kv_row[u]), inverse),
+                                          q8_0_codes(tame(kv_row[u + 1u]), inverse),
+                                          q8_0_codes(tame(kv_row[u + 2u]), inverse),
+                                          q8_0_codes(tame(kv_row[u + 3u]), inverse));
     }
-    return bits;
+    return scale;
 }
 
 // Stores kv_row, which the workgroup has filled (and passed a barrier since), as ring row r.

@@ -1,7 +1,7 @@
 # Tests of the Vulkan plugin on whatever device there is, lavapipe in CI.
 
 if(TARGET tandem_vulkan)
-    foreach(part vulkan gpu_program gpu_memory gpu_run gpu_moe vulkan_fault)
+    foreach(part vulkan gpu_program gpu_memory gpu_run gpu_moe gpu_cache vulkan_fault)
         tandem_test(${part}_test SOURCES ${part}_test.c gpu_model.c cases/side.c LIBRARIES tandem_loader)
         add_dependencies(${part}_test tandem_vulkan tandem_reference)
     endforeach()
@@ -14,6 +14,7 @@ if(TARGET tandem_vulkan)
     tandem_run(vulkan_memory 300 COMMAND gpu_memory_test --option vulkan.staged=1 LABELS quick sanitize)
     tandem_run(vulkan_run 300 COMMAND gpu_run_test LABELS quick sanitize)
     tandem_run(vulkan_moe 300 COMMAND gpu_moe_test LABELS quick sanitize)
+    tandem_run(vulkan_cache 300 COMMAND gpu_cache_test LABELS quick sanitize)
     tandem_run(vulkan_fault 300 COMMAND vulkan_fault_test --cache ${PROJECT_BINARY_DIR}/tests/pipelines
         LABELS quick sanitize)
     tandem_run(vulkan_fault_staged 300 COMMAND vulkan_fault_test --option vulkan.staged=1)
@@ -35,6 +36,8 @@ if(TARGET tandem_vulkan)
     # No load through an address that may be 0; some drivers run loads that no lane reaches.
     find_program(SPIRV_DIS spirv-dis REQUIRED)
     tandem_run(shader_loads 120 COMMAND ${TANDEM_SYSTEM_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/shader_loads_test.py
+        ${GLSLC} ${SPIRV_DIS} ${PROJECT_SOURCE_DIR}/shaders LABELS quick)
+    tandem_run(shader_rounding 120 COMMAND ${TANDEM_SYSTEM_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/shader_rounding_test.py
         ${GLSLC} ${SPIRV_DIS} ${PROJECT_SOURCE_DIR}/shaders LABELS quick)
 
     # ---- op cases ----

@@ -58,7 +58,8 @@ static void put_general(key_writer *k, const synth *s) {
 static void put_attention(key_writer *k, const model_config *c) {
     const model_layer *sliding = NULL, *global = NULL;
     uint8_t slides[MODEL_MAX_LAYERS];
-    uint32_t kv[MODEL_MAX_LAYERS], ff[MODEL_MAX_LAYERS];
+    /* note: every model has a layer, which a compiler cannot see. */
+    uint32_t kv[MODEL_MAX_LAYERS] = {0}, ff[MODEL_MAX_LAYERS] = {0};
     for (uint32_t l = 0; l < c->n_layer; l++) {
         const model_layer *layer = &c->layers[l];
         slides[l] = layer->window > 0;

@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs every test. Ends with the line "N passed, N failed".
-# usage: tests/run.sh [--no-install] [--quick]
+# usage: tests/run.sh [--no-install] [--quick] [--werror]
 #   --quick   leaves out the sanitizer builds and whole op tables at other subgroup sizes
+#   --werror  a warning of any compiler stops a build, as in CI
 # exit: 0 all passed, 1 a test failed or a build broke, 3 the machine lacks something
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
-install=() quick=0
+install=() quick=0 werror=OFF
 for argument in "$@"; do
     case $argument in
         --no-install) install=(--no-install) ;;
         --quick) quick=1 ;;
-        *) sed -n '3,5s/^# //p' "$0" >&2; exit 2 ;;
+        --werror) werror=ON ;;
+        *) sed -n '3,6s/^# //p' "$0" >&2; exit 2 ;;
     esac
 done
 
@@ -42,7 +44,7 @@ give_up() {
 build() {
     local folder=$1
     shift
-    cmake -S . -B "$folder" -G Ninja -DTANDEM_REQUIRE_ALL=ON "$@" >"$results/configure.log" 2>&1 ||
+    cmake -S . -B "$folder" -G Ninja -DTANDEM_REQUIRE_ALL=ON -DTANDEM_WERROR=$werror "$@" >"$results/configure.log" 2>&1 ||
         { tail -n 30 "$results/configure.log" >&2; return 1; }
     ninja -C "$folder" -j "$jobs" >"$results/build.log" 2>&1 || { tail -n 40 "$results/build.log" >&2; return 1; }
 }

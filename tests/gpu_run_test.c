@@ -60,13 +60,32 @@ static void generate(model *m, tandem_program *prefill, tandem_program *decode, 
         OK(model_result(m, i, &tops[i]), m);
 }
 
-static void close_enough(const model_top *a, const model_top *b, double limit) {
+static double distance(const model_top *a, const model_top *b) {
     double worst = fabs((double)a->logsumexp - (double)b->logsumexp);
+    assert_int_equal(a->id[0], b->id[0]);
     for (uint32_t i = 0; i < MODEL_TOPK; i++)
         worst = fmax(worst, fabs((double)a->value[i] - (double)b->value[i]));
-    assert_int_equal(a->id[0], b->id[0]);
+    return worst;
+}
+
+static void close_enough(const model_top *a, const model_top *b, double limit) {
+    double worst = distance(a, b);
     if (!(worst < limit))
         fail_msg("logits differ by %g, limit %g", worst, limit);
+}
+
+/* The tokens of a model that rounds its cache or its activations. An element in the middle of two codes
+ * goes either way with the order of a sum, and moves the logits of its token, and of those that see it, by
+ * up to a code's step. On four drivers and three subgroup widths 0 to 14 of 25 tokens moved by 0.003 to
+ * 0.021 (on one driver it comes and goes with the width), the others by less than 6e-5. */
+static void close_but_for_a_code(const model_top *a, const model_top *b, uint32_t n) {
+    uint32_t n_close = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        close_enough(&a[k], &b[k], 5e-2);
+        n_close += distance(&a[k], &b[k]) < 1e-4;
+    }
+    if (n_close < n / 3)
+        fail_msg("logits of only %u of %u tokens are within 1e-4", n_close, n);
 }
 
 typedef struct pair {
@@ -105,9 +124,11 @@ static void tokens_equal_the_references(void **state) {
             open_pair(&b, &reference, &shape, precision);
             generate(&a.m, a.prefill, a.decode, 50, 24, 24, 0, mine);
             generate(&b.m, b.prefill, b.decode, 50, 24, 24, 0, theirs);
-            for (uint32_t k = 0; k < 25; k++)
-                close_enough(&mine[k], &theirs[k],
-                             types[i] == TANDEM_TYPE_F32 && precision == 0 ? 1e-4 : 2e-2);
+            if (types[i] == TANDEM_TYPE_F32 && precision == 0)
+                for (uint32_t k = 0; k < 25; k++)
+                    close_enough(&mine[k], &theirs[k], 1e-4);
+            else
+                close_but_for_a_code(mine, theirs, 25);
             close_pair(&a);
             close_pair(&b);
         }

@@ -15,12 +15,17 @@
 #include "loader_elf.h"
 #include "loader_search.h"
 
+/* Bytes kept of each string of a descriptor. */
+#define WORD_BYTES 1024
+
 struct tandem_plugin {
     tandem_plugin *next;
     void *library;
     uint32_t n_open;
     tandem_host host; /* given to the plugin, which may keep the pointer */
     tandem_backend backend;
+    tandem_descriptor descriptor; /* the plugin's, with the strings below for its own */
+    char words[7][WORD_BYTES];
     char path[PATH_MAX];
     char *texts; /* copies of the host's strings, and before them of its list of options */
 };
@@ -109,6 +114,24 @@ static int copy_services(tandem_plugin *plugin, const tandem_host *from) {
     return 1;
 }
 
+/* The descriptor as the host sees it: a copy, so that it cannot change, with strings that may be printed. */
+static void copy_descriptor(tandem_plugin *plugin) {
+    const tandem_descriptor *from = plugin->backend.descriptor;
+    tandem_descriptor *d = &plugin->descriptor;
+    memcpy(d, from, from->struct_size < sizeof *d ? from->struct_size : sizeof *d);
+    d->struct_size = sizeof *d;
+    const char **strings[] = {&d->name,    &d->version, &d->git,  &d->toolchain,
+                              &d->targets, &d->shaders, &d->needs};
+    _Static_assert(sizeof strings / sizeof *strings == sizeof plugin->words / sizeof *plugin->words,
+                   "a place for each string");
+    for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
+        snprintf(plugin->words[i], WORD_BYTES, "%s", *strings[i]);
+        tandem_kit_printable(plugin->words[i]); /* a character that was cut becomes '?' too */
+        *strings[i] = plugin->words[i];
+    }
+    plugin->backend.descriptor = d;
+}
+
 /* Calls the plugin's query and checks what came back. */
 static tandem_status negotiate(tandem_plugin *plugin, tandem_backend_query_fn query, tandem_error *error) {
     tandem_error why = {.struct_size = sizeof why};
@@ -122,6 +145,8 @@ static tandem_status negotiate(tandem_plugin *plugin, tandem_backend_query_fn qu
         status = tandem_kit_check_backend(table, sizeof *table, &why);
         if (status != TANDEM_OK)
             tandem_kit_fail(error, status, "the plugin %.160s cannot be used: %s", plugin->path, why.message);
+        else
+            copy_descriptor(plugin);
         return status;
     }
     if (status > 0 || !tandem_kit_status_known(status))

@@ -35,11 +35,15 @@ tandem_status tandem_plugin_open(const char *name_or_path, const tandem_host *se
 /* Takes NULL. Every context of the plugin must have been destroyed before the last close. */
 void tandem_plugin_close(tandem_plugin *plugin);
 
-/* The checked table; every slot of this version is there. Valid until the close. */
+/* The checked table; every slot of this version is there. The strings of its descriptor are copies that may be printed:
+ * UTF-8 without control characters, at most 1023 bytes. Valid until the close. */
 const tandem_backend *tandem_plugin_backend(const tandem_plugin *plugin);
 
 /* Absolute path of the file. Valid until the close. */
 const char *tandem_plugin_path(const tandem_plugin *plugin);
+
+/* The folders where names are looked for, in order, with ", " between them; what does not fit is left out. */
+void tandem_plugin_folders(char *text, uint64_t room);
 
 /* A plugin file that could be opened by name. */
 typedef struct tandem_plugin_file {

@@ -66,6 +66,18 @@ int loader_folder(unsigned index, char folder[PATH_MAX]) {
     return 0;
 }
 
+void tandem_plugin_folders(char *text, uint64_t room) {
+    char folder[PATH_MAX];
+    uint64_t used = 0;
+    text[0] = '\0';
+    for (unsigned index = 0; loader_folder(index, folder); index++) {
+        const uint64_t n = strlen(folder) + (used > 0 ? 2 : 0);
+        if (folder[0] == '\0' || used + n >= room)
+            continue;
+        used += (uint64_t)snprintf(text + used, room - used, "%s%s", used > 0 ? ", " : "", folder);
+    }
+}
+
 /* The length of NAME in libtandem_NAME.so, or 0. */
 static size_t name_length(const char *file) {
     size_t n = strlen(file), prefix = strlen(FILE_PREFIX), suffix = strlen(FILE_SUFFIX);

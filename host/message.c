@@ -3,44 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Bytes of the UTF-8 sequence at s, or 0 if there is no valid one. */
-static size_t utf8_sequence(const unsigned char *s) {
-    static const unsigned char LEAST_SECOND[16] = {[0] = 0xa0}; /* E0: no overlong form */
-    size_t n;
-    if (s[0] < 0x80)
-        return 1;
-    if (s[0] >= 0xc2 && s[0] <= 0xdf)
-        n = 2;
-    else if (s[0] >= 0xe0 && s[0] <= 0xef)
-        n = 3;
-    else if (s[0] >= 0xf0 && s[0] <= 0xf4)
-        n = 4;
-    else
-        return 0;
-    for (size_t i = 1; i < n; i++) { /* the terminator is no continuation byte, so this never runs past it */
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    if (n == 3 && s[1] < LEAST_SECOND[s[0] & 15])
-        return 0;
-    if (s[0] == 0xed && s[1] > 0x9f) /* surrogates */
-        return 0;
-    if ((s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return n;
-}
-
-static void make_printable(char *text) {
-    unsigned char *s = (unsigned char *)text;
-    while (*s) {
-        size_t n = utf8_sequence(s);
-        if (n == 0 || *s < 0x20 || *s == 0x7f) {
-            *s++ = '?';
-            continue;
-        }
-        s += n;
-    }
-}
+#include <tandem/message.h>
 
 int message_vfail(tandem_message *message, int status, const char *format, va_list args) {
     if (!message)
@@ -55,7 +18,7 @@ int message_vfail(tandem_message *message, int status, const char *format, va_li
             end--;
         memcpy(message->text + end, "...", 4);
     }
-    make_printable(message->text);
+    tandem_kit_printable(message->text);
     return status;
 }
 

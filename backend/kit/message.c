@@ -106,3 +106,37 @@ tandem_status tandem_kit_fail_driver(tandem_error *error, tandem_status status, 
     va_end(arguments);
     return status;
 }
+
+/* Bytes of the UTF-8 sequence at s and its code point, or 0 if there is no valid one. */
+static size_t take_character(const unsigned char *s, uint32_t *code) {
+    static const uint32_t LEAST[5] = {0, 0, 0x80, 0x800, 0x10000}; /* below: an overlong form */
+    size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+    *code = n < 2 ? s[0] : s[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) { /* the terminator is no continuation byte: this never runs past it */
+        if ((s[i] & 0xc0u) != 0x80u)
+            return 0;
+        *code = *code << 6 | (s[i] & 0x3fu);
+    }
+    if (*code > 0x10ffff || (*code >= 0xd800 && *code <= 0xdfff) || *code < LEAST[n])
+        return 0;
+    return n;
+}
+
+/* What moves a terminal's cursor, rings, or turns the direction of writing round. */
+static int is_control(uint32_t code) {
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) || (code >= 0x2028 && code <= 0x202e) ||
+           (code >= 0x2066 && code <= 0x2069) || code == 0x200e || code == 0x200f;
+}
+
+void tandem_kit_printable(char *text) {
+    unsigned char *s = (unsigned char *)text;
+    while (*s) {
+        uint32_t code;
+        size_t n = take_character(s, &code);
+        if (n == 0 || is_control(code)) {
+            n = n == 0 ? 1 : n;
+            memset(s, '?', n);
+        }
+        s += n;
+    }
+}

@@ -37,6 +37,10 @@ const char *tandem_kit_status_name(tandem_status status);
 /* "memory or the memory cap is exhausted" */
 const char *tandem_kit_status_sentence(tandem_status status);
 
+/* Makes a text of a stranger fit for a terminal and for JSON: bytes that are no UTF-8, control characters
+ * (those of C1 too) and marks that turn the direction of writing become '?'. The length stays. */
+void tandem_kit_printable(char *text);
+
 /* 1: one of the codes of tandem/base.h. */
 int tandem_kit_status_known(tandem_status status);
 

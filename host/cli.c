@@ -7,7 +7,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include <tandem/message.h>
+
+#include "plugin_call.h"
+#include "plugin_choice.h"
 #include "plugin_error.h"
+#include "plugin_watch.h"
 #include "progress.h"
 
 int cli_fail(int code, const char *command, const char *format, ...) {
@@ -16,6 +21,7 @@ int cli_fail(int code, const char *command, const char *format, ...) {
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    tandem_kit_printable(text); /* a plugin's words, or a file's */
     size_t n = strlen(text);
     fprintf(stderr, "tandem %s: %s%s\n", command, text, n && text[n - 1] != '.' ? "." : "");
     return code;
@@ -24,6 +30,7 @@ int cli_fail(int code, const char *command, const char *format, ...) {
 int cli_refuse(tandem_status status, const char *command, const tandem_message *message) {
     int code = status == TANDEM_E_INVALID         ? TANDEM_EXIT_USAGE
                : status == TANDEM_E_OUT_OF_MEMORY ? TANDEM_EXIT_NO_MEMORY
+               : status == PLUGIN_WRONG_RESULT    ? TANDEM_EXIT_BAD_ANSWER
                                                   : TANDEM_EXIT_ENVIRONMENT;
     return cli_fail(code, command, "%s", message->text);
 }
@@ -38,8 +45,12 @@ static void log_to_stderr(void *user, uint32_t level, const char *text) {
                     : !strcmp(wanted, "info")    ? TANDEM_LOG_INFO
                     : !strcmp(wanted, "warning") ? TANDEM_LOG_WARNING
                                                  : TANDEM_LOG_ERROR;
-    if (level <= most)
-        fprintf(stderr, "tandem: %s\n", text);
+    if (level > most)
+        return;
+    char line[1024];
+    snprintf(line, sizeof line, "%s", text ? text : "");
+    tandem_kit_printable(line);
+    fprintf(stderr, "tandem: %s\n", line);
 }
 
 /* $XDG_CACHE_HOME/tandem or ~/.cache/tandem, made if need be; NULL if that cannot be. */
@@ -127,7 +138,7 @@ void format_uuid(const uint8_t uuid[16], char text[37]) {
 }
 
 /* Hexadecimal digits of both, dashes ignored. */
-static bool is_uuid(const char *text, const uint8_t uuid[16]) {
+bool is_uuid(const char *text, const uint8_t uuid[16]) {
     uint32_t n = 0;
     for (; *text; text++) {
         if (*text == '-')
@@ -146,17 +157,20 @@ static int choose_device(const char *wanted, const char *command, cli_device *d)
     tandem_message message;
     uint32_t n = 0, number = 0;
     const char *name = d->backend->descriptor->name;
-    tandem_status status = d->backend->device_count(&n, &error);
+    tandem_status status = plugin_device_count(d->backend, &n, &error);
     if (status || !n) {
-        message_plugin(&message, status ? status : TANDEM_E_NO_DEVICE, &error, name);
-        return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s", message.text);
+        message_plugin(&message, status ? status : TANDEM_E_NO_DEVICE, &error, "no device");
+        return cli_fail(
+            TANDEM_EXIT_ENVIRONMENT, command,
+            "%s; --plugin reference runs on any processor, and without --plugin the best device is taken",
+            message.text);
     }
     bool by_number = wanted && parse_u32(wanted, &number), found = false;
     for (uint32_t i = 0; i < n; i++) {
         tandem_device_info info = {.struct_size = sizeof info};
-        status = d->backend->device_info(i, &info, &error);
+        status = plugin_device_info(d->backend, i, &info, &error);
         if (status) {
-            message_plugin(&message, status, &error, name);
+            message_plugin(&message, status, &error, "devices");
             return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s", message.text);
         }
         bool fits = by_number ? i == number : !wanted || is_uuid(wanted, info.uuid);
@@ -176,25 +190,45 @@ static int choose_device(const char *wanted, const char *command, cli_device *d)
 int cli_open_device(const common_options *common, const char *command, cli_device *d) {
     *d = (cli_device){0};
     tandem_error error = TANDEM_ERROR_INIT;
-    const char *name = common->plugin ? common->plugin : "vulkan";
-    tandem_status status = tandem_plugin_open(name, cli_host(name), &d->plugin, &error);
+    const char *name = common->plugin ? common->plugin : plugin_choose(command, common->device);
+    if (!name)
+        return TANDEM_EXIT_ENVIRONMENT;
+    tandem_status status = cli_open_plugin(name, &d->plugin, &error);
     if (status)
-        return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s%s", error.message,
-                        common->plugin ? "" : "; --plugin reference runs on the CPU");
+        return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s", error.message);
     d->backend = tandem_plugin_backend(d->plugin);
     int code = choose_device(common->device, command, d);
     if (code != OPTIONS_GO_ON) {
         cli_close_device(d);
         return code;
     }
-    if (!common->plugin && d->info.kind >= TANDEM_DEVICE_SOFTWARE)
-        fprintf(stderr, "tandem %s: no GPU found; %s runs on the %s device %s.\n", command,
-                d->backend->descriptor->name, device_kind_name(d->info.kind), d->info.name);
     return OPTIONS_GO_ON;
 }
 
+tandem_status cli_open_plugin(const char *name, tandem_plugin **plugin, tandem_error *error) {
+    const char *slash = strrchr(name, '/');
+    plugin_watch_begin(slash ? slash + 1 : name, PLUGIN_CALL_open);
+    const tandem_status status = tandem_plugin_open(name, cli_host(name), plugin, error);
+    plugin_watch_end();
+    return status;
+}
+
+void cli_close_plugin(tandem_plugin *plugin) {
+    if (!plugin)
+        return;
+    fflush(stdout);
+    plugin_watch_begin(tandem_plugin_backend(plugin)->descriptor->name, PLUGIN_CALL_close);
+    tandem_plugin_close(plugin);
+    plugin_watch_end();
+}
+
+void cli_close_session(session *s) {
+    fflush(stdout);
+    session_destroy(s);
+}
+
 void cli_close_device(cli_device *d) {
-    tandem_plugin_close(d->plugin);
+    cli_close_plugin(d->plugin);
     *d = (cli_device){0};
 }
 

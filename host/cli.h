@@ -14,7 +14,8 @@
 
 /* "tandem COMMAND: <sentence>" on standard error; returns `code`. */
 int cli_fail(int code, const char *command, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* The same with a message, and the exit code of its status: 2 for INVALID, 4 for OUT_OF_MEMORY, else 3. */
+/* The same with a message, and the exit code of its status: 2 for INVALID, 4 for OUT_OF_MEMORY, 1 for
+ * PLUGIN_WRONG_RESULT, else 3. */
 int cli_refuse(tandem_status status, const char *command, const tandem_message *message);
 
 /* ---- plugin and device ---- */
@@ -39,8 +40,12 @@ uint32_t cli_plugin_options(const char *plugin, const char *options[CLI_MAX_PLUG
 /* Says on standard error which kept options went to no plugin. */
 void cli_report_unused_options(void);
 
-/* Opens what --plugin and --device name. Without --plugin: Vulkan, on a GPU if there is one, else on a
- * software device, which is said. Nothing is replaced silently. */
+/* As tandem_plugin_open and _close, with the host services of this program. What was printed is flushed before a
+ * plugin's code runs for the last time: if it ends the process, no result is lost. */
+tandem_status cli_open_plugin(const char *name, tandem_plugin **plugin, tandem_error *error);
+void cli_close_plugin(tandem_plugin *plugin);
+
+/* Opens what --plugin and --device name; without --plugin what plugin_choose finds, which it says. */
 int cli_open_device(const common_options *common, const char *command, cli_device *device);
 void cli_close_device(cli_device *device);
 
@@ -48,6 +53,8 @@ void cli_close_device(cli_device *device);
 const char *device_kind_name(uint32_t kind);
 /* "12345678-1234-..."; text [37]. */
 void format_uuid(const uint8_t uuid[16], char text[37]);
+/* Whether a text is that UUID: hexadecimal digits of either case, dashes ignored. */
+bool is_uuid(const char *text, const uint8_t uuid[16]);
 
 /* ---- models ---- */
 
@@ -96,5 +103,7 @@ void cli_describe_session(const common_options *common, const session_request *r
 /* Plans, loads (with progress) and compiles. */
 int cli_open_session(const common_options *common, const session_request *request, const cli_device *device,
                      const model_source *source, session **s);
+/* session_destroy, with what was printed flushed before. Takes NULL. */
+void cli_close_session(session *s);
 
 #endif

@@ -46,8 +46,9 @@ int cli_open_model(const model_options *m, uint64_t seed, const char *command, m
         return cli_refuse(status, command, &message);
     /* A file that is no model is the environment's fault; a preset with impossible dimensions the
      * caller's. */
-    bool usage =
-        is_preset(m->model) || (m->quant && status == TANDEM_E_INVALID && access(m->model, F_OK) == 0);
+    static const model_overrides none;
+    const bool shaped = m->quant || memcmp(&m->overrides, &none, sizeof none);
+    bool usage = is_preset(m->model) || (shaped && status == TANDEM_E_INVALID && access(m->model, F_OK) == 0);
     return cli_fail(usage ? TANDEM_EXIT_USAGE : TANDEM_EXIT_ENVIRONMENT, command, "%s", message.text);
 }
 
@@ -93,8 +94,27 @@ int cli_read_file(const char *path, const char *command, char **text, size_t *n)
     return OPTIONS_GO_ON;
 }
 
-/* Numbers separated by commas and white space. */
+/* Whether a comma has no number before it or behind it. */
+static bool has_empty_place(const char *text) {
+    bool number = false, comma = false;
+    for (; *text; text++) {
+        if (*text == ',') {
+            if (!number)
+                return true;
+            number = false;
+            comma = true;
+        } else if (!strchr(" \t\r\n", *text)) {
+            number = true;
+            comma = false;
+        }
+    }
+    return comma;
+}
+
+/* Numbers separated by white space or by one comma each. */
 static int parse_tokens(char *text, const model_config *config, const char *command, token_list *tokens) {
+    if (has_empty_place(text))
+        return cli_fail(TANDEM_EXIT_USAGE, command, "A token id is missing beside a comma");
     char *rest = NULL;
     for (char *word = strtok_r(text, ", \t\r\n", &rest); word; word = strtok_r(NULL, ", \t\r\n", &rest)) {
         uint32_t id;

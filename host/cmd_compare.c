@@ -1,12 +1,7 @@
 /* host/cmd_compare.c: tandem compare. */
-#include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "commands.h"
 #include "compare.h"
@@ -203,32 +198,11 @@ static int open_and_run(const compare_options *o) {
     return code;
 }
 
-/* In a child, which ends with the parent: a plugin that crashes must not take the sentence about it along. */
-static int run_in_child(const compare_options *o) {
-    int status;
-    fflush(NULL);
-    pid_t child = fork();
-    if (child < 0)
-        return cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "Cannot start a process: %s", strerror(errno));
-    if (child == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        return open_and_run(o);
-    }
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            return cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "Lost the process: %s", strerror(errno));
-    if (WIFEXITED(status))
-        return WEXITSTATUS(status);
-    return cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name,
-                    "a plugin ended the process by signal %d (%s); there is no verdict", WTERMSIG(status),
-                    strsignal(WTERMSIG(status)));
-}
-
 int cmd_compare(int argc, char **argv) {
     compare_options o;
     int code = parse(&o, argc, argv);
     if (code == OPTIONS_GO_ON)
-        code = run_in_child(&o);
+        code = open_and_run(&o);
     options_free_texts(&o.depth_texts);
     options_free_texts(&o.phase_texts);
     return code;

@@ -3,17 +3,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <tandem/message.h>
+
 #include "cli.h"
 #include "commands.h"
+#include "plugin_call.h"
+#include "plugin_choice.h"
 #include "plugin_error.h"
+#include "plugin_probe.h"
 #include "progress.h"
 #include "wrap.h"
 
 typedef struct found_plugin {
     const char *name; /* of its file */
-    bool opened;
-    char version[64], git[64], toolchain[128], targets[128], shaders[256], needs[128];
-    char reason[512]; /* why it has no device; empty if it has one */
+    plugin_found found;
 } found_plugin;
 
 typedef struct found_device {
@@ -39,43 +42,17 @@ static bool add_device(device_list *list, const char *plugin, uint32_t index,
     return true;
 }
 
-static void describe_plugin(found_plugin *p, const tandem_descriptor *d) {
-    p->opened = true;
-    snprintf(p->version, sizeof p->version, "%s", d->version);
-    snprintf(p->git, sizeof p->git, "%s", d->git);
-    snprintf(p->toolchain, sizeof p->toolchain, "%s", d->toolchain);
-    snprintf(p->targets, sizeof p->targets, "%s", d->targets);
-    snprintf(p->shaders, sizeof p->shaders, "%s", d->shaders);
-    snprintf(p->needs, sizeof p->needs, "%s", d->needs);
-}
-
-/* The plugin and its devices into the list. */
-static void list_plugin(const tandem_plugin_file *file, device_list *list) {
+/* The plugin and its devices into the list. False: memory is out. */
+static bool list_plugin(const tandem_plugin_file *file, device_list *list) {
     found_plugin *p = &list->plugin[list->n_plugin++];
-    tandem_plugin *plugin;
-    tandem_error error = TANDEM_ERROR_INIT;
+    tandem_kit_printable(file->name); /* of a file: it may be anything */
     p->name = file->name;
-    tandem_status status = tandem_plugin_open(file->path, cli_host(file->path), &plugin, &error);
-    if (!status) {
-        const tandem_backend *backend = tandem_plugin_backend(plugin);
-        uint32_t n = 0;
-        describe_plugin(p, backend->descriptor);
-        status = backend->device_count(&n, &error);
-        for (uint32_t i = 0; i < n && !status; i++) {
-            tandem_device_info info = {.struct_size = sizeof info};
-            status = backend->device_info(i, &info, &error);
-            if (!status && !add_device(list, file->name, i, &info))
-                status = TANDEM_E_OUT_OF_MEMORY;
-        }
-        if (!status && !n)
-            status = TANDEM_E_NO_DEVICE;
-        tandem_plugin_close(plugin);
-    }
-    tandem_message message;
-    if (status) {
-        message_plugin(&message, status, &error, "no device");
-        snprintf(p->reason, sizeof p->reason, "%s", message.text);
-    }
+    if (!plugin_probe(file->path, &p->found))
+        return false;
+    for (uint32_t i = 0; i < p->found.n; i++)
+        if (!add_device(list, file->name, i, &p->found.device[i]))
+            return false;
+    return true;
 }
 
 static void matrix_paths(uint32_t set, char text[64]) {
@@ -135,22 +112,24 @@ static void print_device(const device_list *list, const found_device *d) {
             printf("    same card  %s %u\n", list->device[i].plugin, list->device[i].index);
 }
 
-static void print_plugin(const found_plugin *p) {
+static void print_plugin(const found_plugin *found) {
+    const plugin_found *p = &found->found;
     if (p->opened) {
-        printf("%s plugin %s (git %s), %s\n", p->name, p->version, p->git, p->toolchain);
+        printf("%s plugin %s (git %s), %s\n", found->name, p->version, p->git, p->toolchain);
         print_field("targets", p->targets);
         print_field("shaders", p->shaders);
         print_field("needs", p->needs);
     }
     if (p->reason[0]) {
-        printf("%s: ", p->name);
-        wrap_print(stdout, p->reason, (uint32_t)strlen(p->name) + 2, 4);
+        printf("%s: ", found->name);
+        wrap_print(stdout, p->reason, (uint32_t)strlen(found->name) + 2, 4);
     }
 }
 
-static cJSON *plugin_json(const found_plugin *p) {
+static cJSON *plugin_json(const found_plugin *found) {
+    const plugin_found *p = &found->found;
     cJSON *j = cJSON_CreateObject();
-    cJSON_AddStringToObject(j, "plugin", p->name);
+    cJSON_AddStringToObject(j, "plugin", found->name);
     cJSON_AddStringToObject(j, "version", p->version);
     cJSON_AddStringToObject(j, "git", p->git);
     cJSON_AddStringToObject(j, "toolchain", p->toolchain);
@@ -205,7 +184,7 @@ static int find_files(const char *wanted, tandem_plugin_file **files, uint32_t *
     (*files)->name = strdup(wanted);
     (*files)->path = strdup(wanted);
     *n = 1;
-    return TANDEM_OK;
+    return (*files)->name && (*files)->path ? TANDEM_OK : TANDEM_E_OUT_OF_MEMORY;
 }
 
 static void free_files(const char *wanted, tandem_plugin_file *files, uint32_t n) {
@@ -260,13 +239,18 @@ int cmd_devices(int argc, char **argv) {
     device_list list = {.plugin = calloc(n_file + 1, sizeof *list.plugin)};
     if (!list.plugin)
         return cli_fail(TANDEM_EXIT_NO_MEMORY, usage.name, "Out of memory");
-    for (uint32_t i = 0; i < n_file; i++)
-        list_plugin(&files[i], &list);
+    bool whole = true;
+    for (uint32_t i = 0; i < n_file && whole; i++)
+        whole = list_plugin(&files[i], &list);
     if (common.json)
         print_list_json(&list);
     else
         print_list(&list);
-    code = list.n ? TANDEM_EXIT_GOOD : cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "No device was found");
+    code = !whole   ? cli_fail(TANDEM_EXIT_NO_MEMORY, usage.name, "Out of memory")
+           : list.n ? TANDEM_EXIT_GOOD
+                    : plugin_say_none(usage.name, common.plugin);
+    for (uint32_t i = 0; i < list.n_plugin; i++)
+        plugin_probe_free(&list.plugin[i].found);
     free(list.plugin);
     free(list.device);
     free_files(common.plugin, files, n_file);

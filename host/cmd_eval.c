@@ -94,7 +94,7 @@ static int run(const eval_command *e, const model_source *source, const token_li
         cJSON_free(text);
     }
     cJSON_Delete(sink.rows);
-    session_destroy(s);
+    cli_close_session(s);
     return code;
 }
 

@@ -174,7 +174,7 @@ static int run(const generate_command *g, const model_source *source, tokenizer 
         print_stats(&stats, device);
         code = TANDEM_EXIT_GOOD;
     }
-    session_destroy(s);
+    cli_close_session(s);
     token_list_free(&w.made);
     free(w.bytes);
     free(w.text);

@@ -1,4 +1,5 @@
 /* host/cmd_inspect.c: tandem inspect. */
+#include <cjson/cJSON.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,7 +166,7 @@ static void print_step(uint32_t index, const step_cost *s) {
            format_bytes(s->cost.kv_bytes, kv, sizeof kv));
 }
 
-static void print_steps(const step_cost *steps, uint32_t n, uint32_t n_layer) {
+static int print_steps(const step_cost *steps, uint32_t n, uint32_t n_layer) {
     tandem_cost sum = {0};
     uint32_t n_barrier = 0, n_dispatch = 0;
     printf("step, | waits, launches, kernel       main op                 weights      cache\n");
@@ -190,6 +191,39 @@ static void print_steps(const step_cost *steps, uint32_t n, uint32_t n_layer) {
              format_bytes(sum.kv_bytes, kv, sizeof kv), format_bytes(sum.activation_bytes, rest, sizeof rest),
              (double)sum.flops * 1e-6);
     wrap_print(stdout, text, 0, 0);
+    return TANDEM_EXIT_GOOD;
+}
+
+static int print_steps_json(const step_cost *steps, uint32_t n, const cli_device *device, const session *s) {
+    const session_desc *d = session_description(s);
+    cJSON *j = cJSON_CreateObject();
+    cJSON_AddStringToObject(j, "model", model_source_label(d->source));
+    cJSON_AddStringToObject(j, "plugin", device->backend->descriptor->name);
+    cJSON_AddStringToObject(j, "device", device->info.name);
+    cJSON_AddStringToObject(j, "kv", kv_type_name(d->kv_type));
+    cJSON_AddStringToObject(j, "precision", precision_name(d->precision));
+    cJSON *list = cJSON_AddArrayToObject(j, "steps");
+    for (uint32_t i = 0; i < n; i++) {
+        const tandem_cost *c = &steps[i].cost;
+        cJSON *step = cJSON_CreateObject();
+        cJSON_AddStringToObject(step, "kernel", steps[i].step.kernel);
+        cJSON_AddStringToObject(step, "op", steps[i].step.label);
+        cJSON_AddNumberToObject(step, "launches", steps[i].step.n_dispatch);
+        cJSON_AddBoolToObject(step, "waits", steps[i].step.barrier_before);
+        cJSON_AddNumberToObject(step, "weight_bytes", (double)c->weight_bytes);
+        cJSON_AddNumberToObject(step, "weight_bytes_min", (double)c->weight_bytes_min);
+        cJSON_AddNumberToObject(step, "kv_bytes", (double)c->kv_bytes);
+        cJSON_AddNumberToObject(step, "activation_bytes", (double)c->activation_bytes);
+        cJSON_AddNumberToObject(step, "flops", (double)c->flops);
+        cJSON_AddItemToArray(list, step);
+    }
+    char *text = cJSON_PrintUnformatted(j);
+    cJSON_Delete(j);
+    if (!text)
+        return cli_fail(TANDEM_EXIT_NO_MEMORY, usage.name, "Out of memory for steps");
+    printf("%s\n", text);
+    cJSON_free(text);
+    return TANDEM_EXIT_GOOD;
 }
 
 static int show_steps(const inspect_command *c, const model_source *source) {
@@ -204,12 +238,15 @@ static int show_steps(const inspect_command *c, const model_source *source) {
         uint32_t n = 0;
         tandem_message message;
         int status = session_steps(s, SESSION_DECODE, 1, 1, &steps, &n, &message);
-        if (!status)
-            print_steps(steps, n, model_source_config(source)->n_layer);
-        code = status ? cli_refuse(status, usage.name, &message) : TANDEM_EXIT_GOOD;
+        if (status)
+            code = cli_refuse(status, usage.name, &message);
+        else if (c->common.json)
+            code = print_steps_json(steps, n, &device, s);
+        else
+            code = print_steps(steps, n, model_source_config(source)->n_layer);
         free(steps);
     }
-    session_destroy(s);
+    cli_close_session(s);
     cli_close_device(&device);
     return code;
 }

@@ -154,7 +154,7 @@ static int open_arm(const perplexity_command *p, const common_options *common, c
 }
 
 static void close_arm(arm *a) {
-    session_destroy(a->s);
+    cli_close_session(a->s);
     cli_close_device(&a->device);
     model_source_close(a->source);
     free(a->logits);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "plugin_choice.h"
 #include "sweep.h"
 
 const char sweep_command[] = "sweep";
@@ -110,7 +111,6 @@ static int check_lists(sweep_options *o) {
                 o->batches.n++;
         o->phase[o->n_phase++] = PHASE_PREFILL;
     }
-    set_default(&o->plugins, "vulkan");
     set_default(&o->kvs, "f16");
     set_default(&o->precisions, "exact");
     set_default(&o->batches, "256");
@@ -169,7 +169,7 @@ static int parse(sweep_options *o, int argc, char **argv) {
     options_model(&o->shape, model);
     const option own[] = {
         option_list("model", 'm', &o->models, "LIST", "GGUF files or presets"),
-        option_list("plugin", 0, &o->plugins, "LIST", "plugins (default vulkan)"),
+        option_list("plugin", 0, &o->plugins, "LIST", "plugins (default: that of the best device)"),
         option_list("depth", 'd', &o->depth_texts, "LIST",
                     "positions before the measured ones: 0,4K,32K or 1K-256K*4 (default 0)"),
         option_list("kv", 0, &o->kvs, "LIST", "cache types: f32, f16, q8_0 (default f16)"),
@@ -313,9 +313,21 @@ static int run_sweep(const sweep_options *o) {
     return failed != OPTIONS_GO_ON ? failed : code;
 }
 
+/* The best device's, where none is named. */
+static int choose_plugin(sweep_options *o) {
+    if (o->plugins.n)
+        return OPTIONS_GO_ON;
+    const char *name = plugin_choose(usage.name, o->devices.n ? o->devices.text[0] : NULL);
+    if (name)
+        set_default(&o->plugins, name);
+    return o->plugins.n ? OPTIONS_GO_ON : TANDEM_EXIT_ENVIRONMENT;
+}
+
 int cmd_sweep(int argc, char **argv) {
     sweep_options o;
     int code = parse(&o, argc, argv);
+    if (code == OPTIONS_GO_ON)
+        code = choose_plugin(&o);
     if (code == OPTIONS_GO_ON)
         code = o.column ? sweep_child(&o) : run_sweep(&o);
     free_options(&o);

@@ -149,7 +149,7 @@ static int run(const trace_command *t, const model_source *source, const token_l
         code = TANDEM_EXIT_GOOD;
     }
     free_recorder(&r);
-    session_destroy(s);
+    cli_close_session(s);
     return code;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "compare.h"
+#include "plugin_call.h"
 #include "plugin_error.h"
 
 void compare_add_doubt(compare_doubts *doubts, const char *guard, const char *format, ...) {
@@ -33,11 +34,12 @@ static bool find_same_card(cli_device *d, const cli_device *like) {
         d->info = like->info;
         return true;
     }
-    if (is_null(like->info.uuid) || d->backend->device_count(&n, &error))
+    if (is_null(like->info.uuid) || plugin_device_count(d->backend, &n, &error))
         return false;
     for (uint32_t i = 0; i < n; i++) {
         tandem_device_info info = {.struct_size = sizeof info};
-        if (d->backend->device_info(i, &info, &error) || memcmp(info.uuid, like->info.uuid, sizeof info.uuid))
+        if (plugin_device_info(d->backend, i, &info, &error) ||
+            memcmp(info.uuid, like->info.uuid, sizeof info.uuid))
             continue;
         d->index = i;
         d->info = info;
@@ -52,14 +54,14 @@ static bool find_pair(cli_device *a, cli_device *b) {
     uint32_t n = 0;
     if (find_same_card(b, a))
         return true;
-    if (a->backend->device_count(&n, &error))
+    if (plugin_device_count(a->backend, &n, &error))
         return false;
     for (uint32_t kind = TANDEM_DEVICE_GPU; kind <= TANDEM_DEVICE_SIMULATED; kind++)
         for (uint32_t i = 0; i < n; i++) {
             cli_device other = *a;
             other.index = i;
             other.info = (tandem_device_info){.struct_size = sizeof other.info};
-            if (a->backend->device_info(i, &other.info, &error) || other.info.kind != kind ||
+            if (plugin_device_info(a->backend, i, &other.info, &error) || other.info.kind != kind ||
                 !find_same_card(b, &other))
                 continue;
             *a = other;
@@ -160,7 +162,7 @@ int compare_open(compare *c, const compare_options *o) {
 void compare_close(compare *c) {
     for (uint32_t i = 0; i < N_SIDE; i++) {
         card_close(c->card[i]);
-        session_destroy(c->side[i].s);
+        cli_close_session(c->side[i].s);
         cJSON_Delete(c->side[i].prefix);
         cJSON_Delete(c->side[i].stamp);
     }
@@ -199,7 +201,7 @@ static int open_session(compare *c, uint32_t side, tandem_message *message) {
 }
 
 static void leave(compare_side *side) {
-    session_destroy(side->s);
+    cli_close_session(side->s);
     side->s = NULL;
 }
 

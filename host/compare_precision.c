@@ -36,7 +36,7 @@ typedef struct product {
 static int create_buffer(product *p, uint64_t bytes, tandem_buffer **buffer, tandem_error *error) {
     tandem_buffer_desc desc = {
         .struct_size = sizeof desc, .placement = TANDEM_PLACE_DEVICE, .bytes = bytes, .label = "precision"};
-    return p->s->backend->buffer_create(p->s->context, &desc, buffer, error);
+    return plugin_buffer_create(p->s->backend, p->s->context, &desc, buffer, error);
 }
 
 static int run_product(product *p, tandem_error *error) {
@@ -63,12 +63,12 @@ static int run_product(product *p, tandem_error *error) {
     tandem_run run = {.struct_size = sizeof run, .n_rows = p->n_rows, .tokens = tokens};
     tandem_program *program = NULL;
     tandem_ticket ticket;
-    int status = s->backend->program_create(s->context, &desc, &program, error);
+    int status = plugin_program_create(s->backend, s->context, &desc, &program, error);
     if (!status)
-        status = s->backend->run(program, &run, &ticket, error);
+        status = plugin_run(s->backend, program, &run, &ticket, error);
     if (!status)
-        status = s->backend->wait(s->context, ticket, WAIT_NS, error);
-    s->backend->program_destroy(program);
+        status = plugin_wait(s->backend, s->context, ticket, WAIT_NS, error);
+    plugin_program_destroy(s->backend, program);
     free(tokens);
     return status;
 }
@@ -88,18 +88,18 @@ static int run_on_device(product *p, tandem_message *message) {
     if (!status)
         status = create_buffer(p, p->n_rows * p->y_stride, &p->y, &error);
     if (!status)
-        status = b->buffer_write(p->x, 0, p->input, x_bytes, &error);
+        status = plugin_buffer_write(b, p->x, 0, p->input, x_bytes, &error);
     if (!status)
         status = run_product(p, &error);
     for (uint32_t i = 0; i < N_SAMPLE && !status; i++) {
         float y;
         p->row[i] = hash_mix(i + 1) % p->tensor.n_row;
-        status = b->buffer_read(p->y, (p->n_rows - 1) * p->y_stride + p->row[i] * sizeof y, &y, sizeof y, 0,
-                                &error);
+        status = plugin_buffer_read(b, p->y, (p->n_rows - 1) * p->y_stride + p->row[i] * sizeof y, &y,
+                                    sizeof y, 0, &error);
         p->got[i] = (double)y;
     }
-    b->buffer_destroy(p->x);
-    b->buffer_destroy(p->y);
+    plugin_buffer_destroy(b, p->x);
+    plugin_buffer_destroy(b, p->y);
     return status ? message_plugin(message, status, &error, "the precision of a product") : TANDEM_OK;
 }
 

@@ -8,6 +8,7 @@
 #include <tandem/message.h>
 
 #include "generate.h"
+#include "plugin_call.h"
 #include "tokenizer.h"
 
 _Static_assert(sizeof(tandem_model_desc) == 40, "layout of tandem_model_desc");
@@ -37,6 +38,8 @@ struct tandem_session {
 };
 
 static tandem_status refuse(tandem_error *error, int status, const tandem_message *message) {
+    if (status == PLUGIN_WRONG_RESULT)
+        status = TANDEM_E_INTERNAL;
     return tandem_kit_fail(error, status, "%s", message->text);
 }
 

@@ -6,6 +6,7 @@
 #include "cli.h"
 #include "commands.h"
 #include "options.h"
+#include "supervise.h"
 #include "wrap.h"
 
 #ifndef TANDEM_VERSION
@@ -19,23 +20,26 @@ typedef struct command {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *summary;
+    bool uses_plugins; /* in its own process; devices and sweep do so in children of theirs */
 } command;
 
 static const command commands[] = {
-    {"devices", cmd_devices, "devices of every plugin, and what each can do"},
-    {"inspect", cmd_inspect, "shape, tensors and memory of a model; the steps of a plugin's program"},
-    {"generate", cmd_generate, "text from a prompt"},
-    {"eval", cmd_eval, "logits of every position of a token list"},
-    {"tokenize", cmd_tokenize, "token ids of standard input, and back"},
+    {"devices", cmd_devices, "devices of every plugin, and what each can do", false},
+    {"inspect", cmd_inspect, "shape, tensors and memory of a model; the steps of a plugin's program", true},
+    {"generate", cmd_generate, "text from a prompt", true},
+    {"eval", cmd_eval, "logits of every position of a token list", true},
+    {"tokenize", cmd_tokenize, "token ids of standard input, and back", false},
     {"perplexity", cmd_perplexity,
-     "perplexity of a text; divergence from another model, plugin or cache type"},
-    {"synth", cmd_synth, "a GGUF file with synthetic weights"},
-    {"quantize", cmd_quantize, "a GGUF file with its weights in another format"},
-    {"trace", cmd_trace, "which experts the tokens of a text are sent to"},
-    {"sweep", cmd_sweep, "throughput by context length, plugin, cache type and precision"},
-    {"compare", cmd_compare, "is one plugin faster than another, by how much, and why"},
-    {"peaks", cmd_peaks, "bandwidths, product rates and launch costs of a device, for rooflines"},
+     "perplexity of a text; divergence from another model, plugin or cache type", true},
+    {"synth", cmd_synth, "a GGUF file with synthetic weights", false},
+    {"quantize", cmd_quantize, "a GGUF file with its weights in another format", false},
+    {"trace", cmd_trace, "which experts the tokens of a text are sent to", true},
+    {"sweep", cmd_sweep, "throughput by context length, plugin, cache type and precision", false},
+    {"compare", cmd_compare, "is one plugin faster than another, by how much, and why", true},
+    {"peaks", cmd_peaks, "bandwidths, product rates and launch costs of a device, for rooflines", true},
 };
+
+static bool is_parent; /* of the process that ran the command */
 
 #define N_COMMAND (sizeof commands / sizeof commands[0])
 
@@ -51,10 +55,22 @@ static void print_usage(FILE *file) {
     wrap_print(
         file,
         "Before or behind a command: --plugin-option PLUGIN.NAME=VALUE, a setting of one plugin, such as "
-        "cuda.library=PATH, the CUDA driver to open.\n\n"
+        "cuda.library=PATH, the CUDA driver to open, and --plugin-timeout S, after how many seconds a call "
+        "of a "
+        "plugin is given up (default 60 where it says what devices there are, else 3660; 0: never).\n\n"
         "`tandem COMMAND --help` explains a command. Exit codes: 0 good, 1 a check failed, 2 usage, "
         "3 environment (file, device, driver, plugin), 4 out of memory.",
         0, 0);
+}
+
+/* In a child where plugins come in; the parent has nothing left to say. */
+static int start(const command *c, int argc, char **argv) {
+    const int code = c->uses_plugins ? supervise_run(c->name) : -1;
+    if (code >= 0) {
+        is_parent = true;
+        return code;
+    }
+    return c->run(argc, argv);
 }
 
 static int run_command(int argc, char **argv) {
@@ -72,12 +88,12 @@ static int run_command(int argc, char **argv) {
     }
     for (size_t i = 0; i < N_COMMAND; i++)
         if (!strcmp(argv[1], commands[i].name))
-            return commands[i].run(argc - 1, argv + 1);
+            return start(&commands[i], argc - 1, argv + 1);
     fprintf(stderr, "tandem: there is no command '%s' (see tandem --help).\n", argv[1]);
     return TANDEM_EXIT_USAGE;
 }
 
-/* Takes every --plugin-option out of argv. */
+/* Takes every --plugin-option and --plugin-timeout out of argv. */
 static int take_plugin_options(int *argc, char **argv) {
     int n = 0;
     for (int i = 0; i < *argc; i++) {
@@ -86,7 +102,14 @@ static int take_plugin_options(int *argc, char **argv) {
             value = argv[i] + 16;
         else if (!strcmp(argv[i], "--plugin-option"))
             value = i + 1 < *argc ? argv[++i] : "";
-        if (!value)
+        if (!value && !strncmp(argv[i], "--plugin-timeout", 16) && (!argv[i][16] || argv[i][16] == '=')) {
+            const char *seconds = argv[i][16] ? argv[i] + 17 : i + 1 < *argc ? argv[++i] : "";
+            if (!parse_u32(seconds, &supervise_timeout_s)) {
+                fprintf(stderr, "tandem: --plugin-timeout takes seconds, not '%s'.\n", seconds);
+                return TANDEM_EXIT_USAGE;
+            }
+            supervise_timeout_given = true;
+        } else if (!value)
             argv[n++] = argv[i];
         else if (!cli_add_plugin_option(value))
             return TANDEM_EXIT_USAGE;
@@ -100,7 +123,8 @@ int main(int argc, char **argv) {
     int code = take_plugin_options(&argc, argv);
     if (code == TANDEM_EXIT_GOOD) {
         code = run_command(argc, argv);
-        cli_report_unused_options();
+        if (!is_parent)
+            cli_report_unused_options();
     }
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "tandem: standard output cannot be written: %s.\n", strerror(errno));

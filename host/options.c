@@ -65,7 +65,7 @@ bool parse_float(const char *text, float *value) {
 
 void options_common(common_options *c, uint32_t which, option *t) {
     if (which & COMMON_PLUGIN) {
-        *t++ = option_text("plugin", 0, &c->plugin, "NAME|PATH", "plugin (default: vulkan)");
+        *t++ = option_text("plugin", 0, &c->plugin, "NAME|PATH", "plugin (default: that of the best device)");
         *t++ = option_text("device", 0, &c->device, "N|UUID", "device of the plugin (default: its best)");
         *t++ =
             option_u32("threads", 0, &c->n_threads, 1, 1024, "threads of a CPU plugin (default: all cores)");

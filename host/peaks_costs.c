@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "peaks_rig.h"
+#include "plugin_call.h"
 #include "plugin_error.h"
 #include "progress.h"
 
@@ -107,9 +108,9 @@ int peaks_chains(rig *r, double seconds, peak_cost *dispatch, peak_cost *step, t
 static int collect(rig *r, tandem_ticket ticket, double *gap, tandem_message *message) {
     tandem_times times = {.struct_size = sizeof times};
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = r->backend->wait(r->context, ticket, 60u * UINT64_C(1000000000), &error);
+    tandem_status status = plugin_wait(r->backend, r->context, ticket, 60u * UINT64_C(1000000000), &error);
     if (!status)
-        status = r->backend->times(r->context, ticket, &times, &error);
+        status = plugin_times(r->backend, r->context, ticket, &times, &error);
     *gap = (double)times.gap_ns;
     return status ? message_plugin(message, status, &error, "run") : TANDEM_OK;
 }
@@ -126,7 +127,7 @@ static int run_batch(rig *r, double *wall, double *gap, tandem_message *message)
     const uint64_t start = now_ns();
     for (uint32_t i = 0; i < BATCH && !status; i++) {
         while (n_queued < BATCH && n_queued - i < PENDING && !status) {
-            tandem_status refused = r->backend->run(r->program[0], &run, &tickets[n_queued], &error);
+            tandem_status refused = plugin_run(r->backend, r->program[0], &run, &tickets[n_queued], &error);
             if (refused)
                 status = message_plugin(message, refused, &error, "run");
             n_queued++;

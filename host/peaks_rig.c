@@ -7,6 +7,7 @@
 #include <tandem/quants.h>
 
 #include "hash.h"
+#include "plugin_call.h"
 #include "plugin_error.h"
 #include "progress.h"
 
@@ -20,24 +21,24 @@ int rig_open(rig *r, const peaks_desc *desc, tandem_message *message) {
                                    .memory_cap = desc->memory_cap,
                                    .n_threads = desc->n_threads};
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = r->backend->context_create(&context, &r->context, &error);
+    tandem_status status = plugin_context_create(r->backend, &context, &r->context, &error);
     return status ? message_plugin(message, status, &error, "context") : TANDEM_OK;
 }
 
 void rig_clear(rig *r) {
     while (r->n_program)
-        r->backend->program_destroy(r->program[--r->n_program]);
-    r->backend->weights_destroy(r->weights);
+        plugin_program_destroy(r->backend, r->program[--r->n_program]);
+    plugin_weights_destroy(r->backend, r->weights);
     r->weights = NULL;
     while (r->n_buffer)
-        r->backend->buffer_destroy(r->buffer[--r->n_buffer]);
+        plugin_buffer_destroy(r->backend, r->buffer[--r->n_buffer]);
 }
 
 void rig_close(rig *r) {
     if (!r->context)
         return;
     rig_clear(r);
-    r->backend->context_destroy(r->context);
+    plugin_context_destroy(r->backend, r->context);
     r->context = NULL;
 }
 
@@ -45,13 +46,13 @@ int rig_buffer(rig *r, uint64_t bytes, const void *piece, uint64_t piece_bytes, 
     tandem_buffer_desc desc = {.struct_size = sizeof desc, .bytes = bytes, .label = "peaks"};
     tandem_buffer *buffer;
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = r->backend->buffer_create(r->context, &desc, &buffer, &error);
+    tandem_status status = plugin_buffer_create(r->backend, r->context, &desc, &buffer, &error);
     if (status)
         return message_plugin(message, status, &error, "buffer");
     r->buffer[r->n_buffer++] = buffer;
     for (uint64_t at = 0; piece && at < bytes && !status; at += piece_bytes) {
         const uint64_t n = bytes - at < piece_bytes ? bytes - at : piece_bytes;
-        status = r->backend->buffer_write(buffer, at, piece, n, &error);
+        status = plugin_buffer_write(r->backend, buffer, at, piece, n, &error);
     }
     return status ? message_plugin(message, status, &error, "buffer") : TANDEM_OK;
 }
@@ -65,14 +66,14 @@ int rig_weights(rig *r, uint32_t type, uint64_t n_row, uint64_t n_col, const voi
         .struct_size = sizeof desc, .n_record = 1, .n_matrix = 1, .matrices = matrices, .label = "peaks"};
     const uint64_t row_bytes = tandem_kit_row_bytes(type, n_col);
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = r->backend->weights_create(r->context, &desc, &r->weights, &error);
+    tandem_status status = plugin_weights_create(r->backend, r->context, &desc, &r->weights, &error);
     if (status) {
         r->weights = NULL;
         return message_plugin(message, status, &error, "matrix");
     }
     for (uint64_t row = 0; row < n_row && !status; row += n_distinct) {
         const uint64_t n = n_row - row < n_distinct ? n_row - row : n_distinct;
-        status = r->backend->weights_write(r->weights, 0, 0, row, n, rows, n * row_bytes, 0, &error);
+        status = plugin_weights_write(r->backend, r->weights, 0, 0, row, n, rows, n * row_bytes, 0, &error);
     }
     return status ? message_plugin(message, status, &error, "matrix") : TANDEM_OK;
 }
@@ -87,7 +88,7 @@ int rig_program(rig *r, const tandem_op *const *ops, uint32_t n_op, uint32_t n_r
                                       .precision = precision};
     tandem_error error = TANDEM_ERROR_INIT;
     tandem_program *program;
-    tandem_status status = r->backend->program_create(r->context, &desc, &program, &error);
+    tandem_status status = plugin_program_create(r->backend, r->context, &desc, &program, &error);
     if (status)
         return message_plugin(message, status, &error, "program");
     r->program[r->n_program++] = program;
@@ -98,10 +99,10 @@ int rig_steps(rig *r, uint32_t program, uint32_t *n_step, uint32_t *n_dispatch, 
               tandem_message *message) {
     uint32_t n = 0, dispatches = 0;
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = r->backend->program_step_count(r->program[program], &n, &error);
+    tandem_status status = plugin_program_step_count(r->backend, r->program[program], &n, &error);
     for (uint32_t i = 0; i < n && !status; i++) {
         tandem_step step = {.struct_size = sizeof step};
-        status = r->backend->program_step(r->program[program], i, &step, &error);
+        status = plugin_program_step(r->backend, r->program[program], i, &step, &error);
         dispatches += step.n_dispatch;
         /* What rounds the inputs comes before the product. */
         if (!status && kernel && i + 1 == n)
@@ -122,11 +123,11 @@ int rig_run(rig *r, uint32_t program, uint32_t n_rows, uint64_t *device_ns, tand
     tandem_times times = {.struct_size = sizeof times};
     tandem_ticket ticket;
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = r->backend->run(r->program[program], &run, &ticket, &error);
+    tandem_status status = plugin_run(r->backend, r->program[program], &run, &ticket, &error);
     if (!status)
-        status = r->backend->wait(r->context, ticket, WAIT_NS, &error);
+        status = plugin_wait(r->backend, r->context, ticket, WAIT_NS, &error);
     if (!status)
-        status = r->backend->times(r->context, ticket, &times, &error);
+        status = plugin_times(r->backend, r->context, ticket, &times, &error);
     if (status)
         return message_plugin(message, status, &error, "run");
     *device_ns = times.device_ns;
@@ -136,7 +137,8 @@ int rig_run(rig *r, uint32_t program, uint32_t n_rows, uint64_t *device_ns, tand
 int rig_read(rig *r, uint32_t buffer, uint64_t offset, void *target, uint64_t bytes,
              tandem_message *message) {
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = r->backend->buffer_read(r->buffer[buffer], offset, target, bytes, 0, &error);
+    tandem_status status =
+        plugin_buffer_read(r->backend, r->buffer[buffer], offset, target, bytes, 0, &error);
     return status ? message_plugin(message, status, &error, "read") : TANDEM_OK;
 }
 

@@ -34,8 +34,8 @@ static int read_last(const probe *p, tandem_view view, void *target, uint64_t by
                      tandem_message *message) {
     const uint64_t row = view.rows == TANDEM_ROWS_ALL ? p->n_rows - 1 : 0;
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status =
-        p->s->backend->buffer_read(view.buffer, view.offset + row * view.stride, target, bytes, 0, &error);
+    tandem_status status = plugin_buffer_read(p->s->backend, view.buffer, view.offset + row * view.stride,
+                                              target, bytes, 0, &error);
     return status ? message_plugin(message, status, &error, "reading a probe") : TANDEM_OK;
 }
 

@@ -31,7 +31,7 @@ static int plan_session(session *s, tandem_message *message) {
         return plan_check(&s->plan, &request, s->plan.total, d->memory_cap, "the memory cap", message);
     tandem_device_info info = {.struct_size = sizeof info};
     tandem_error error = TANDEM_ERROR_INIT;
-    status = s->backend->device_info(d->device, &info, &error);
+    status = plugin_device_info(s->backend, d->device, &info, &error);
     if (status)
         return message_plugin(message, status, &error, "device");
     if (!info.memory_free)
@@ -49,7 +49,7 @@ static int create_context(session *s, tandem_message *message) {
                                 .memory_cap = s->desc.memory_cap,
                                 .n_threads = s->desc.n_threads};
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->context_create(&desc, &s->context, &error);
+    tandem_status status = plugin_context_create(s->backend, &desc, &s->context, &error);
     return status ? message_plugin(message, status, &error, "context") : TANDEM_OK;
 }
 
@@ -80,7 +80,7 @@ static int create_kv(session *s, tandem_message *message) {
                            .n_slot = 1,
                            .layout = TANDEM_KV_LAYOUT_AUTO};
     tandem_error error = TANDEM_ERROR_INIT;
-    status = s->backend->kv_create(s->context, &desc, &s->kv, &error);
+    status = plugin_kv_create(s->backend, s->context, &desc, &s->kv, &error);
     if (status)
         message_plugin(message, status, &error, "cache");
 done:
@@ -94,7 +94,7 @@ static int create_buffer(session *s, uint32_t placement, uint64_t bytes, const c
     tandem_buffer_desc desc = {
         .struct_size = sizeof desc, .placement = placement, .bytes = bytes, .label = label};
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->buffer_create(s->context, &desc, buffer, &error);
+    tandem_status status = plugin_buffer_create(s->backend, s->context, &desc, buffer, &error);
     return status ? message_plugin(message, status, &error, label) : TANDEM_OK;
 }
 
@@ -135,7 +135,7 @@ static int compile(session *s, uint32_t parts, uint32_t max_tokens, uint32_t max
                                 .precision = s->desc.precision};
     desc.ops = graph_ops(c->graph, &desc.n_op);
     tandem_error error = TANDEM_ERROR_INIT;
-    status = s->backend->program_create(s->context, &desc, &c->program, &error);
+    status = plugin_program_create(s->backend, s->context, &desc, &c->program, &error);
     return status ? message_plugin(message, status, &error, "program") : TANDEM_OK;
 }
 
@@ -197,7 +197,7 @@ int session_create(session **out, const session_desc *desc, tandem_message *mess
 }
 
 static void destroy_compiled(const tandem_backend *backend, compiled *c) {
-    backend->program_destroy(c->program);
+    plugin_program_destroy(backend, c->program);
     graph_free(c->graph);
 }
 
@@ -210,11 +210,11 @@ void session_destroy(session *s) {
     destroy_compiled(b, &s->prefill);
     destroy_compiled(b, &s->decode);
     model_weights_free(&s->weights);
-    b->kv_destroy(s->kv);
-    b->buffer_destroy(s->imposed);
-    b->buffer_destroy(s->results);
-    b->buffer_destroy(s->activations);
-    b->context_destroy(s->context);
+    plugin_kv_destroy(b, s->kv);
+    plugin_buffer_destroy(b, s->imposed);
+    plugin_buffer_destroy(b, s->results);
+    plugin_buffer_destroy(b, s->activations);
+    plugin_context_destroy(b, s->context);
     free(s->rows);
     free(s->ids);
     routing_destroy(s->routing);
@@ -236,7 +236,7 @@ const char *session_routing(const session *s) {
 int session_memory(session *s, tandem_memory_info *info, tandem_message *message) {
     *info = (tandem_memory_info){.struct_size = sizeof *info};
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->context_memory(s->context, info, &error);
+    tandem_status status = plugin_context_memory(s->backend, s->context, info, &error);
     return status ? message_plugin(message, status, &error, "memory") : TANDEM_OK;
 }
 
@@ -246,7 +246,7 @@ uint32_t session_length(const session *s) {
 
 int session_truncate(session *s, uint32_t length, tandem_message *message) {
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->kv_truncate(s->kv, 0, length, &error);
+    tandem_status status = plugin_kv_truncate(s->backend, s->kv, 0, length, &error);
     if (status)
         return message_plugin(message, status, &error, "truncating the cache");
     s->length = length;
@@ -255,7 +255,7 @@ int session_truncate(session *s, uint32_t length, tandem_message *message) {
 
 int session_fill(session *s, uint32_t seed, uint32_t length, tandem_message *message) {
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->kv_fill(s->kv, 0, seed, length, &error);
+    tandem_status status = plugin_kv_fill(s->backend, s->kv, 0, seed, length, &error);
     if (status)
         return message_plugin(message, status, &error, "filling the cache");
     s->length = length;
@@ -272,10 +272,10 @@ static int list_steps(session *s, const compiled *c, const tandem_run *run, step
         steps[i] = (step_cost){.step = {.struct_size = sizeof(tandem_step)},
                                .cost = {.struct_size = sizeof(tandem_cost)}};
         costs[i] = &steps[i].cost;
-        status = s->backend->program_step(c->program, i, &steps[i].step, error);
+        status = plugin_program_step(s->backend, c->program, i, &steps[i].step, error);
     }
     if (!status)
-        status = s->backend->program_cost(c->program, run, costs, n, error);
+        status = plugin_program_cost(s->backend, c->program, run, costs, n, error);
     free(costs);
     return status;
 }
@@ -289,7 +289,7 @@ int session_steps(session *s, uint32_t which, uint32_t n_rows, uint32_t n_out, s
     tandem_error error = TANDEM_ERROR_INIT;
     tandem_status status = tokens ? TANDEM_OK : TANDEM_E_OUT_OF_MEMORY;
     if (!status)
-        status = s->backend->program_step_count(c->program, &n, &error);
+        status = plugin_program_step_count(s->backend, c->program, &n, &error);
     if (!status && !(steps = calloc(n ? n : 1, sizeof *steps)))
         status = TANDEM_E_OUT_OF_MEMORY;
     if (!status) {

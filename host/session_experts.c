@@ -17,9 +17,10 @@ int session_place_experts(session *s, double host_share, tandem_message *message
         for (uint32_t e = 0; e < n && !status; e++) {
             uint32_t place = is_on_host(e, n_host, n) ? TANDEM_PLACE_HOST : TANDEM_PLACE_DEVICE;
             tandem_ticket ticket;
-            status = s->backend->weights_place(s->weights.layers[l].experts, e, place, &ticket, &error);
+            status =
+                plugin_weights_place(s->backend, s->weights.layers[l].experts, e, place, &ticket, &error);
             if (!status)
-                status = s->backend->wait(s->context, ticket, UINT64_MAX, &error);
+                status = plugin_wait(s->backend, s->context, ticket, UINT64_MAX, &error);
         }
     return status ? message_plugin(message, status, &error, "placing experts") : TANDEM_OK;
 }

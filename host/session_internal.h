@@ -2,6 +2,7 @@
 #ifndef TANDEM_HOST_SESSION_INTERNAL_H
 #define TANDEM_HOST_SESSION_INTERNAL_H
 
+#include "plugin_call.h"
 #include "plugin_error.h"
 #include "session.h"
 
@@ -14,6 +15,7 @@ typedef struct compiled {
 typedef struct pending_run {
     tandem_ticket ticket;
     uint32_t result_row; /* in the results buffer */
+    uint32_t position;   /* of the last row */
     bool with_head;
     uint64_t start_ns;
 } pending_run;

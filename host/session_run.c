@@ -1,6 +1,7 @@
 /* host/session_run.c: runs of a session: feeding, scoring, pipelined decoding. */
 #include "session_internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@
 
 static int wait_for(session *s, tandem_ticket ticket, tandem_message *message) {
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->wait(s->context, ticket, WAIT_NS, &error);
+    tandem_status status = plugin_wait(s->backend, s->context, ticket, WAIT_NS, &error);
     return status ? message_plugin(message, status, &error, "run") : TANDEM_OK;
 }
 
@@ -40,12 +41,59 @@ static topk_row read_row(const session *s, uint32_t index) {
                       .target = values[2 * n + 1]};
 }
 
-static int fetch_rows(session *s, uint32_t first, uint32_t n, tandem_message *message) {
+/* Descending logits of tokens that differ, which together are at most what the sum of all says: a row that no run has
+ * written yet, zeros or stale bytes, is none of that. 1e-2 is beyond any rounding of an f32 sum of 262144 terms. */
+static bool is_ordered(const topk_row *row) {
+    double sum = 0;
+    for (uint32_t i = 0; i < row->n; i++) {
+        if (i && (row->logit[i] > row->logit[i - 1] || row->id[i] == row->id[i - 1]))
+            return false;
+        sum += exp((double)row->logit[i] - row->logit[0]);
+    }
+    return !row->n || log(sum) + row->logit[0] <= row->logsumexp + 1e-2 + 1e-4 * fabs(row->logsumexp);
+}
+
+/* A result that cannot be one is never handed on: the likeliest tokens of a broken run look like text. */
+static int check_row(const session *s, const topk_row *row, uint32_t position, tandem_message *message) {
+    const char *name = s->backend->descriptor->name;
+    for (uint32_t i = 0; i < row->n; i++) {
+        if (row->id[i] >= s->config->n_vocab)
+            return message_fail(
+                message, PLUGIN_WRONG_RESULT,
+                "plugin %s, run: the row of position %u names token %u of a vocabulary of %u.", name,
+                position, row->id[i], s->config->n_vocab);
+        if (!isfinite(row->logit[i]))
+            return message_fail(message, PLUGIN_WRONG_RESULT,
+                                "plugin %s, run: in the row of position %u the logit of token %u is %g.",
+                                name, position, row->id[i], (double)row->logit[i]);
+    }
+    if (isfinite(row->logsumexp) && isfinite(row->target)) {
+        if (is_ordered(row))
+            return TANDEM_OK;
+        return message_fail(
+            message, PLUGIN_WRONG_RESULT,
+            "plugin %s, run: the row of position %u holds no likeliest tokens: they are not in order, or "
+            "more than the sum of all logits.",
+            name, position);
+    }
+    return message_fail(message, PLUGIN_WRONG_RESULT,
+                        "plugin %s, run: in the row of position %u the %s is %g.", name, position,
+                        isfinite(row->logsumexp) ? "logit of the target" : "sum of all logits",
+                        (double)(isfinite(row->logsumexp) ? row->target : row->logsumexp));
+}
+
+/* Rows [first, first + n) of the results, which belong to positions from `position` on. */
+static int fetch_rows(session *s, uint32_t first, uint32_t n, uint32_t position, tandem_message *message) {
     const uint64_t bytes = session_row_bytes(s);
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->buffer_read(s->results, first * bytes, s->rows + first * bytes,
-                                                   n * bytes, TANDEM_READ_NOW, &error);
-    return status ? message_plugin(message, status, &error, "results") : TANDEM_OK;
+    tandem_status status = plugin_buffer_read(s->backend, s->results, first * bytes, s->rows + first * bytes,
+                                              n * bytes, TANDEM_READ_NOW, &error);
+    int result = status ? message_plugin(message, status, &error, "results") : TANDEM_OK;
+    for (uint32_t i = 0; i < n && !result; i++) {
+        const topk_row row = read_row(s, first + i);
+        result = check_row(s, &row, position + i, message);
+    }
+    return result;
 }
 
 /* Writes the experts of the next n rows; in order with the runs, like any write. */
@@ -55,7 +103,7 @@ static int impose_experts(session *s, uint32_t n, tandem_message *message) {
     routing_fill(s->routing, s->length, n, s->ids);
     const uint64_t bytes = (uint64_t)n * s->config->n_layer * s->config->n_used * sizeof *s->ids;
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->buffer_write(s->imposed, 0, s->ids, bytes, &error);
+    tandem_status status = plugin_buffer_write(s->backend, s->imposed, 0, s->ids, bytes, &error);
     return status ? message_plugin(message, status, &error, "imposed experts") : TANDEM_OK;
 }
 
@@ -72,7 +120,7 @@ static int queue_rows(session *s, tandem_program *program, const uint32_t *token
                       .position = s->length,
                       .result = with_head ? s->results : NULL};
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->run(program, &run, ticket, &error);
+    tandem_status status = plugin_run(s->backend, program, &run, ticket, &error);
     if (status)
         return message_plugin(message, status, &error, "run");
     s->length += n;
@@ -82,7 +130,7 @@ static int queue_rows(session *s, tandem_program *program, const uint32_t *token
 static int add_times(session *s, tandem_ticket ticket, run_times *sum, tandem_message *message) {
     tandem_times times = {.struct_size = sizeof times};
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->times(s->context, ticket, &times, &error);
+    tandem_status status = plugin_times(s->backend, s->context, ticket, &times, &error);
     if (status)
         return message_plugin(message, status, &error, "times");
     sum->device_ns += times.device_ns;
@@ -120,7 +168,7 @@ int session_feed(session *s, const uint32_t *tokens, uint32_t n, topk_row *last,
     }
     s->last_done_ns = now_ns();
     if (!status && last) {
-        status = fetch_rows(s, 0, 1, message);
+        status = fetch_rows(s, 0, 1, s->length - 1, message);
         *last = read_row(s, 0);
     }
     sum.wall_ns = s->last_done_ns - start;
@@ -129,17 +177,26 @@ int session_feed(session *s, const uint32_t *tokens, uint32_t n, topk_row *last,
     return status;
 }
 
-static int read_logits_row(session *s, uint32_t row, float *logits, tandem_message *message) {
+static int read_logits_row(session *s, uint32_t row, uint32_t position, float *logits,
+                           tandem_message *message) {
     const uint64_t bytes = s->config->n_vocab * sizeof(float);
     const uint64_t stride = (bytes + 15) / 16 * 16;
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->buffer_read(s->activations, s->layout.logits.offset + row * stride,
-                                                   logits, bytes, TANDEM_READ_NOW, &error);
-    return status ? message_plugin(message, status, &error, "logits") : TANDEM_OK;
+    tandem_status status =
+        plugin_buffer_read(s->backend, s->activations, s->layout.logits.offset + row * stride, logits, bytes,
+                           TANDEM_READ_NOW, &error);
+    if (status)
+        return message_plugin(message, status, &error, "logits");
+    for (uint32_t id = 0; id < s->config->n_vocab; id++)
+        if (!isfinite(logits[id]))
+            return message_fail(message, PLUGIN_WRONG_RESULT,
+                                "plugin %s, run: in the row of position %u the logit of token %u is %g.",
+                                s->backend->descriptor->name, position, id, (double)logits[id]);
+    return TANDEM_OK;
 }
 
 int session_read_logits(session *s, float *logits, tandem_message *message) {
-    return read_logits_row(s, 0, logits, message);
+    return read_logits_row(s, 0, s->length - 1, logits, message);
 }
 
 /* Rows of one chunk that one head run sees, and where they stand in the whole. */
@@ -165,11 +222,11 @@ static int run_head(session *s, const score_slice *slice, tandem_message *messag
                       .result = s->results};
     tandem_ticket ticket;
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status = s->backend->run(s->head.program, &run, &ticket, &error);
+    tandem_status status = plugin_run(s->backend, s->head.program, &run, &ticket, &error);
     if (status)
         return message_plugin(message, status, &error, "head");
     status = wait_for(s, ticket, message);
-    return status ? status : fetch_rows(s, 0, slice->n, message);
+    return status ? status : fetch_rows(s, 0, slice->n, run.position + slice->first, message);
 }
 
 static int score_slice_rows(session *s, const score_slice *slice, float *logits, score_row callback,
@@ -178,7 +235,7 @@ static int score_slice_rows(session *s, const score_slice *slice, float *logits,
     for (uint32_t i = 0; i < slice->n && !status; i++) {
         topk_row row = read_row(s, i);
         if (logits)
-            status = read_logits_row(s, i, logits, message);
+            status = read_logits_row(s, i, s->length - slice->n_rows + slice->first + i, logits, message);
         if (!status)
             status = callback(user, slice->index + i, &row, logits);
     }
@@ -230,12 +287,15 @@ static int queue_pending(session *s, tandem_program *program, tandem_run *run, t
         return status;
     uint32_t slot = (s->oldest + s->n_pending) % SESSION_MAX_PENDING;
     pending_run *p = &s->pending[slot];
-    *p = (pending_run){.result_row = slot, .with_head = run->n_out > 0, .start_ns = now_ns()};
+    *p = (pending_run){.result_row = slot,
+                       .with_head = run->n_out > 0,
+                       .position = s->length + run->n_rows - 1,
+                       .start_ns = now_ns()};
     run->struct_size = sizeof *run;
     run->result = run->n_out ? s->results : NULL;
     run->result_offset = slot * session_row_bytes(s);
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status refused = s->backend->run(program, run, &p->ticket, &error);
+    tandem_status refused = plugin_run(s->backend, program, run, &p->ticket, &error);
     if (refused)
         return message_plugin(message, refused, &error, "run");
     s->n_pending++;
@@ -285,7 +345,7 @@ int session_collect(session *s, topk_row *row, run_times *times, tandem_message 
     *row = (topk_row){0};
     if (!p.with_head)
         return TANDEM_OK;
-    status = fetch_rows(s, p.result_row, 1, message);
+    status = fetch_rows(s, p.result_row, 1, p.position, message);
     *row = read_row(s, p.result_row);
     return status;
 }
@@ -301,7 +361,7 @@ int session_read_routes(session *s, uint32_t n_row, uint32_t *ids, tandem_messag
         return message_out_of_memory(message, "routes", n_row * area->stride);
     tandem_error error = TANDEM_ERROR_INIT;
     tandem_status status =
-        s->backend->buffer_read(s->activations, area->offset, routes, n_row * area->stride, 0, &error);
+        plugin_buffer_read(s->backend, s->activations, area->offset, routes, n_row * area->stride, 0, &error);
     for (uint64_t i = 0; i < (uint64_t)n_row * n_layer && !status; i++)
         memcpy(ids + i * n_used, routes + i / n_layer * area->stride + i % n_layer * s->layout.route_bytes,
                n_used * sizeof *ids);
@@ -310,7 +370,9 @@ int session_read_routes(session *s, uint32_t n_row, uint32_t *ids, tandem_messag
         return message_plugin(message, status, &error, "routes");
     for (uint64_t i = 0; i < (uint64_t)n_row * n_layer * n_used; i++)
         if (ids[i] >= s->config->n_expert)
-            return message_fail(message, TANDEM_E_INTERNAL, "The plugin routed to expert %u of %u.", ids[i],
-                                s->config->n_expert);
+            return message_fail(message, PLUGIN_WRONG_RESULT,
+                                "plugin %s, run: in row %llu of the run, layer %llu names expert %u of %u.",
+                                s->backend->descriptor->name, (unsigned long long)(i / n_used / n_layer),
+                                (unsigned long long)(i / n_used % n_layer), ids[i], s->config->n_expert);
     return TANDEM_OK;
 }

@@ -26,6 +26,7 @@
 #define SWEEP_MAX_DEPTHS OPTION_MAX_TEXTS
 #define SWEEP_MAX_PHASES 3u
 #define SWEEP_MESSAGE_FD 3
+#define SWEEP_WATCH_FD 4 /* plugin_watch.h: the call that the child is in */
 
 /* Decode with the head; prompt processing without; decode without the head, to compare with prefill. */
 enum { PHASE_DECODE, PHASE_PREFILL, PHASE_DECODE_NO_HEAD };
@@ -168,6 +169,7 @@ typedef struct sweep_run {
     progress progress;
     double units_done;
     option_texts keys;        /* of the columns seen, for the table */
+    uint32_t n_unknown;       /* columns whose child ended before it said who it is */
     option_texts peaks_tried; /* keys of devices whose peaks were asked for */
 } sweep_run;
 

@@ -10,7 +10,7 @@
 
 /* Runs `task` for a column to its end. *answer: the message of that name, or NULL with the reason. */
 static int ask_child(column_state *c, const sweep_column *column, const char *task, cJSON **answer,
-                     char why[96], tandem_message *message) {
+                     char why[320], tandem_message *message) {
     column_state state = {.run = c->run, .column = column, .known = true, .asked = task};
     child_process child;
     int status = process_start(c->run->options, column, task, &child, message);
@@ -22,17 +22,18 @@ static int ask_child(column_state *c, const sweep_column *column, const char *ta
     int ended = process_end(&child, status || timed_out || sweep_interrupted);
     cJSON_Delete(state.identity);
     *answer = state.answer;
-    if (timed_out)
-        snprintf(why, 96, "it took too long");
+    if (timed_out && !child.overdue)
+        snprintf(why, 320, "it took too long");
     else
-        process_describe_end(ended, why, 96);
+        process_describe_end(&child, ended, why, 320);
+    process_forget(&child);
     if (*answer)
         cJSON_DeleteItemFromObject(*answer, "msg");
     return status;
 }
 
 int column_ask_reference(column_state *c, tandem_message *message) {
-    char key[128], why[96];
+    char key[128], why[320];
     snprintf(key, sizeof key, "%s|%s|%s", c->model_key, c->column->kv, c->column->precision);
     const cJSON *row = journal_find(c->run->journal, "reference", key);
     if (row) {
@@ -70,7 +71,7 @@ static bool has_tried(sweep_run *run, const char *key) {
 int column_ask_peaks(column_state *c, tandem_message *message) {
     const cJSON *plugin = cJSON_GetObjectItem(c->identity, "plugin");
     const cJSON *device = cJSON_GetObjectItem(c->identity, "device");
-    char key[512], why[96];
+    char key[512], why[320];
     peaks_key(plugin, device, key, sizeof key);
     if (!(c->run->options->peaks_seconds > 0) || !strcmp(json_text(device, "kind"), "simulated") ||
         journal_find(c->run->journal, "peaks", key) || has_tried(c->run, key))

@@ -3,9 +3,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "plugin_watch.h"
 #include "sweep_child.h"
 
 /* ---- messages ---- */
@@ -251,9 +253,18 @@ static int run_reference(child *c) {
     return OPTIONS_GO_ON;
 }
 
+/* The parent reads there what this process was doing when it ended. */
+static void use_watch(void) {
+    void *page = mmap(NULL, sizeof(plugin_watch), PROT_READ | PROT_WRITE, MAP_SHARED, SWEEP_WATCH_FD, 0);
+    if (page != MAP_FAILED)
+        plugin_watch_use(page);
+    close(SWEEP_WATCH_FD);
+}
+
 int sweep_child(const sweep_options *o) {
     /* Nobody reads a child whose parent is gone. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    use_watch();
     if (!strcmp(o->column, "peaks"))
         return sweep_child_peaks(o);
     child c = {.options = o};

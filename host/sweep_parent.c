@@ -170,7 +170,7 @@ int column_listen(column_state *c, child_process *child, bool *timed_out, tandem
         for (cJSON *m; !status && (m = process_next(child));)
             status = take_message(c, child, m, message);
         show(c);
-        if (limit && now_ns() - c->cell_start_ns > limit) {
+        if (process_is_overdue(child) || (limit && now_ns() - c->cell_start_ns > limit)) {
             *timed_out = true;
             return status;
         }
@@ -179,11 +179,12 @@ int column_listen(column_state *c, child_process *child, bool *timed_out, tandem
 }
 
 /* The child is gone before its work was done: a row for what it was doing. */
-static int journal_death(column_state *c, int wait_status, bool timed_out, tandem_message *message) {
-    char reason[128];
+static int journal_death(column_state *c, const child_process *child, int wait_status, bool timed_out,
+                         tandem_message *message) {
+    char reason[320];
     const char *what = timed_out ? "timeout" : "crash";
-    process_describe_end(wait_status, reason, sizeof reason);
-    if (timed_out)
+    process_describe_end(child, wait_status, reason, sizeof reason);
+    if (timed_out && !child->overdue)
         snprintf(reason, sizeof reason, "no answer in %u s", c->run->options->timeout_s);
     if (c->in_cell) {
         sweep_cell cell = c->cell;
@@ -197,6 +198,20 @@ static int journal_death(column_state *c, int wait_status, bool timed_out, tande
     while (c->n_left && !status)
         status = column_cell(c, c->left[0], column_new_row(c->left[0], what, reason), message);
     return status;
+}
+
+/* The child ended before it said who it is, so no row can name it. What it refused it has said itself. */
+static int say_unknown(column_state *c, const child_process *child, int wait_status, bool timed_out) {
+    char reason[320];
+    if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) && !timed_out &&
+        !(child->watch && supervise_explain(child->watch, wait_status, false, reason, sizeof reason)))
+        return WEXITSTATUS(wait_status);
+    process_describe_end(child, wait_status, reason, sizeof reason);
+    if (timed_out && !child->overdue)
+        snprintf(reason, sizeof reason, "no answer in %u s", c->run->options->timeout_s);
+    progress_end(&c->run->progress);
+    return cli_fail(TANDEM_EXIT_ENVIRONMENT, sweep_command, "%s with the plugin %s was not measured: %s",
+                    c->column->model, c->column->plugin, reason);
 }
 
 int sweep_run_column(sweep_run *run, const sweep_column *column) {
@@ -213,14 +228,19 @@ int sweep_run_column(sweep_run *run, const sweep_column *column) {
             break;
         status = column_listen(&c, &child, &timed_out, &message);
         int ended = process_end(&child, status || timed_out || sweep_interrupted);
-        if (status || sweep_interrupted)
+        if (status || sweep_interrupted) {
+            process_forget(&child);
             break;
-        if (!c.known) { /* it has said why on standard error */
-            code = WIFEXITED(ended) && WEXITSTATUS(ended) ? WEXITSTATUS(ended) : TANDEM_EXIT_ENVIRONMENT;
+        }
+        if (!c.known) {
+            run->n_unknown++;
+            code = say_unknown(&c, &child, ended, timed_out);
+            process_forget(&child);
             break;
         }
         if (!child.ended)
-            status = journal_death(&c, ended, timed_out, &message);
+            status = journal_death(&c, &child, ended, timed_out, &message);
+        process_forget(&child);
     } while (!status && c.n_left && !sweep_interrupted);
     cJSON_Delete(c.identity);
     cJSON_Delete(c.reference);

@@ -32,8 +32,8 @@ static int read_view(const probe *p, tandem_view view, void *target, uint64_t by
                      tandem_message *message) {
     const uint64_t row = view.rows == TANDEM_ROWS_ALL ? p->n_rows - 1 : 0;
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status status =
-        p->s->backend->buffer_read(view.buffer, view.offset + row * view.stride, target, bytes, 0, &error);
+    tandem_status status = plugin_buffer_read(p->s->backend, view.buffer, view.offset + row * view.stride,
+                                              target, bytes, 0, &error);
     return status ? message_plugin(message, status, &error, "reading a probe") : TANDEM_OK;
 }
 
@@ -77,12 +77,12 @@ static int run_first_ops(probe *p, const tandem_op *const *ops, uint32_t n_op, c
     tandem_ticket ticket;
     tandem_error error = TANDEM_ERROR_INIT;
     const uint64_t start = now_ns();
-    tandem_status status = s->backend->program_create(s->context, &desc, &program, &error);
+    tandem_status status = plugin_program_create(s->backend, s->context, &desc, &program, &error);
     if (!status)
-        status = s->backend->run(program, &run, &ticket, &error);
+        status = plugin_run(s->backend, program, &run, &ticket, &error);
     if (!status)
-        status = s->backend->wait(s->context, ticket, WAIT_NS, &error);
-    s->backend->program_destroy(program);
+        status = plugin_wait(s->backend, s->context, ticket, WAIT_NS, &error);
+    plugin_program_destroy(s->backend, program);
     p->op_ns = (now_ns() - start) / n_op;
     return status ? message_plugin(message, status, &error, "probe") : TANDEM_OK;
 }
@@ -131,7 +131,8 @@ static int read_cache(probe *p, const head_probe *h, uint32_t which, uint32_t fi
                       tandem_message *message) {
     tandem_error error = TANDEM_ERROR_INIT;
     const uint64_t start = now_ns();
-    tandem_status status = p->s->backend->kv_read(h->op->kv, h->op->layer, 0, which, first, n, rows, &error);
+    tandem_status status = plugin_kv_read(p->s->backend, h->op->kv, h->op->layer, 0, which, first, n,
+                                          (uint64_t)h->kv.n_kv_head * h->kv.head_dim, rows, &error);
     p->read_ns += (double)(now_ns() - start);
     p->read_bytes += 4.0 * n * h->kv.n_kv_head * h->kv.head_dim;
     return status ? message_plugin(message, status, &error, "reading the cache") : TANDEM_OK;
@@ -206,9 +207,14 @@ static int judge_head(probe *p, head_probe *h, tandem_message *message) {
 static int probe_attention(probe *p, const tandem_op_attention *op, bool whole, tandem_message *message) {
     head_probe h = {.op = op, .kv = {.struct_size = sizeof h.kv}};
     tandem_error error = TANDEM_ERROR_INIT;
-    tandem_status refused = p->s->backend->kv_layer(op->kv, op->layer, &h.kv, &error);
+    tandem_status refused = plugin_kv_layer(p->s->backend, op->kv, op->layer, &h.kv, &error);
     if (refused)
         return message_plugin(message, refused, &error, "cache layer");
+    /* What the op was compiled for, or the plugin has forgotten what it was asked for. */
+    if (op->n_head % h.kv.n_kv_head || (uint64_t)op->n_head * h.kv.head_dim * sizeof(float) > op->out.stride)
+        return message_fail(message, TANDEM_E_INTERNAL,
+                            "The plugin's cache has %u heads of %u elements in layer %u, whose op has %u.",
+                            h.kv.n_kv_head, h.kv.head_dim, op->layer, op->n_head);
     h.head = (uint32_t)(hash_mix(p->seed + p->position) % op->n_head);
     h.kv_head = h.head / (op->n_head / h.kv.n_kv_head);
     int status = read_head(p, &h, message);

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -90,15 +91,25 @@ static void child_arguments(const sweep_options *o, const sweep_column *c, const
     a->text[a->n] = NULL;
 }
 
-static void run_child(const argument_list *a, int orders, int messages, int results) {
+static void run_child(const argument_list *a, int orders, int messages, int results, int watch) {
     char *argv[MAX_ARGUMENTS];
     for (uint32_t i = 0; i <= a->n; i++)
         argv[i] = (char *)(uintptr_t)a->text[i];
     /* Standard output is the table's: whatever a driver prints there goes to standard error. */
     if (dup2(orders, STDIN_FILENO) >= 0 && dup2(results, STDOUT_FILENO) >= 0 &&
-        dup2(messages, SWEEP_MESSAGE_FD) >= 0)
+        dup2(messages, SWEEP_MESSAGE_FD) >= 0 && (watch < 0 || dup2(watch, SWEEP_WATCH_FD) >= 0))
         execv("/proc/self/exe", argv);
     _exit(127);
+}
+
+/* Memory that the child maps too, by its descriptor. */
+static int share_watch(child_process *child) {
+    int file = memfd_create("watch", MFD_CLOEXEC);
+    if (file < 0 || ftruncate(file, sizeof *child->watch))
+        return file;
+    void *page = mmap(NULL, sizeof *child->watch, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    child->watch = page == MAP_FAILED ? NULL : page;
+    return file;
 }
 
 int process_start(const sweep_options *o, const sweep_column *column, const char *task, child_process *child,
@@ -107,19 +118,23 @@ int process_start(const sweep_options *o, const sweep_column *column, const char
     argument_list arguments;
     child_arguments(o, column, task, &arguments);
     *child = (child_process){.pid = -1, .messages = -1, .orders = -1};
+    const int watch = share_watch(child);
     if (pipe2(orders, O_CLOEXEC) == 0 && pipe2(messages, O_CLOEXEC) == 0) {
         fflush(stdout);
         fflush(stderr);
         /* Above the numbers that the child gives to its pipes, so that no dup2 overwrites another's
          * source. */
         int in = fcntl(orders[0], F_DUPFD_CLOEXEC, 10), out = fcntl(messages[1], F_DUPFD_CLOEXEC, 10);
+        int shared = watch >= 0 ? fcntl(watch, F_DUPFD_CLOEXEC, 10) : -1;
         child->pid = in >= 0 && out >= 0 ? fork() : -1;
         if (child->pid == 0)
-            run_child(&arguments, in, out, STDERR_FILENO);
+            run_child(&arguments, in, out, STDERR_FILENO, shared);
         close(in);
         close(out);
+        close(shared);
     }
     int code = errno;
+    close(watch);
     close(orders[0]);
     close(messages[1]);
     if (child->pid < 0) {
@@ -172,10 +187,23 @@ bool process_read(child_process *child) {
     return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
 }
 
-void process_describe_end(int wait_status, char *text, size_t size) {
+bool process_is_overdue(child_process *child) {
+    child->overdue |= child->watch && supervise_is_overdue(child->watch, &child->clock);
+    return child->overdue;
+}
+
+void process_describe_end(const child_process *child, int wait_status, char *text, size_t size) {
+    if (child->watch && supervise_explain(child->watch, wait_status, child->overdue, text, size))
+        return;
     if (WIFSIGNALED(wait_status))
         snprintf(text, size, "the child was ended by signal %d (%s)", WTERMSIG(wait_status),
                  strsignal(WTERMSIG(wait_status)));
     else
         snprintf(text, size, "the child ended with exit code %d", WEXITSTATUS(wait_status));
+}
+
+void process_forget(child_process *child) {
+    if (child->watch)
+        munmap(child->watch, sizeof *child->watch);
+    child->watch = NULL;
 }

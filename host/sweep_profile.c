@@ -51,10 +51,10 @@ static tandem_status run_profiled(session *s, const uint32_t *tokens, uint32_t n
                       .position = s->length};
     tandem_ticket ticket;
     tandem_program *program = n_rows == 1 || !s->prefill.program ? s->decode.program : s->prefill.program;
-    tandem_status status = s->backend->run(program, &run, &ticket, error);
+    tandem_status status = plugin_run(s->backend, program, &run, &ticket, error);
     if (!status)
-        status = s->backend->wait(s->context, ticket, WAIT_NS, error);
-    return status ? status : s->backend->step_times(s->context, ticket, ns, n_step, error);
+        status = plugin_wait(s->backend, s->context, ticket, WAIT_NS, error);
+    return status ? status : plugin_step_times(s->backend, s->context, ticket, ns, n_step, error);
 }
 
 /* ns: [PROFILE_MOST_RUNS][n_step]; runs as often as fits the limit. */

@@ -8,6 +8,7 @@ typedef struct verdict {
     uint32_t n_done, n_self, n_wrong, n_unchecked, n_memory, n_unsupported, n_broken;
     uint32_t n_partial; /* part of the check at depth was left out for its time */
     uint32_t n_drift;   /* columns and phases whose depth 0 changed by more than DRIFT_MOST meanwhile */
+    uint32_t n_unknown; /* series whose child ended before it said who it is */
     bool drift_counts;  /* on a device that is no software */
 } verdict;
 
@@ -90,6 +91,7 @@ static verdict judge_all(const sweep_run *run) {
     verdict v = {0};
     sweep_each_row(run, judge, &v);
     sweep_each_extra(run, judge_drift, &v);
+    v.n_unknown = run->n_unknown;
     return v;
 }
 
@@ -104,6 +106,7 @@ static void describe(const verdict *v, char *text, size_t size) {
         {v->n_memory, ", %u beyond memory or skipped", v->n_memory},
         {v->n_unsupported, ", %u not offered by the plugin", v->n_unsupported},
         {v->n_broken, ", %u failed", v->n_broken},
+        {v->n_unknown, "; %u series not measured at all, for the reason said above", v->n_unknown},
         {v->n_wrong, "; %u with WRONG results", v->n_wrong},
         {v->n_unchecked, "; %u UNCHECKED", v->n_unchecked},
         {v->n_done > v->n_self && !v->n_wrong && !v->n_unchecked, ", all checked against the reference", 0},

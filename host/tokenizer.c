@@ -302,8 +302,8 @@ static int read_options(tokenizer *t, const gguf_file *file, tandem_message *mes
         t->space_prefix = false;
     }
     if (t->wants_bos && t->bos == TANDEM_NONE)
-        return message_fail(message, TANDEM_E_INVALID, "%s: the vocabulary has no begin-of-sequence token",
-                            gguf_path(file));
+        return message_fail(message, TANDEM_E_UNSUPPORTED,
+                            "%s: the vocabulary has no begin-of-sequence token", gguf_path(file));
     t->turn_marks_gemma4 = tokenizer_lookup(t, "<|turn>", 7) != TANDEM_NONE;
     /* E2B (35 layers) and E4B (42) leak reasoning when their turn begins with an empty thought; the others
      * need it. */

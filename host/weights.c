@@ -1,8 +1,11 @@
 /* host/weights.c: creates weight objects and streams tensors into them. */
 #include "weights.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "plugin_call.h"
 #include "plugin_error.h"
 #include "weights_plan.h"
 
@@ -47,9 +50,8 @@ static int write_matrix(loader *load, const object_plan *plan, uint32_t record, 
         if (status)
             return status;
         tandem_error error = TANDEM_ERROR_INIT;
-        status = load->desc.backend->weights_write(*plan->target, record, matrix, first, n, rows,
-                                                   n * tensor->row_bytes,
-                                                   tensor->data ? TANDEM_WRITE_BORROW : 0, &error);
+        status = plugin_weights_write(load->desc.backend, *plan->target, record, matrix, first, n, rows,
+                                      n * tensor->row_bytes, tensor->data ? TANDEM_WRITE_BORROW : 0, &error);
         if (status)
             return message_plugin(load->message, status, &error, plan->label);
         load->bytes_done += n * tensor->row_bytes;
@@ -63,7 +65,7 @@ static int write_matrix(loader *load, const object_plan *plan, uint32_t record, 
  * token. */
 static bool is_borrowed(const loader *load, const tandem_weights *weights) {
     tandem_weights_info info = {.struct_size = sizeof info};
-    return load->desc.backend->weights_info(weights, &info, NULL) == TANDEM_OK &&
+    return plugin_weights_info(load->desc.backend, weights, &info, NULL) == TANDEM_OK &&
            info.device_bytes + info.host_bytes == 0;
 }
 
@@ -87,7 +89,7 @@ static int create_object(loader *load, const object_plan *plan,
                                 .label = plan->label};
     tandem_error error = TANDEM_ERROR_INIT;
     tandem_status status =
-        load->desc.backend->weights_create(load->desc.context, &desc, plan->target, &error);
+        plugin_weights_create(load->desc.backend, load->desc.context, &desc, plan->target, &error);
     return status ? message_plugin(load->message, status, &error, plan->label) : TANDEM_OK;
 }
 
@@ -137,7 +139,13 @@ static int read_layer_scale(loader *load, uint32_t l, float *scale) {
     if (!model_source_config(load->desc.source)->layers[l].has_scale)
         return TANDEM_OK;
     int found = model_source_role(load->desc.source, MODEL_T_LAYER_SCALE, l, &tensor, load->message);
-    return found > 0 ? model_source_read_f32(load->desc.source, &tensor, scale, 1, load->message) : found;
+    if (found <= 0)
+        return found;
+    int status = model_source_read_f32(load->desc.source, &tensor, scale, 1, load->message);
+    if (!status && !isfinite(*scale)) /* the file's fault, so not one of the plugin or of the caller */
+        return message_fail(load->message, TANDEM_E_UNSUPPORTED, "%s: the scale of layer %u, %s, is %g.",
+                            model_source_label(load->desc.source), l, tensor.name, (double)*scale);
+    return status;
 }
 
 static int read_vectors(loader *load, model_weights *w, vector_list *list) {
@@ -159,6 +167,26 @@ static int read_vectors(loader *load, model_weights *w, vector_list *list) {
     return status;
 }
 
+/* Reads the vectors back, a few megabytes at most: a write or a read that does nothing, or moves something, would
+ * otherwise end in a text. */
+static int check_vectors(loader *load, const model_weights *w, const vector_list *list) {
+    const tandem_backend *b = load->desc.backend;
+    uint8_t *back = malloc(list->bytes);
+    if (!back)
+        return message_out_of_memory(load->message, "norm vectors", list->bytes);
+    tandem_error error = TANDEM_ERROR_INIT;
+    int status = plugin_buffer_read(b, w->vectors, 0, back, list->bytes, 0, &error);
+    if (status)
+        message_plugin(load->message, status, &error, "norm vectors");
+    else if (memcmp(back, list->values, list->bytes))
+        status =
+            message_fail(load->message, TANDEM_E_INTERNAL,
+                         "plugin %s, buffer_write: norm vectors are read back other than they were written.",
+                         b->descriptor->name);
+    free(back);
+    return status;
+}
+
 static int load_vectors(loader *load, model_weights *w) {
     vector_list places = {0}, list = {0};
     int status = read_vectors(load, w, &places);
@@ -175,11 +203,13 @@ static int load_vectors(loader *load, model_weights *w) {
                                    .bytes = list.bytes,
                                    .label = "norm vectors"};
         const tandem_backend *b = load->desc.backend;
-        status = b->buffer_create(load->desc.context, &desc, &w->vectors, &error);
+        status = plugin_buffer_create(b, load->desc.context, &desc, &w->vectors, &error);
         if (!status)
-            status = b->buffer_write(w->vectors, 0, list.values, list.bytes, &error);
+            status = plugin_buffer_write(b, w->vectors, 0, list.values, list.bytes, &error);
         if (status)
             message_plugin(load->message, status, &error, "norm vectors");
+        else
+            status = check_vectors(load, w, &list);
         w->vector_bytes = list.bytes;
     }
     free(list.values);
@@ -225,21 +255,21 @@ void model_weights_free(model_weights *w) {
     if (!b)
         return;
     for (uint32_t l = 0; w->layers && l < w->n_layer; l++) {
-        b->weights_destroy(w->layers[l].qkv);
-        b->weights_destroy(w->layers[l].output);
-        b->weights_destroy(w->layers[l].gate_up);
-        b->weights_destroy(w->layers[l].down);
-        b->weights_destroy(w->layers[l].router);
-        b->weights_destroy(w->layers[l].experts);
-        b->weights_destroy(w->layers[l].ple_gate);
-        b->weights_destroy(w->layers[l].ple_out);
+        plugin_weights_destroy(b, w->layers[l].qkv);
+        plugin_weights_destroy(b, w->layers[l].output);
+        plugin_weights_destroy(b, w->layers[l].gate_up);
+        plugin_weights_destroy(b, w->layers[l].down);
+        plugin_weights_destroy(b, w->layers[l].router);
+        plugin_weights_destroy(b, w->layers[l].experts);
+        plugin_weights_destroy(b, w->layers[l].ple_gate);
+        plugin_weights_destroy(b, w->layers[l].ple_out);
     }
     if (w->head != w->embed)
-        b->weights_destroy(w->head);
-    b->weights_destroy(w->embed);
-    b->weights_destroy(w->ple_embed);
-    b->weights_destroy(w->ple_project);
-    b->buffer_destroy(w->vectors);
+        plugin_weights_destroy(b, w->head);
+    plugin_weights_destroy(b, w->embed);
+    plugin_weights_destroy(b, w->ple_embed);
+    plugin_weights_destroy(b, w->ple_project);
+    plugin_buffer_destroy(b, w->vectors);
     free(w->layers);
     *w = (model_weights){0};
 }

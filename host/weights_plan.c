@@ -129,7 +129,7 @@ int plan_find_tensor(const model_source *source, uint32_t role, uint32_t layer, 
         return found;
     char name[GGUF_MAX_NAME];
     model_tensor_name(role, layer, name);
-    return message_fail(message, TANDEM_E_INVALID, "The model has no tensor '%s'.", name);
+    return message_fail(message, TANDEM_E_UNSUPPORTED, "The model has no tensor '%s'.", name);
 }
 
 static int add_object_bytes(const model_source *source, const object_plan *plan, weight_bytes *bytes,

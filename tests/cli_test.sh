@@ -115,7 +115,7 @@ if "$tandem" --help >/dev/full 2>"$work/err"; then fail 'a full standard output 
 grep -q 'standard output cannot be written' "$work/err" || fail 'a full standard output was not named'
 if [ -e "$library/libtandem_vulkan.so" ]; then
     export VK_DRIVER_FILES=/nonexistent.json VK_ICD_FILENAMES=/nonexistent.json
-    expect 3 '[Vv]ulkan' generate "${tiny[@]}" --tokens 1
+    expect 3 '[Vv]ulkan' generate "${tiny[@]}" --tokens 1 --plugin vulkan
     unset VK_DRIVER_FILES VK_ICD_FILENAMES
 fi
 

@@ -142,7 +142,7 @@ a_crash_is_a_sentence() {
     export ASAN_OPTIONS=${ASAN_OPTIONS:-}:handle_segv=0 # a sanitizer would make an exit code of the signal
     lying crash "" --phase decode
     [ $? -eq 3 ] || fail "exit code"
-    holds "a plugin ended the process by signal 11"
+    holds "the plugin proxy_crash ended the process in run: signal 11"
 }
 
 memory_that_ends_is_an_exit_code() {

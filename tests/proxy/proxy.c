@@ -30,10 +30,9 @@ int proxy_names(const char *label) {
 /* ---- options ---- */
 
 static tandem_status take_option(const char *option, tandem_error *error) {
-    const size_t n_own = strlen(PROXY_NAME);
-    const char *name = option;
-    if (!strncmp(name, PROXY_NAME, n_own) && name[n_own] == '.')
-        name += n_own + 1;
+    const char *name = option, *dot = strchr(option, '.'), *equals = strchr(option, '=');
+    if (dot && equals && dot < equals)
+        name = dot + 1;
     const char *value = strchr(name, '=');
     const size_t n = value ? (size_t)(value++ - name) : 0;
 #define IS(text) (value && n == strlen(text) && !strncmp(name, text, n))
@@ -71,6 +70,14 @@ static tandem_status take_option(const char *option, tandem_error *error) {
         proxy.factor = strtod(value, NULL);
     else if (IS("noise"))
         proxy.noise = strtod(value, NULL);
+    else if (IS("slot"))
+        snprintf(proxy.slot, sizeof proxy.slot, "%s", value);
+    else if (IS("does"))
+        snprintf(proxy.action, sizeof proxy.action, "%s", value);
+    else if (IS("after"))
+        proxy.after = strtoull(value, NULL, 10);
+    else if (IS("status"))
+        proxy.status = strtoll(value, NULL, 10);
     else if (IS("disguise"))
         proxy.disguise = !strcmp(value, "1");
     else
@@ -133,6 +140,8 @@ static tandem_status open_inner(const tandem_host *host) {
 
 /* Goes with this library, if it may. */
 __attribute__((destructor)) static void close_inner(void) {
+    if (proxy_hostile("unload"))
+        return;
     if (wrapped && proxy_inner.descriptor && (proxy_inner.descriptor->flags & TANDEM_PLUGIN_UNLOADABLE))
         dlclose(wrapped);
 }
@@ -176,6 +185,12 @@ TANDEM_EXPORT tandem_status tandem_backend_query(const tandem_host *host, tandem
     descriptor.name = PROXY_NAME;
     *backend = proxy_inner;
     backend->descriptor = &descriptor;
+    if (PROXY_MODE == PROXY_HOSTILE) {
+        proxy_make_hostile(backend, &descriptor);
+        if (proxy_hostile("query"))
+            return (tandem_status)proxy.status;
+        return TANDEM_OK;
+    }
     backend->device_info = device_info;
     backend->supports = proxy_supports;
     backend->kv_create = proxy_kv_create;

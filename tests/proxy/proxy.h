@@ -2,7 +2,7 @@
  *
  * One library a mode, libtandem_proxy_MODE.so; all that a mode does not change goes to a private copy of the
  * wrapped library (`wrap`), so that a host may hold the wrapped plugin beside it. Options, with or without
- * the library's name in front ("proxy_twice.wrap=PATH"):
+ * a name in front ("proxy_twice.wrap=PATH"):
  *
  *     wrap=PATH      the real plugin; mandatory
  *     op=NAME        the op, by its label without "blk.N."; "*": every op
@@ -31,6 +31,11 @@
  *   lacks       has no kernel for ops named `op`, attention only where heads are head=N elements or wider
  *               and the cache is of type kv=N
  *   matrix      says that the device has matrix units; the kernels do without
+ *   hostile     from its call after=N (0) on, slot=SLOT of the table (or query, descriptor, unload)
+ * does=ACTION: nothing   answers OK and does nothing: no object, no ticket, no bytes status    answers
+ * status=N crash     raises SIGSEGV; exit: exit(status); hang: never returns absurd    numbers that no
+ * machine has, out of the wrapped plugin's answer nan, ids  buffer_read: values that are no numbers; an id
+ * that no vocabulary has name      texts with control characters, without an end, that are no UTF-8
  */
 #ifndef TANDEM_TESTS_PROXY_H
 #define TANDEM_TESTS_PROXY_H
@@ -50,11 +55,14 @@ enum {
     PROXY_DRIVER,
     PROXY_LACKS,
     PROXY_MATRIX,
-    PROXY_CACHE
+    PROXY_CACHE,
+    PROXY_HOSTILE
 };
 
 typedef struct proxy_options {
-    char wrap[1024], op[64], driver[128];
+    char wrap[1024], op[64], driver[128], slot[32], action[16];
+    uint64_t after;
+    int64_t status;
     uint32_t depth, rows, most, whole, head, kv, window, layer;
     uint64_t runs, ns, base, seed;
     double factor, noise;
@@ -66,6 +74,10 @@ extern tandem_backend proxy_inner; /* the wrapped plugin's table */
 
 /* "blk.3.ffn_down" is "ffn_down"; whether that is the op of the options. */
 int proxy_names(const char *label);
+
+/* hostile: whether what is no slot goes wrong now; may end the process. */
+int proxy_hostile(const char *slot);
+void proxy_make_hostile(tandem_backend *backend, tandem_descriptor *descriptor);
 
 /* A program of the wrapped plugin, made from an edited list of ops. */
 typedef struct proxy_variant {

@@ -23,5 +23,7 @@ foreach(plugin reference vulkan)
             COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/gemma4_test.sh $<TARGET_FILE:tandem> ${plugin} LABELS model)
         tandem_run(model_${plugin} 1200 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/model_test.sh $<TARGET_FILE:tandem> ${plugin}
             ${PROJECT_SOURCE_DIR}/build/models/gemma3-270m-q4_k_m.gguf LABELS model)
+        tandem_run(same_tokens_${plugin} 600 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/same_tokens.sh $<TARGET_FILE:tandem>
+            ${PROJECT_SOURCE_DIR}/build/models/gemma3-270m-q4_k_m.gguf --plugin ${plugin} LABELS model)
     endif()
 endforeach()

@@ -3,6 +3,8 @@
 
 #include "error.h"
 
+#include "kernels/params_ops.h"
+
 #include <tandem/growth.h>
 
 #include <stdio.h>
@@ -63,6 +65,8 @@ tandem_status cu_device_get(uint32_t index, cu_device *device, tandem_error *err
     tandem_device_info *info = &device->info;
     device->compute_major = attribute(cu, handle, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
     device->compute_minor = attribute(cu, handle, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
+    device->shared_plain = attribute(cu, handle, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK);
+    device->shared_most = attribute(cu, handle, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
     info->struct_size = sizeof *info;
     info->kind = cu->simulated                                           ? TANDEM_DEVICE_SIMULATED
                  : attribute(cu, handle, CU_DEVICE_ATTRIBUTE_INTEGRATED) ? TANDEM_DEVICE_INTEGRATED
@@ -113,9 +117,13 @@ tandem_status gpu_device_info(uint32_t index, tandem_device_info *info, tandem_e
 }
 
 tandem_status cu_device_usable(const cu_device *device, tandem_error *error) {
-    if (device->compute_major * 10 + device->compute_minor >= MIN_COMPUTE)
-        return TANDEM_OK;
-    return tandem_kit_fail(error, TANDEM_E_NO_DEVICE,
-                           "%s has compute capability %u.%u, and the kernels are for 8.6 and newer",
-                           device->info.name, device->compute_major, device->compute_minor);
+    if (device->compute_major * 10 + device->compute_minor < MIN_COMPUTE)
+        return tandem_kit_fail(error, TANDEM_E_NO_DEVICE,
+                               "%s has compute capability %u.%u, and the kernels are for 8.6 and newer",
+                               device->info.name, device->compute_major, device->compute_minor);
+    if (device->shared_most < PREFILL_MAX_SHARED)
+        return tandem_kit_fail(error, TANDEM_E_NO_DEVICE,
+                               "%s gives a block %u bytes of shared memory, and the kernels take up to %u",
+                               device->info.name, device->shared_most, PREFILL_MAX_SHARED);
+    return TANDEM_OK;
 }

@@ -8,6 +8,8 @@ typedef struct cu_device {
     CUdevice handle;
     tandem_device_info info;
     uint32_t compute_major, compute_minor;
+    uint32_t shared_plain; /* bytes of shared memory that a block may have, static and dynamic together */
+    uint32_t shared_most;  /* likewise, of a kernel that asks for it */
 } cu_device;
 
 /* The ABI's functions of the same names. [any-thread] */
@@ -16,7 +18,8 @@ tandem_status gpu_device_info(uint32_t index, tandem_device_info *info, tandem_e
 
 /* What the driver says of a device; its free memory is left at 0, which only a CUDA context can tell. */
 tandem_status cu_device_get(uint32_t index, cu_device *device, tandem_error *error);
-/* NO_DEVICE: older than what the kernels are compiled for. */
+/* NO_DEVICE: older than what the kernels are compiled for, or too little shared memory for a block of theirs.
+ */
 tandem_status cu_device_usable(const cu_device *device, tandem_error *error);
 
 #endif

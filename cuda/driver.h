@@ -44,6 +44,7 @@
     X(ModuleLoadData, cuModuleLoadData, "cuModuleLoadData")                                                  \
     X(ModuleUnload, cuModuleUnload, "cuModuleUnload")                                                        \
     X(ModuleGetFunction, cuModuleGetFunction, "cuModuleGetFunction")                                         \
+    X(FuncGetAttribute, cuFuncGetAttribute, "cuFuncGetAttribute")                                            \
     X(FuncSetAttribute, cuFuncSetAttribute, "cuFuncSetAttribute")                                            \
     X(LaunchKernel, cuLaunchKernel, "cuLaunchKernel")                                                        \
     X(GraphCreate, cuGraphCreate, "cuGraphCreate")                                                           \

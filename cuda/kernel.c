@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define STATIC_SHARED_BYTES 49152u /* dynamic shared memory that needs no permission */
-
 /* The image whose PTX has `.entry NAME(`; cu_n_image: none. */
 static uint32_t find_image(const char *name) {
     char entry[80];
@@ -43,7 +41,10 @@ static tandem_status load_kernel(tandem_context *context, const char *name, cu_k
     tandem_status status = load_module(context, image, error);
     if (status != TANDEM_OK)
         return status;
+    int static_bytes = 0;
     CU_TRY(context, ModuleGetFunction, &kernel->function, context->api.modules[image], name);
+    CU_TRY(context, FuncGetAttribute, &static_bytes, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, kernel->function);
+    kernel->static_bytes = (uint32_t)static_bytes;
     snprintf(kernel->name, sizeof kernel->name, "%s", name);
 fail:
     return status;
@@ -52,7 +53,14 @@ fail:
 static tandem_status allow_shared(tandem_context *context, cu_kernel *kernel, uint32_t bytes,
                                   tandem_error *error) {
     tandem_status status = TANDEM_OK;
-    if (bytes <= STATIC_SHARED_BYTES || bytes <= kernel->shared_bytes)
+    const cu_device *device = &context->device;
+    uint32_t need = cu_shared_need(device, kernel->static_bytes, bytes);
+    if (need == CU_SHARED_BEYOND)
+        return tandem_kit_fail(error, TANDEM_E_UNSUPPORTED,
+                               "Kernel %s takes %u bytes of shared memory a block, and %s gives a block %u",
+                               kernel->name, kernel->static_bytes + bytes, device->info.name,
+                               device->shared_most);
+    if (need == CU_SHARED_PLAIN || bytes <= kernel->shared_bytes)
         return status;
     CU_TRY(context, FuncSetAttribute, kernel->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
            (int)bytes);

@@ -12,6 +12,18 @@ if(TARGET tandem_cuda)
     tandem_run(cuda_no_wait 60 COMMAND op_test cuda --option cuda.library=$<TARGET_FILE:cuda_no_wait>
         --filter "matmul Q4_0 exact" --stride 8 LABELS quick)
     set_tests_properties(cuda_no_wait PROPERTIES PASS_REGULAR_EXPRESSION "bytes outside the live rows were written")
+    # Drivers and devices that are taken, and those that are refused.
+    add_library(cuda_less_shared SHARED cuda_less_shared.c)
+    target_include_directories(cuda_less_shared SYSTEM PRIVATE ${CUDA_INCLUDE_DIR})
+    target_link_options(cuda_less_shared PRIVATE -Wl,--no-as-needed)
+    target_link_libraries(cuda_less_shared PRIVATE cudasim ${CMAKE_DL_LIBS})
+    add_test(NAME cuda_drivers COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cuda_drivers_test.sh $<TARGET_FILE:tandem>
+        $<TARGET_FILE:cudasim> $<TARGET_FILE:cuda_less_shared> WORKING_DIRECTORY ${PROJECT_BINARY_DIR})
+    set_tests_properties(cuda_drivers PROPERTIES TIMEOUT 600 LABELS quick ENVIRONMENT "${TANDEM_TEST_ENVIRONMENT}")
+    tandem_test(cuda_kernel_test SOURCES cuda_kernel_test.c LIBRARIES tandem_kit)
+    target_include_directories(cuda_kernel_test PRIVATE ${PROJECT_SOURCE_DIR}/cuda)
+    target_include_directories(cuda_kernel_test SYSTEM PRIVATE ${CUDA_INCLUDE_DIR})
+    tandem_run(cuda_kernel 30 COMMAND cuda_kernel_test LABELS quick sanitize)
     # Mutants of kernels that ship, out of the images that the plugin has.
     foreach(kernel attention matvec)
         set(image attention_prefill_f16)

@@ -206,7 +206,7 @@ sys.exit(not (len(j["steps"]) > 6 and all(s["kernel"] and s["launches"] >= 1 for
 }
 an_empty_place_among_tokens_is_refused() {
     local ids
-    for ids in 1,,2 ,1 1, '1, ,2'; do
+    for ids in '1,,2' ',1' '1,' '1, ,2'; do
         "$tandem" eval "${small[@]}" --plugin reference --tokens "$ids" >out 2>err
         ends_with $? 2
         says "A token id is missing"

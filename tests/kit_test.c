@@ -82,6 +82,32 @@ static void every_status_has_words(void **state) {
     assert_non_null(tandem_kit_status_sentence(1));
 }
 
+static void texts_of_strangers_can_be_printed(void **state) {
+    (void)state;
+    static const struct {
+        const char *given, *printed;
+    } cases[] = {
+        {"RTX 3060 \xc2\xb5, \xe2\x82\xac, \xf0\x9f\x98\x80",
+         "RTX 3060 \xc2\xb5, \xe2\x82\xac, \xf0\x9f\x98\x80"},
+        {"\x1b[2J\a\r\n\t\x7f", "?[2J?????"},
+        {"\xc2\x9b"
+         "31m",
+         "??31m"}, /* CSI of C1 */
+        {"a\xe2\x80\xae"
+         "b\xe2\x81\xa6",
+         "a???b???"},                                          /* right to left, isolate */
+        {"\xff\xc0\x80\xe0\x80\xaf\xed\xa0\x80", "?????????"}, /* no byte, overlong forms, a surrogate */
+        {"\xf4\x90\x80\x80\xf8\x88\x80\x80", "????????"},      /* beyond U+10FFFF, five bytes */
+        {"cut \xe2\x82", "cut ??"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s", cases[i].given);
+        tandem_kit_printable(text);
+        assert_string_equal(text, cases[i].printed);
+    }
+}
+
 /* ---- growth ---- */
 
 /* One struct in its first version, and as a later one has it. */
@@ -395,6 +421,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_keep_to_the_callers_struct),
         cmocka_unit_test(long_messages_end_between_characters),
+        cmocka_unit_test(texts_of_strangers_can_be_printed),
         cmocka_unit_test(every_status_has_words),
         cmocka_unit_test(an_older_input_gets_zeros_for_what_it_lacks),
         cmocka_unit_test(a_newer_input_passes_while_its_news_are_zero),

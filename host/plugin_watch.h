@@ -30,7 +30,8 @@ typedef struct plugin_watch {
 
 /* Records calls of this process in `watch` from now on; NULL: nowhere. */
 void plugin_watch_use(plugin_watch *watch);
-/* What a host does around every call. `plugin` is copied. */
+/* What a host does around every call. `plugin` is copied. plugin_watch_end may be called by a signal handler that ends
+ * the process for a reason of its own: then no plugin is blamed. */
 void plugin_watch_begin(const char *plugin, uint32_t call);
 void plugin_watch_end(void);
 

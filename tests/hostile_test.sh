@@ -246,6 +246,7 @@ devices_without_a_plugin_says_where_it_looked() {
     ends_with $? 3
     says "there is no plugin libtandem_NAME.so in $work/alone"
 }
+lives_on() { ps -s "$1" -o stat= | grep -qv Z; } # a process of that session; one that nobody has waited for is none
 an_interrupt_ends_both_processes() {
     local pid
     setsid "$tandem" generate "${small[@]}" --tokens 2 -n 1000000 --ctx 1000000 --ignore-end --plugin reference >out 2>err &
@@ -257,7 +258,33 @@ an_interrupt_ends_both_processes() {
     local code=$?
     [ $code -eq 130 ] || [ $code -eq 143 ] || fail "exit code $code"
     sleep 0.2
-    pgrep -s "$pid" >/dev/null && fail "a process is left"
+    lives_on "$pid" && fail "a process is left"
+}
+
+a_killed_parent_takes_its_child_along() {
+    local pid
+    setsid "$tandem" generate "${small[@]}" --tokens 2 -n 1000000 --ctx 1000000 --ignore-end --plugin reference >out 2>err &
+    pid=$!
+    sleep 0.5
+    kill -KILL $pid
+    wait $pid 2>/dev/null
+    sleep 0.5
+    lives_on "$pid" && fail "a process is left"
+}
+text_still_comes_as_it_is_made() {
+    local pid first=
+    mkfifo pipe
+    "$tandem" generate "${small[@]}" --tokens 2 -n 1000000 --ctx 1000000 --ignore-end --plugin reference >pipe 2>err &
+    pid=$!
+    read -r -n 4 -t 20 first <pipe
+    [ ${#first} -eq 4 ] || fail "nothing came while it was running"
+    kill $pid 2>/dev/null
+    wait $pid 2>/dev/null
+}
+no_call_goes_around_the_checks() {
+    local slots
+    slots=$(sed -nE 's/^    X\((\w+)\).*/\1/p' "$here/../backend/kit/include/tandem/negotiate.h" | paste -sd'|')
+    ! grep -nE "(->|\.)($slots)\(" "$here"/../host/*.c | grep -vE '/(plugin_call|main)\.c:' >out || fail "a slot is called directly"
 }
 
 promises=$(declare -F | awk '{print $3}' | grep -E '^[a-z0-9]+(_[a-z0-9]+){3,}$')

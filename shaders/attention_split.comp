@@ -25,9 +25,6 @@
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference_uvec2 : require
 #extension GL_EXT_control_flow_attributes : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_KHR_shader_subgroup_arithmetic : require
-#extension GL_KHR_shader_subgroup_shuffle : require
 
 #include "params_ops.h"
 
@@ -42,6 +39,7 @@ layout(constant_id = 6) const uint SUBGROUP_SIZE = 8;
 layout(constant_id = 7) const uint KEYS_IN_FLIGHT = 1;
 
 #include "kv.glsl"
+#include "subgroup.glsl"
 
 layout(push_constant, std430) uniform Push { attention_split_push p; };
 layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Run {
@@ -179,12 +177,12 @@ uint add_lanes(inout float s[N_QUERY])
         [[unroll]] for (uint n = 0u; n < N_QUERY / 2u; n++)
             if (n < half_count) {
                 float keep = upper ? s[n + half_count] : s[n], send = upper ? s[n] : s[n + half_count];
-                s[n] = keep + subgroupShuffleXor(send, 1u << level);
+                s[n] = keep + subgroup_shuffle_xor(send, 1u << level);
             }
     }
     [[unroll]] for (uint level = LEVELS; level < LOG2_CLUSTER; level++)
         [[unroll]] for (uint n = 0u; n < HELD; n++)
-            s[n] += subgroupShuffleXor(s[n], 1u << level);
+            s[n] += subgroup_shuffle_xor(s[n], 1u << level);
     return query;
 }
 
@@ -210,11 +208,13 @@ void score_keys(uint ring_first, uint count)
     }
 }
 
-/* Turns the scores of this thread's query into weights; leaves the factor for earlier sums in per_query. */
+/* Turns the scores of this thread's query into weights; leaves the factor for earlier sums in per_query. Threads
+ * without a query take part in the shuffles alone. */
 void soften(uint first)
 {
+    uint begin = my_query < N_QUERY ? thread % TEAM : N_KEY;
     float before = best;
-    for (uint j = thread % TEAM; j < N_KEY; j += TEAM) {
+    for (uint j = begin; j < N_KEY; j += TEAM) {
         uint at = j * N_QUERY + my_query;
         float s = score[at];
         [[unroll]] for (uint i = 1u; i < N_PART; i++)
@@ -224,18 +224,18 @@ void soften(uint first)
         best = max(best, s);
     }
     [[unroll]] for (uint level = 0u; level < LOG2_TEAM; level++)
-        best = max(best, subgroupShuffleXor(best, 1u << level));
+        best = max(best, subgroup_shuffle_xor(best, 1u << level));
     float scale = exp(before - best), add = 0.0;
-    for (uint j = thread % TEAM; j < N_KEY; j += TEAM) {
+    for (uint j = begin; j < N_KEY; j += TEAM) {
         uint at = j * N_QUERY + my_query;
         float s = score[at], w = s > LOWEST ? exp(s - best) : 0.0;
         score[at] = w;
         add += w;
     }
     [[unroll]] for (uint level = 0u; level < LOG2_TEAM; level++)
-        add += subgroupShuffleXor(add, 1u << level);
+        add += subgroup_shuffle_xor(add, 1u << level);
     sum = sum * scale + add;
-    if (thread % TEAM == 0u)
+    if (begin == 0u)
         per_query[my_query] = scale;
 }
 
@@ -260,7 +260,7 @@ void add_values(uint ring_first, uint count)
             [[unroll]] for (uint u = 0u; u < KEYS_IN_FLIGHT; u++) {
                 eight v = kv_values(bits[u], chunk);
                 [[unroll]] for (uint n = 0u; n < N_QUERY; n++) {
-                    float w = subgroupShuffle(weights[n], j0 + u * N_SLOT + key_slot);
+                    float w = subgroup_shuffle(weights[n], j0 + u * N_SLOT + key_slot);
                     acc[n].a += w * v.a;
                     acc[n].b += w * v.b;
                 }
@@ -275,8 +275,8 @@ void write_results(uint n_rows)
     uint split = gl_WorkGroupID.z, n_split = gl_NumWorkGroups.z;
     [[unroll]] for (uint level = LOG2_LANES; level < LOG2_SUBGROUP; level++)
         [[unroll]] for (uint n = 0u; n < N_QUERY; n++) {
-            acc[n].a += subgroupShuffleXor(acc[n].a, 1u << level);
-            acc[n].b += subgroupShuffleXor(acc[n].b, 1u << level);
+            acc[n].a += subgroup_shuffle_xor(acc[n].a, 1u << level);
+            acc[n].b += subgroup_shuffle_xor(acc[n].b, 1u << level);
         }
     if (my_query < N_QUERY && thread % TEAM == 0u) {
         score[my_query] = best;
@@ -310,8 +310,8 @@ void main()
     first_query = gl_WorkGroupID.y * N_QUERY;
     if (first_query >= n_rows * GROUP)
         return;
-    lane = gl_SubgroupInvocationID;
-    thread = gl_SubgroupID * SUBGROUP_SIZE + lane;
+    lane = subgroup_lane();
+    thread = subgroup_index() * SUBGROUP_SIZE + lane;
     kv_head = gl_WorkGroupID.x;
     chunk = thread % LANES < CHUNKS ? thread % LANES : 0u;
     key_slot = thread / LANES;
@@ -337,8 +337,7 @@ void main()
             uint count = min(N_KEY, last - first), ring_first = first % p.ring;
             score_keys(ring_first, count);
             barrier();
-            if (my_query < N_QUERY)
-                soften(first);
+            soften(first);
             barrier();
             add_values(ring_first, count);
             barrier(); /* the next tile overwrites the weights */

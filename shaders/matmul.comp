@@ -27,8 +27,6 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_KHR_shader_subgroup_shuffle : require
 #ifdef Q8
 #extension GL_EXT_spirv_intrinsics : require
 #endif
@@ -38,6 +36,7 @@
 #include "activations.glsl"
 
 layout(local_size_x_id = SPEC_LOCAL_SIZE) in;
+layout(constant_id = SPEC_LOCAL_SIZE) const uint LOCAL_SIZE = 64;
 layout(constant_id = SPEC_LANES_PER_ROW) const uint LANES_PER_ROW = 1;
 layout(constant_id = SPEC_ROWS_PER_LANE) const uint ROWS_PER_LANE = 1;
 layout(constant_id = SPEC_N_COL) const uint N_COL = 1;
@@ -48,6 +47,8 @@ layout(constant_id = SPEC_UNROLL) const uint UNROLL = 8;
 layout(constant_id = SPEC_EXPERTS) const uint EXPERTS = EXPERTS_NONE;
 layout(constant_id = SPEC_DOT_PAIRS) const uint DOT_PAIRS = 0; // 1: no fast integer dot product
 layout(constant_id = SPEC_N_PRODUCT) const uint N_PRODUCT = 1;
+#include "subgroup.glsl"
+
 const uint N_W = ROWS_PER_LANE * (1 + GLU); // weight rows of a lane: gate rows first, then up rows
 
 layout(push_constant) uniform Push { matmul_push pushed; };
@@ -338,7 +339,7 @@ void main() {
     if (N_PRODUCT > 1)
         p = Pushes(pushed.table).v[gl_WorkGroupID.z];
     uint group = gl_WorkGroupID.y, expert = 0u;
-    uint first_tok = gl_SubgroupID % COL_SUBGROUPS * N_COL;
+    uint first_tok = subgroup_index() % COL_SUBGROUPS * N_COL;
     uint n_tok = 1u;
     first_entry = group;
     if (EXPERTS == EXPERTS_NONE) {
@@ -356,10 +357,10 @@ void main() {
         return;
     n_block = (p.n_col + 31u) / 32u;
 
-    uint n_lane_row = gl_SubgroupSize / LANES_PER_ROW;
-    uint part = LANES_PER_ROW == 1 ? 0u : gl_SubgroupInvocationID / n_lane_row;
-    uint strip = gl_WorkGroupID.x * (gl_NumSubgroups / COL_SUBGROUPS) + gl_SubgroupID / COL_SUBGROUPS;
-    uint first_row = strip * n_lane_row * ROWS_PER_LANE + gl_SubgroupInvocationID % n_lane_row;
+    uint n_lane_row = subgroup_width() / LANES_PER_ROW;
+    uint part = LANES_PER_ROW == 1 ? 0u : subgroup_lane() / n_lane_row;
+    uint strip = gl_WorkGroupID.x * (subgroup_count() / COL_SUBGROUPS) + subgroup_index() / COL_SUBGROUPS;
+    uint first_row = strip * n_lane_row * ROWS_PER_LANE + subgroup_lane() % n_lane_row;
 
     if (N_PRODUCT > 1 && strip * n_lane_row * ROWS_PER_LANE >= p.n_row)
         return;
@@ -400,9 +401,9 @@ void main() {
             }
     }
 
-    for (uint mask = n_lane_row; mask < gl_SubgroupSize; mask <<= 1)
+    for (uint mask = n_lane_row; mask < subgroup_width(); mask <<= 1)
         [[unroll]] for (uint s = 0; s < N_W * N_COL; s++)
-            sum[s] += subgroupShuffleXor(sum[s], mask);
+            sum[s] += subgroup_shuffle_xor(sum[s], mask);
     if (part != 0u)
         return;
     [[unroll]] for (uint n = 0; n < N_COL; n++) {

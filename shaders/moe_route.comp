@@ -17,8 +17,6 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_KHR_shader_subgroup_shuffle : require
 #include "params_moe.h"
 #include "address.glsl"
 #include "activations.glsl"
@@ -26,6 +24,8 @@
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 32;
+
+#include "subgroup.glsl"
 
 layout(push_constant, std430) uniform Push { moe_route_push p; };
 layout(buffer_reference, std430, buffer_reference_align = 4) writeonly buffer WordStores { uint v[]; };
@@ -36,30 +36,30 @@ const float MIN_SUM = 6.103515625e-5; // 2^-14
 shared uvec4 keys[MOE_MAX_EXPERT / 4u];
 shared float share[MOE_MAX_EXPERT]; // exp(z - max)
 shared uint chosen[MOE_MAX_EXPERT];
-shared uint lane_max[LOCAL_SIZE / 4u];
-shared float lane_sum[LOCAL_SIZE / 4u];
+shared uint lane_max[LOCAL_SIZE / MIN_SUBGROUP];
+shared float lane_sum[LOCAL_SIZE / MIN_SUBGROUP];
 
 uint workgroup_max(uint x) {
     [[unroll]] for (uint level = 0u; level < 6u; level++)
-        if (1u << level < gl_SubgroupSize)
-            x = max(x, subgroupShuffleXor(x, 1u << level));
-    if (gl_SubgroupInvocationID == 0u)
-        lane_max[gl_SubgroupID] = x;
+        if (1u << level < subgroup_width())
+            x = max(x, subgroup_shuffle_xor(x, 1u << level));
+    if (subgroup_lane() == 0u)
+        lane_max[subgroup_index()] = x;
     barrier();
-    for (uint i = 0u; i < gl_NumSubgroups; i++)
+    for (uint i = 0u; i < subgroup_count(); i++)
         x = max(x, lane_max[i]);
     return x;
 }
 
 float workgroup_sum(float x) {
     [[unroll]] for (uint level = 0u; level < 6u; level++)
-        if (1u << level < gl_SubgroupSize)
-            x += subgroupShuffleXor(x, 1u << level);
-    if (gl_SubgroupInvocationID == 0u)
-        lane_sum[gl_SubgroupID] = x;
+        if (1u << level < subgroup_width())
+            x += subgroup_shuffle_xor(x, 1u << level);
+    if (subgroup_lane() == 0u)
+        lane_sum[subgroup_index()] = x;
     barrier();
     x = 0.0;
-    for (uint i = 0u; i < gl_NumSubgroups; i++)
+    for (uint i = 0u; i < subgroup_count(); i++)
         x += lane_sum[i];
     return x;
 }

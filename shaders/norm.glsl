@@ -4,13 +4,12 @@
 // of x * 2^-80 and of x * 2^80 at once, and the one that lost nothing is used. The includer has defined
 // LOCAL_SIZE.
 #extension GL_EXT_control_flow_attributes : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_KHR_shader_subgroup_shuffle : require
+#include "subgroup.glsl"
 
 const float NORM_DOWN = 8.271806125530277e-25; // 2^-80
 const float NORM_UP = 1.2089258196146292e24; // 2^80
 
-shared vec3 norm_partial[LOCAL_SIZE / 4u]; // one a subgroup
+shared vec3 norm_partial[LOCAL_SIZE / MIN_SUBGROUP]; // one a subgroup
 
 // Adds x to the sums of squares: as it is, scaled down, scaled up.
 void norm_add(inout vec3 sums, vec4 x) {
@@ -21,14 +20,14 @@ void norm_add(inout vec3 sums, vec4 x) {
 // The sums of all threads, in every thread: lanes as a tree, subgroups ascending. Begins with a barrier.
 vec3 norm_total(vec3 sums) {
     [[unroll]] for (uint level = 0u; level < 6u; level++)
-        if (1u << level < gl_SubgroupSize)
-            sums += subgroupShuffleXor(sums, 1u << level);
+        if (1u << level < subgroup_width())
+            sums += subgroup_shuffle_xor(sums, 1u << level);
     barrier();
-    if (gl_SubgroupInvocationID == 0u)
-        norm_partial[gl_SubgroupID] = sums;
+    if (subgroup_lane() == 0u)
+        norm_partial[subgroup_index()] = sums;
     barrier();
     sums = norm_partial[0];
-    for (uint i = 1u; i < gl_NumSubgroups; i++)
+    for (uint i = 1u; i < subgroup_count(); i++)
         sums += norm_partial[i];
     return sums;
 }

@@ -22,8 +22,6 @@
  */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_KHR_shader_subgroup_shuffle : require
 
 #include "params_ops.h"
 #include "address.glsl"
@@ -32,6 +30,8 @@
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64;
 layout(constant_id = 1) const uint STAGE = 0;
+
+#include "subgroup.glsl"
 
 layout(push_constant, std430) uniform Push { topk_push p; };
 layout(buffer_reference, std430, buffer_reference_align = 4) writeonly buffer WordStores { uint v[]; };
@@ -46,8 +46,8 @@ shared uint group_key[N_GROUP];
 shared uint chosen[TOPK_MAX]; /* the k groups, the best first */
 shared uint threshold_key, threshold_group, n_found;
 shared uint found_key[MAX_FOUND], found_at[MAX_FOUND];
-shared uint lane_max[LOCAL_SIZE / 4u];
-shared float lane_sum[LOCAL_SIZE / 4u];
+shared uint lane_max[LOCAL_SIZE / MIN_SUBGROUP];
+shared float lane_sum[LOCAL_SIZE / MIN_SUBGROUP];
 
 uint n_part, n_here; /* parts of a row; elements this workgroup chooses from */
 uvec2 from;          /* its elements (stage 0), the row's records (stage 1) */
@@ -76,12 +76,12 @@ uvec4 four_values(uint at)
 uint workgroup_max(uint x)
 {
     [[unroll]] for (uint level = 0u; level < 6u; level++)
-        if (1u << level < gl_SubgroupSize)
-            x = max(x, subgroupShuffleXor(x, 1u << level));
-    if (gl_SubgroupInvocationID == 0u)
-        lane_max[gl_SubgroupID] = x;
+        if (1u << level < subgroup_width())
+            x = max(x, subgroup_shuffle_xor(x, 1u << level));
+    if (subgroup_lane() == 0u)
+        lane_max[subgroup_index()] = x;
     barrier();
-    for (uint i = 0u; i < gl_NumSubgroups; i++)
+    for (uint i = 0u; i < subgroup_count(); i++)
         x = max(x, lane_max[i]);
     return x;
 }
@@ -89,13 +89,13 @@ uint workgroup_max(uint x)
 float workgroup_sum(float x)
 {
     [[unroll]] for (uint level = 0u; level < 6u; level++)
-        if (1u << level < gl_SubgroupSize)
-            x += subgroupShuffleXor(x, 1u << level);
-    if (gl_SubgroupInvocationID == 0u)
-        lane_sum[gl_SubgroupID] = x;
+        if (1u << level < subgroup_width())
+            x += subgroup_shuffle_xor(x, 1u << level);
+    if (subgroup_lane() == 0u)
+        lane_sum[subgroup_index()] = x;
     barrier();
     x = 0.0;
-    for (uint i = 0u; i < gl_NumSubgroups; i++)
+    for (uint i = 0u; i < subgroup_count(); i++)
         x += lane_sum[i];
     return x;
 }
@@ -104,9 +104,9 @@ float workgroup_sum(float x)
 uint count_before(uint theirs, uint their_at, uint key, uint at)
 {
     uint n = 0u;
-    for (uint s0 = 0u; s0 < gl_SubgroupSize; s0 += 4u)
+    for (uint s0 = 0u; s0 < subgroup_width(); s0 += 4u)
         [[unroll]] for (uint s = 0u; s < 4u; s++) {
-            uint other = subgroupShuffle(theirs, s0 + s), other_at = subgroupShuffle(their_at, s0 + s);
+            uint other = subgroup_shuffle(theirs, s0 + s), other_at = subgroup_shuffle(their_at, s0 + s);
             n += other > key || other == key && other_at < at ? 1u : 0u;
         }
     return n;
@@ -131,7 +131,7 @@ uint find_maxima(uint thread)
 /* Sets the chosen groups, and the threshold to the last of them. */
 void find_chosen(uint thread, uint largest)
 {
-    uint lane = gl_SubgroupInvocationID;
+    uint lane = subgroup_lane();
     for (uint g = thread; g < N_GROUP; g += LOCAL_SIZE) {
         uint key = group_key[g], rank = 0u;
         if (p.k == 1u) {
@@ -139,7 +139,7 @@ void find_chosen(uint thread, uint largest)
                 atomicMin(threshold_group, g);
             continue;
         }
-        for (uint first = 0u; first < N_GROUP; first += gl_SubgroupSize)
+        for (uint first = 0u; first < N_GROUP; first += subgroup_width())
             rank += count_before(group_key[first + lane], first + lane, key, g);
         if (rank < p.k)
             chosen[rank] = g;
@@ -223,7 +223,7 @@ float logsumexp(uint thread)
 
 void main()
 {
-    uint i = gl_WorkGroupID.y, thread = gl_LocalInvocationID.x, lane = gl_SubgroupInvocationID;
+    uint i = gl_WorkGroupID.y, thread = gl_LocalInvocationID.x, lane = subgroup_lane();
     uvec2 x = row_address(p.x, (p.gather & TOPK_GATHER_X) != 0u ? row_index(p.index, i, p.x) : i, p.x_stride);
     n_part = topk_parts(p.n);
     if (STAGE == 0u) {
@@ -250,8 +250,8 @@ void main()
     uint m = n_found;
     for (uint first = 0u; first < m; first += LOCAL_SIZE) {
         uint f = min(first + thread, m - 1u), key = found_key[f], at = found_at[f], rank = 0u;
-        for (uint other = lane; other < m + lane; other += gl_SubgroupSize) {
-            uint o = min(other, m - 1u);
+        for (uint others = 0u; others < m; others += subgroup_width()) {
+            uint other = others + lane, o = min(other, m - 1u);
             rank += count_before(other < m ? found_key[o] : 0u, other < m ? found_at[o] : NO_ID, key, at);
         }
         if (first + thread < m && rank < p.k)

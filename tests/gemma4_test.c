@@ -16,6 +16,7 @@
 #include "generate.h"
 #include "gguf_write.h"
 #include "loader.h"
+#include "plugin_argument.h"
 #include "scratch.h"
 #include "session.h"
 
@@ -24,7 +25,7 @@
 #define N_VOCAB 300u
 #define MAX_ROUTE (N_TOKEN * 12u * 8u)
 
-static const char *plugin_name = "reference";
+static plugin_argument tested;
 
 static const model_source_desc models[] = {
     {.model = "gemma4-e2b",
@@ -491,7 +492,7 @@ static int make_world(void **state) {
     static world w;
     scratch *files = NULL;
     tandem_error error = {.struct_size = sizeof error};
-    if (tandem_plugin_open(plugin_name, NULL, &w.plugin, &error) ||
+    if (tandem_plugin_open(tested.name, &tested.host, &w.plugin, &error) ||
         tandem_plugin_open("reference", NULL, &w.reference, &error)) {
         print_error("%s\n", error.message);
         return -1;
@@ -513,8 +514,8 @@ static int end_world(void **state) {
 }
 
 int main(int argc, char **argv) {
-    if (argc > 1)
-        plugin_name = argv[1];
+    if (!plugin_argument_take(&tested, argc, argv))
+        return 2;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_agrees_in_chunks_of_any_size),
         cmocka_unit_test(f16_caches_agree),

@@ -15,15 +15,41 @@ tandem_run(quantize 120 COMMAND quantize_test LABELS quick sanitize threads)
 tandem_test(libtandem_test SOURCES libtandem_test.c libtandem_cxx.cpp LIBRARIES libtandem)
 tandem_run(libtandem 60 COMMAND libtandem_test LABELS quick sanitize)
 tandem_run(cli 600 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cli_test.sh $<TARGET_FILE:tandem> LABELS quick sanitize)
-foreach(plugin reference vulkan)
-    if(TARGET tandem_${plugin})
-        tandem_run(session_${plugin} 600 COMMAND session_test ${plugin} LABELS quick sanitize)
-        tandem_run(gemma4_${plugin} 600 COMMAND gemma4_test ${plugin} LABELS quick sanitize)
-        tandem_run(gemma4_golden_${plugin} 1200
-            COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/gemma4_test.sh $<TARGET_FILE:tandem> ${plugin} LABELS model)
-        tandem_run(model_${plugin} 1200 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/model_test.sh $<TARGET_FILE:tandem> ${plugin}
-            ${PROJECT_SOURCE_DIR}/build/models/gemma3-270m-q4_k_m.gguf LABELS model)
-        tandem_run(same_tokens_${plugin} 600 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/same_tokens.sh $<TARGET_FILE:tandem>
-            ${PROJECT_SOURCE_DIR}/build/models/gemma3-270m-q4_k_m.gguf --plugin ${plugin} LABELS model)
+set(trained_model ${PROJECT_SOURCE_DIR}/build/models/gemma3-270m-q4_k_m.gguf)
+# tandem_models(NAME PLUGIN [NAME=VALUE]): synthetic and trained models on a plugin, with an option of it.
+function(tandem_models name plugin)
+    set(option)
+    set(environment)
+    if(ARGN)
+        set(option --option ${ARGN})
+        set(environment PLUGIN_OPTION=${ARGN})
     endif()
-endforeach()
+    tandem_run(session_${name} 600 COMMAND session_test ${plugin} ${option} LABELS quick sanitize)
+    tandem_run(gemma4_${name} 600 COMMAND gemma4_test ${plugin} ${option} LABELS quick sanitize)
+    tandem_run(gemma4_golden_${name} 1200
+        COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/gemma4_test.sh $<TARGET_FILE:tandem> ${plugin} LABELS model
+        ENVIRONMENT ${environment})
+    tandem_run(model_${name} 1200
+        COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/model_test.sh $<TARGET_FILE:tandem> ${plugin} ${trained_model} LABELS model
+        ENVIRONMENT ${environment})
+endfunction()
+# tandem_same_tokens(NAME OPTION...): 16 greedy tokens of the trained model are the reference's.
+function(tandem_same_tokens name)
+    tandem_run(same_tokens_${name} 600 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/same_tokens.sh $<TARGET_FILE:tandem>
+        ${trained_model} ${ARGN} LABELS model)
+endfunction()
+tandem_models(reference reference)
+tandem_same_tokens(reference --plugin reference)
+if(TARGET tandem_vulkan)
+    tandem_models(vulkan vulkan vulkan.shape=gpu) # as on a card
+    tandem_same_tokens(vulkan --plugin vulkan --plugin-option vulkan.shape=gpu)
+    tandem_same_tokens(vulkan_software --plugin vulkan --plugin-option vulkan.shape=software)
+endif()
+if(TARGET tandem_vulkan_32)
+    set(wide ${PROJECT_BINARY_DIR}/tests/emulated/32/libtandem_vulkan.so)
+    tandem_run(session_vulkan_32 600 COMMAND session_test ${wide} --option vulkan.shape=gpu)
+    tandem_run(gemma4_golden_vulkan_32 900
+        COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/gemma4_test.sh $<TARGET_FILE:tandem> ${wide} 26b-16-q4_k_m e2b-q4_0 LABELS model
+        ENVIRONMENT PLUGIN_OPTION=vulkan.shape=gpu)
+    tandem_same_tokens(vulkan_32 --plugin ${wide} --plugin-option vulkan.shape=gpu)
+endif()

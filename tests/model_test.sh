@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The trained Gemma 3 270M on one plugin, against what llama.cpp and a float64 oracle say about it (tests/golden).
 # usage: tests/model_test.sh PATH/TO/tandem PLUGIN MODEL.gguf
+# PLUGIN_OPTION=PLUGIN.NAME=VALUE: a setting of the plugin, as tandem --plugin-option takes it
 set -uo pipefail
 tandem=$1 plugin=$2 model=$3
 golden=$(cd "$(dirname "${BASH_SOURCE[0]}")/golden" && pwd)
@@ -35,7 +36,7 @@ PYTHON
 for prompt in "$work"/prompt*; do
     i=${prompt##*prompt}
     text=$(cat "$prompt"; echo x) # keeps a newline at the end
-    "$tandem" generate -m "$model" -p "${text%x}" -n 16 --temp 0 --kv f32 --plugin "$plugin" --json >"$work/out" 2>"$work/err" ||
+    "$tandem" generate ${PLUGIN_OPTION:+--plugin-option "$PLUGIN_OPTION"} -m "$model" -p "${text%x}" -n 16 --temp 0 --kv f32 --plugin "$plugin" --json >"$work/out" 2>"$work/err" ||
         cat "$work/err"
     grep -o '"tokens":\[[0-9,]*' "$work/out" | sed 's/.*\[//' | tr -d '\n' >"$work/got"
     cmp -s "$work/got" "$work/expected$i"
@@ -43,7 +44,7 @@ for prompt in "$work"/prompt*; do
 done
 
 # Logits of 200 tokens. f32: llama.cpp on the dequantised weights, 1.4e-6 off by its f16 GELU; exact: float64, no rounding.
-"$tandem" eval -m "$model" --tokens "@$golden/tokens-200.txt" --plugin "$plugin" --logits "$work/logits.npy" \
+"$tandem" eval ${PLUGIN_OPTION:+--plugin-option "$PLUGIN_OPTION"} -m "$model" --tokens "@$golden/tokens-200.txt" --plugin "$plugin" --logits "$work/logits.npy" \
     >"$work/rows" 2>"$work/err" || cat "$work/err"
 compare() { # compare ROWS WORST MEDIAN
     "$python" "$golden/compare_logits.py" "$work/logits.npy" "$golden/logits-200.$1.rows" --worst "$2" --median "$3"

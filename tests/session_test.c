@@ -14,12 +14,13 @@
 
 #include "generate.h"
 #include "loader.h"
+#include "plugin_argument.h"
 #include "session.h"
 
 #define N_CTX 256u
 #define N_TOKEN 150u /* the window is 32: the ring wraps several times */
 
-static const char *plugin_name = "reference";
+static plugin_argument tested;
 
 /* What every test starts from. */
 typedef struct world {
@@ -116,9 +117,9 @@ static double worst_error(const float *a, const float *b, uint32_t n_row, uint32
     return worst;
 }
 
-static int open_plugin(const char *name, tandem_plugin **plugin) {
+static int open_plugin(const char *name, const tandem_host *host, tandem_plugin **plugin) {
     tandem_error error = {.struct_size = sizeof error};
-    if (tandem_plugin_open(name, NULL, plugin, &error) == TANDEM_OK)
+    if (tandem_plugin_open(name, host, plugin, &error) == TANDEM_OK)
         return 0;
     print_error("%s\n", error.message);
     return -1;
@@ -137,7 +138,7 @@ static int make_world(void **state) {
                                             .head_dim = 64,
                                             .window = 32}};
     tandem_message message;
-    if (open_plugin(plugin_name, &w.plugin) || open_plugin("reference", &w.reference))
+    if (open_plugin(tested.name, &tested.host, &w.plugin) || open_plugin("reference", NULL, &w.reference))
         return -1;
     if (model_source_open(&w.source, &desc, &message)) {
         print_error("%s\n", message.text);
@@ -522,8 +523,8 @@ static void targets_and_logsumexp_are_those_of_the_logits(void **state) {
 }
 
 int main(int argc, char **argv) {
-    if (argc > 1)
-        plugin_name = argv[1];
+    if (!plugin_argument_take(&tested, argc, argv))
+        return 2;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_of_any_size_give_the_same_logits),
         cmocka_unit_test(a_ring_gives_the_logits_of_a_cache_that_keeps_all),

@@ -4,6 +4,8 @@
  */
 #include "gpu_model.h"
 
+#include "../shaders/params_ops.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -89,6 +91,44 @@ static void no_shader_exceeds_the_loop_budget(void **state) {
                   worst_name);
 }
 
+/* ---- shape ---- */
+
+/* Returns how many launches of attention and of q8 products there are. */
+static uint32_t check_shape(const tandem_program *program, int is_gpu) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < fx.inside->launch_count(program); i++) {
+        vk_test_dispatch d;
+        gpu_test_launch launch;
+        fx.vulkan->dispatch(program, i, &d);
+        fx.inside->launch(program, i, &launch);
+        if (!strncmp(launch.kernel, "attention_split", 15)) {
+            assert_int_equal(d.spec[SPEC_KEYS_IN_FLIGHT], is_gpu ? 4 : 1);
+            n++;
+        } else if (!strncmp(launch.kernel, "matmul_", 7) && strstr(launch.kernel, "_q8")) {
+            assert_int_equal(d.spec[SPEC_DOT_PAIRS],
+                             is_gpu ? 0 : 1); /* of a device without fast dot products */
+            assert_int_equal(d.spec[SPEC_UNROLL] >= 4 && d.spec[SPEC_LOCAL_SIZE] >= 128, is_gpu);
+            n++;
+        }
+    }
+    return n;
+}
+
+/* What other tests of this option run, then: four keys in flight, integer dot product instructions, tiles for
+ * many threads, at any width of subgroups. */
+static void keys_in_flight_4_is_executed(void **state) {
+    (void)state;
+    for (uint32_t max_tokens = 1; max_tokens <= 24; max_tokens += 23) {
+        model m;
+        tandem_program *program = NULL;
+        OK(model_open(&m, fx.api, fx.context, &model_small), &m);
+        OK(model_program(&m, max_tokens, 1, TANDEM_PRECISION_Q8, &program), &m);
+        assert_true(check_shape(program, fx.vulkan->is_gpu_shape(fx.context)) >= 3 * MODEL_LAYERS);
+        fx.api->program_destroy(program);
+        model_close(&m);
+    }
+}
+
 static void no_validation_message_came(void **state) {
     (void)state;
     assert_int_equal(fx.vulkan->n_messages(), 0);
@@ -100,6 +140,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_decode_layer_takes_at_most_13_steps),
         cmocka_unit_test(no_shader_exceeds_the_loop_budget),
+        cmocka_unit_test(keys_in_flight_4_is_executed),
         cmocka_unit_test(no_validation_message_came),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

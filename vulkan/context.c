@@ -21,6 +21,8 @@ static uint32_t list_extensions(const vk_device *device, const char **names) {
         names[n++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
     if (device->memory_budget)
         names[n++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
+    if (device->uniform_control_flow)
+        names[n++] = VK_KHR_SHADER_SUBGROUP_UNIFORM_CONTROL_FLOW_EXTENSION_NAME;
     return n;
 }
 
@@ -38,6 +40,8 @@ static tandem_status create_device(tandem_context *context, tandem_error *error)
     VkPhysicalDeviceSubgroupSizeControlFeatures control = {.subgroupSizeControl = VK_TRUE,
                                                            .computeFullSubgroups = VK_TRUE};
     VkPhysicalDeviceShaderIntegerDotProductFeatures dot = {.shaderIntegerDotProduct = VK_TRUE};
+    VkPhysicalDeviceShaderSubgroupUniformControlFlowFeaturesKHR uniform = {.shaderSubgroupUniformControlFlow =
+                                                                               VK_TRUE};
     VkPhysicalDeviceFeatures2 all = {.features = {.shaderInt64 = (VkBool32)device->int64}};
     void *next = chain(&f12, NULL, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES);
     next = chain(&f11, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES);
@@ -45,6 +49,9 @@ static tandem_status create_device(tandem_context *context, tandem_error *error)
         next = chain(&control, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
     if (device->dot)
         next = chain(&dot, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES);
+    if (device->uniform_control_flow)
+        next = chain(&uniform, next,
+                     VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SUBGROUP_UNIFORM_CONTROL_FLOW_FEATURES_KHR);
     chain(&all, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2);
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = device->queue_family,

@@ -201,12 +201,10 @@ static void find_properties(const vk_instance *vk, vk_device *device, const exte
     device->max_allocation &= ~(uint64_t)0xffff;
     device->info.max_allocation = device->max_allocation;
 
-    VkSubgroupFeatureFlags operations = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
-                                        VK_SUBGROUP_FEATURE_SHUFFLE_BIT | VK_SUBGROUP_FEATURE_BALLOT_BIT;
+    VkSubgroupFeatureFlags operations = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
     if ((p11.subgroupSupportedOperations & operations) != operations ||
         !(p11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
-        snprintf(device->unusable, sizeof device->unusable,
-                 "It lacks subgroup arithmetic, ballots or shuffles in compute shaders");
+        snprintf(device->unusable, sizeof device->unusable, "It lacks subgroup shuffles in compute shaders");
     else if (p11.subgroupSize < 4 || p11.subgroupSize > 64)
         snprintf(device->unusable, sizeof device->unusable, "Its subgroup size of %u is outside 4 to 64",
                  p11.subgroupSize);
@@ -221,6 +219,7 @@ static void find_features(const vk_instance *vk, vk_device *device, const extens
     VkPhysicalDeviceVulkan12Features f12 = {0};
     VkPhysicalDeviceSubgroupSizeControlFeatures control = {0};
     VkPhysicalDeviceShaderIntegerDotProductFeatures dot = {0};
+    VkPhysicalDeviceShaderSubgroupUniformControlFlowFeaturesKHR uniform = {0};
     VkPhysicalDeviceFeatures2 all = {0};
     int core13 = device->api_version >= VK_API_VERSION_1_3;
     int has_control = core13 || has_extension(extensions, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
@@ -232,6 +231,9 @@ static void find_features(const vk_instance *vk, vk_device *device, const extens
         next = chain(&control, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
     if (has_dot)
         next = chain(&dot, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES);
+    if (has_extension(extensions, VK_KHR_SHADER_SUBGROUP_UNIFORM_CONTROL_FLOW_EXTENSION_NAME))
+        next = chain(&uniform, next,
+                     VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SUBGROUP_UNIFORM_CONTROL_FLOW_FEATURES_KHR);
     chain(&all, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2);
     vk->GetPhysicalDeviceFeatures2(device->physical, &all);
 
@@ -239,6 +241,7 @@ static void find_features(const vk_instance *vk, vk_device *device, const extens
     device->subgroup_control_core = core13;
     device->dot = dot.shaderIntegerDotProduct;
     device->dot_core = core13;
+    device->uniform_control_flow = uniform.shaderSubgroupUniformControlFlow;
     device->int64 = all.features.shaderInt64;
     device->int8 = f12.shaderInt8;
     device->f16 = f12.shaderFloat16;

@@ -1,7 +1,7 @@
 /* device.h: what a physical device offers, and whether tandem can use it.
  *
- * Needed: Vulkan 1.2, bufferDeviceAddress, timelineSemaphore, subgroup arithmetic and shuffles in compute
- * shaders, and a compute queue with timestamps. Everything else is a rung above, found here and shown in
+ * Needed: Vulkan 1.2, bufferDeviceAddress, timelineSemaphore, subgroup shuffles in compute shaders, and a
+ * compute queue with timestamps. Everything else is a rung above, found here and shown in
  * `abilities`.
  */
 #ifndef VK_DEVICE_H
@@ -39,7 +39,8 @@ typedef struct vk_device {
     int memory_budget;
     int pci;
     int is_lavapipe;
-    vk_policy policy; /* how kernels run on it */
+    int uniform_control_flow; /* VK_KHR_shader_subgroup_uniform_control_flow */
+    vk_policy policy;         /* how kernels run on it */
 } vk_device;
 
 /* All physical devices, usable or not, at most VK_MAX_DEVICES, in an order that never changes until unload.

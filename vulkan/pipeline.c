@@ -1,5 +1,6 @@
 /* pipeline.c: names, compiles and warms pipelines. */
 #include "pipeline.h"
+#include "spirv.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -73,14 +74,31 @@ tandem_status vk_pipeline_find(tandem_context *context, const char *name, const 
     return TANDEM_OK;
 }
 
+static VkResult create_module(tandem_context *context, const vk_shader *shader, VkShaderModule *module) {
+    VkShaderModuleCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+                                     .codeSize = shader->n_word * sizeof(uint32_t),
+                                     .pCode = shader->words};
+    uint32_t *words = NULL;
+    VkResult result = vk_fault_check();
+    if (result != VK_SUCCESS)
+        return result;
+    if (context->device.uniform_control_flow) {
+        words = gpu_alloc((shader->n_word + VK_SPIRV_MORE_WORDS) * sizeof *words);
+        if (!words)
+            return VK_ERROR_OUT_OF_HOST_MEMORY;
+        info.pCode = words;
+        info.codeSize = vk_spirv_uniform_control_flow(shader->words, shader->n_word, words) * sizeof *words;
+    }
+    result = context->api.vk.CreateShaderModule(context->api.handle, &info, NULL, module);
+    gpu_free(words);
+    return result;
+}
+
 static VkResult compile(tandem_context *context, vk_pipeline *p) {
     VkSpecializationMapEntry entries[VK_MAX_SPEC];
     for (uint32_t i = 0; i < p->n_spec; i++)
         entries[i] = (VkSpecializationMapEntry){i, i * (uint32_t)sizeof(uint32_t), sizeof(uint32_t)};
     VkSpecializationInfo spec = {p->n_spec, entries, p->n_spec * sizeof(uint32_t), p->spec};
-    VkShaderModuleCreateInfo module = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                                       .codeSize = p->shader->n_word * sizeof(uint32_t),
-                                       .pCode = p->shader->words};
     VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
         .requiredSubgroupSize = context->device.policy.required_subgroup};
@@ -96,9 +114,7 @@ static VkResult compile(tandem_context *context, vk_pipeline *p) {
         if (context->device.policy.required_subgroup)
             info.stage.pNext = &size;
     }
-    VkResult result = vk_fault_check();
-    if (result == VK_SUCCESS)
-        result = context->api.vk.CreateShaderModule(context->api.handle, &module, NULL, &info.stage.module);
+    VkResult result = create_module(context, p->shader, &info.stage.module);
     if (result != VK_SUCCESS)
         return result;
     result = vk_fault_check();

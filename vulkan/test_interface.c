@@ -24,6 +24,10 @@ static int is_gpu_assisted(void) {
     return vk_the_plugin.gpu_assisted;
 }
 
+static int is_gpu_shape(const tandem_context *context) {
+    return context->device.policy.shape == VK_SHAPE_GPU;
+}
+
 static void inject(uint64_t n, int32_t result) {
     vk_fault *fault = &vk_the_plugin.fault;
     atomic_store(&fault->countdown, 0);
@@ -55,6 +59,7 @@ const vk_test_interface vk_the_test_interface = {
     .provoke = provoke,
     .validates = validates,
     .is_gpu_assisted = is_gpu_assisted,
+    .is_gpu_shape = is_gpu_shape,
     .inject = inject,
     .n_calls = n_calls,
     .dispatch = get_dispatch,

@@ -24,8 +24,9 @@ typedef struct vk_test_interface {
      * listens. */
     uint32_t (*n_messages)(void);
     void (*provoke)(const tandem_context *context);
-    int (*validates)(void);       /* option vulkan.validation is on */
-    int (*is_gpu_assisted)(void); /* option vulkan.gpu_assisted is on */
+    int (*validates)(void);                             /* option vulkan.validation is on */
+    int (*is_gpu_assisted)(void);                       /* option vulkan.gpu_assisted is on */
+    int (*is_gpu_shape)(const tandem_context *context); /* kernels have the shape that GPUs get */
 
     /* The n-th fallible Vulkan call from now on (1: the next) answers `result` and does not reach the driver;
      * 0: none. n_calls counts such calls since. */

@@ -65,7 +65,6 @@ if(TARGET tandem_vulkan)
 
     # ---- the software shape ----
     set(software --option vulkan.shape=software)
-    tandem_run(vulkan_software 300 COMMAND vulkan_test ${software})
     tandem_run(vulkan_run_software 300 COMMAND gpu_run_test ${software})
     tandem_run(vulkan_moe_software 300 COMMAND gpu_moe_test ${software})
     tandem_run(ops_vulkan_software 900 COMMAND op_test vulkan --smoke ${software})

@@ -91,6 +91,22 @@ static void no_shader_exceeds_the_loop_budget(void **state) {
                   worst_name);
 }
 
+/* What a planner has overlooked is not recorded: such a driver would give wrong results. */
+static void a_program_beyond_the_loop_budget_is_refused(void **state) {
+    model m;
+    tandem_program *program = NULL;
+    (void)state;
+    OK(model_open(&m, fx.api, fx.context, &model_small), &m);
+    fx.vulkan->limit_loops(fx.context, 150);
+    assert_int_equal(model_program(&m, 1, 1, TANDEM_PRECISION_EXACT, &program), TANDEM_E_UNSUPPORTED);
+    assert_non_null(strstr(m.error.message, " could make "));
+    assert_null(program);
+    fx.vulkan->limit_loops(fx.context, 0);
+    OK(model_program(&m, 1, 1, TANDEM_PRECISION_EXACT, &program), &m);
+    fx.api->program_destroy(program);
+    model_close(&m);
+}
+
 /* ---- shape ---- */
 
 /* Returns how many launches of attention and of q8 products there are. */
@@ -140,6 +156,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_decode_layer_takes_at_most_13_steps),
         cmocka_unit_test(no_shader_exceeds_the_loop_budget),
+        cmocka_unit_test(a_program_beyond_the_loop_budget_is_refused),
         cmocka_unit_test(keys_in_flight_4_is_executed),
         cmocka_unit_test(no_validation_message_came),
     };

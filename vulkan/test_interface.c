@@ -28,6 +28,14 @@ static int is_gpu_shape(const tandem_context *context) {
     return context->device.policy.shape == VK_SHAPE_GPU;
 }
 
+static void limit_loops(tandem_context *context, uint32_t n) {
+    static uint32_t of_driver; /* of the one device that a test has */
+    uint32_t *budget = &context->device.policy.loop_budget;
+    if (!of_driver)
+        of_driver = *budget;
+    *budget = n ? n : of_driver;
+}
+
 static void inject(uint64_t n, int32_t result) {
     vk_fault *fault = &vk_the_plugin.fault;
     atomic_store(&fault->countdown, 0);
@@ -60,6 +68,7 @@ const vk_test_interface vk_the_test_interface = {
     .validates = validates,
     .is_gpu_assisted = is_gpu_assisted,
     .is_gpu_shape = is_gpu_shape,
+    .limit_loops = limit_loops,
     .inject = inject,
     .n_calls = n_calls,
     .dispatch = get_dispatch,

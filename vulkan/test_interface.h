@@ -28,6 +28,10 @@ typedef struct vk_test_interface {
     int (*is_gpu_assisted)(void);                       /* option vulkan.gpu_assisted is on */
     int (*is_gpu_shape)(const tandem_context *context); /* kernels have the shape that GPUs get */
 
+    /* Poses as a driver that ends the loops of a subgroup after n iterations (policy.h), from the next
+     * program on; 0: as the driver is. */
+    void (*limit_loops)(tandem_context *context, uint32_t n);
+
     /* The n-th fallible Vulkan call from now on (1: the next) answers `result` and does not reach the driver;
      * 0: none. n_calls counts such calls since. */
     void (*inject)(uint64_t n, int32_t result);

@@ -166,12 +166,14 @@ static void lex_number(struct lexer *lx, struct token *token) {
         lx->at++;
 }
 
+/* A whole opcode is one name, ld.global.u32; a directive ends at the next dot, so that .reg.b32 are two. */
 static void lex_name(struct lexer *lx, struct token *token) {
+    const bool directive = *lx->at == '.';
     token->kind = TOKEN_NAME;
     lx->at++;
     while (lx->at < lx->end) {
         const char next = lx->at + 1 < lx->end ? lx->at[1] : 0;
-        if (in_name(*lx->at) || (*lx->at == '.' && in_name(next)))
+        if (in_name(*lx->at) || (*lx->at == '.' && !directive && in_name(next)))
             lx->at++;
         else if (*lx->at == ':' && next == ':' && lx->at + 2 < lx->end && in_name(lx->at[2]))
             lx->at += 2;

@@ -40,6 +40,21 @@ bool token_is(const struct token *token, const char *text) {
            !memcmp(token->text, text, token->length);
 }
 
+void lex_quote(const char *at, char quote[QUOTE_BYTES]) {
+    const size_t length = strcspn(at, ";\n"), most = QUOTE_BYTES - 4;
+    size_t n = 0;
+    for (size_t i = 0; i < length && n < most; i++) {
+        const char c = at[i] == '\t' || at[i] == '\r' ? ' ' : at[i];
+        if (c != ' ' || (n && quote[n - 1] != ' ')) /* columns become single spaces */
+            quote[n++] = c >= ' ' && c < 127 ? c : '?';
+    }
+    while (n && quote[n - 1] == ' ')
+        n--;
+    memcpy(quote + n, "...", 4);
+    if (n < most)
+        quote[n] = 0;
+}
+
 static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }

@@ -42,7 +42,7 @@ CUresult cuInit(unsigned flags) {
 }
 CUresult cuDriverGetVersion(int *version) {
     if (!version)
-        return api_refuse("cuDriverGetVersion", CUDA_ERROR_INVALID_VALUE);
+        return CUDA_ERROR_INVALID_VALUE;
     options_load();
     *version = (int)options.driver_version;
     return CUDA_SUCCESS;
@@ -102,7 +102,7 @@ static const struct {
     E(UNKNOWN, "unknown error"),
 };
 
-CUresult error_text(CUresult code, const char **text, bool name) {
+static CUresult error_text(CUresult code, const char **text, bool name) {
     if (!text)
         return CUDA_ERROR_INVALID_VALUE;
     *text = NULL;
@@ -111,17 +111,11 @@ CUresult error_text(CUresult code, const char **text, bool name) {
             *text = name ? errors[i].name : errors[i].text;
     return *text ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
-static CUresult tell(const char *function, CUresult code, const char **text, bool name) {
-    const CUresult r = error_text(code, text, name);
-    if (r && text)
-        message_quietly("%s: %d is no code that is known here", function, (int)code);
-    return r && !text ? api_refuse(function, r) : r;
-}
 CUresult cuGetErrorName(CUresult code, const char **name) {
-    return tell("cuGetErrorName", code, name, true);
+    return error_text(code, name, true);
 }
 CUresult cuGetErrorString(CUresult code, const char **text) {
-    return tell("cuGetErrorString", code, text, false);
+    return error_text(code, text, false);
 }
 
 /* ---- the device ---- */

@@ -52,9 +52,9 @@ uvec2 row_address(uvec2 base, uint row, uint stride) {
 }
 
 // A load must be good wherever it stands, reached or not: a driver may run the loads of a short branch that no
-// lane takes (Mesa 26 does where all lanes read one address). So what is optional is read through the three
-// functions below and nothing else (tests/shader_loads_test.py), which read `instead` where it is absent, and
-// indices are cut to what is there.
+// lane takes, and those of a short loop once more after its end (Mesa 26 does both where all lanes read one
+// address). So what is optional is read through the three functions below and nothing else
+// (tests/shader_loads_test.py), which read `instead` where it is absent, and indices are cut to what is there.
 
 // Row i of an optional view, or `instead`.
 uvec2 optional_row(uvec2 view, uint i, uint stride, uvec2 instead) {

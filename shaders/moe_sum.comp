@@ -26,8 +26,9 @@ void main() {
     uvec2 route = row_address(p.route, row_index(p.index, i, p.route), p.route_stride);
     vec4 sum = vec4(0.0);
     for (uint j = 0u; j < p.n_used; j++) {
-        uint weight = Words(route).v[p.n_used + j];
-        if (Words(route).v[j] >= p.n_expert)
+        uint choice = min(j, p.n_used - 1u); // Mesa 26 runs the loads of a short loop once more (address.glsl)
+        uint weight = Words(route).v[p.n_used + choice];
+        if (Words(route).v[choice] >= p.n_expert)
             weight = 0x7fc00000u;
         // note: rows of x are whole units; what lies behind element n is not stored.
         vec4 x = uintBitsToFloat(load_unit(Units(row_address(p.x, i * p.n_used + j, p.x_stride)), u));

@@ -35,8 +35,10 @@ typedef struct gpu_api_context {
     vk_commands commands[GPU_N_TRANSFER]; /* one for each transfer */
     VkPipelineLayout pipeline_layout;
     struct vk_pipeline_set *pipelines;
-    VkQueryPool timestamps; /* begin and end of each pending slot */
-    uint64_t last_run_end;  /* device ns of the last finished run; 0: none */
+    VkQueryPool timestamps;      /* begin and end of each pending slot */
+    int has_run;                 /* 1: the following two are known */
+    uint64_t last_run_end;       /* of the last finished run: its last timestamp, */
+    uint64_t last_run_queued_ns; /* and the host's clock before it was submitted */
 } gpu_api_context;
 
 typedef struct gpu_api_block {

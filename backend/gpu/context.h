@@ -25,6 +25,7 @@ typedef struct gpu_ticket {
     uint64_t serial;
     uint32_t slot;   /* of the run, TANDEM_NONE: not a run */
     uint32_t n_step; /* step_ns filled, for profile runs */
+    uint64_t queued_ns; /* of a run: the host's clock before it was submitted */
     uint64_t host_ns;
     uint64_t upload_bytes;
     uint64_t device_ns; /* 0: unknown */

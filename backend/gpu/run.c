@@ -116,7 +116,7 @@ static tandem_status finish_profile(tandem_program *program, gpu_ticket *entry, 
 static tandem_status queue_run(tandem_program *program, const tandem_run *run, uint32_t slot,
                                gpu_ticket **result, tandem_error *error) {
     tandem_context *context = program->context;
-    uint64_t serial = context->serial + 1, *step_ns = NULL;
+    uint64_t serial = context->serial + 1, queued_ns = gpu_clock_ns(), *step_ns = NULL;
     int profile = (run->flags & TANDEM_RUN_PROFILE) != 0;
     tandem_status status = profile ? prepare_profile(program, &step_ns, error) : TANDEM_OK;
     uint64_t upload_bytes = gpu_run_fill_table(program, run, gpu_run_table(program, slot));
@@ -131,6 +131,7 @@ static tandem_status queue_run(tandem_program *program, const tandem_run *run, u
     gpu_ticket *entry = gpu_ticket_issue(context);
     entry->serial = serial;
     entry->slot = slot;
+    entry->queued_ns = queued_ns;
     entry->upload_bytes = upload_bytes;
     entry->step_ns = step_ns;
     context->slot_ticket[slot] = entry->ticket;

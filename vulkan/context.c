@@ -115,19 +115,7 @@ fail:
 /* Free device memory by the driver's own count; 0: it does not tell. */
 static uint64_t measure_free(const tandem_context *context) {
     const vk_device *device = &context->device;
-    if (!device->memory_budget)
-        return 0;
-    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
-    VkPhysicalDeviceMemoryProperties2 memory = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
-    uint64_t sum = 0;
-    context->api.instance->GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
-    for (uint32_t i = 0; i < device->memory.memoryHeapCount; i++)
-        if ((device->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
-            budget.heapBudget[i] > budget.heapUsage[i])
-            sum += budget.heapBudget[i] - budget.heapUsage[i];
-    return sum;
+    return device->memory_budget ? vk_device_free(context->api.instance, device) : 0;
 }
 
 static tandem_status choose_device(tandem_context *context, const tandem_context_desc *desc,

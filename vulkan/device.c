@@ -77,21 +77,57 @@ static uint64_t read_meminfo(const char *key) {
     return (uint64_t)kib * 1024u;
 }
 
-static void find_memory(const vk_instance *vk, vk_device *device) {
+uint64_t vk_device_free(const vk_instance *vk, const vk_device *device) {
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
-    VkPhysicalDeviceMemoryProperties2 memory = {.sType =
-                                                    VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
-                                                .pNext = device->memory_budget ? &budget : NULL};
+    VkPhysicalDeviceMemoryProperties2 memory = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
+    uint32_t heap = device->heap;
+    if (!device->memory_budget)
+        return device->memory.memoryHeaps[heap].size;
     vk->GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
-    device->memory = memory.memoryProperties;
-    for (uint32_t i = 0; i < device->memory.memoryTypeCount; i++) {
-        const VkMemoryType *type = &device->memory.memoryTypes[i];
-        uint64_t bytes = device->memory.memoryHeaps[type->heapIndex].size;
-        if ((type->propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) &&
-            (type->propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) && bytes > device->host_window)
+    return budget.heapBudget[heap] > budget.heapUsage[heap] ? budget.heapBudget[heap] - budget.heapUsage[heap]
+                                                            : 0;
+}
+
+/* Device memory, as types have it: the largest heap, and how much of any heap the host maps. A card without a
+ * resizable BAR has a second heap, the 256 MiB window, which is no room for weights. */
+static void find_heap(vk_device *device) {
+    const VkPhysicalDeviceMemoryProperties *memory = &device->memory;
+    uint64_t largest = 0;
+    for (uint32_t i = 0; i < memory->memoryTypeCount; i++) {
+        const VkMemoryType *type = &memory->memoryTypes[i];
+        uint64_t bytes = memory->memoryHeaps[type->heapIndex].size;
+        if (!(type->propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT))
+            continue;
+        if (bytes > largest) {
+            largest = bytes;
+            device->heap = type->heapIndex;
+        }
+        if ((type->propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) && bytes > device->host_window)
             device->host_window = bytes;
     }
+}
+
+/* Whether the host can write all of the device's memory, as it must where nothing is staged. */
+static int host_maps_heap(const vk_device *device) {
+    const VkMemoryPropertyFlags wanted = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT |
+                                         VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+                                         VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    for (uint32_t i = 0; i < device->memory.memoryTypeCount; i++) {
+        const VkMemoryType *type = &device->memory.memoryTypes[i];
+        if (type->heapIndex == device->heap && (type->propertyFlags & wanted) == wanted)
+            return 1;
+    }
+    return 0;
+}
+
+static void find_memory(const vk_instance *vk, vk_device *device) {
+    VkPhysicalDeviceMemoryProperties2 memory = {.sType =
+                                                    VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+    vk->GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
+    device->memory = memory.memoryProperties;
+    find_heap(device);
     if (device->info.kind == TANDEM_DEVICE_SOFTWARE) {
         /* note: lavapipe reports one heap of 2 GiB whatever the machine has, and allocates beyond it. */
         device->info.memory_total = read_meminfo("MemTotal");
@@ -99,20 +135,10 @@ static void find_memory(const vk_instance *vk, vk_device *device) {
         device->unified = !vk_the_plugin.staged;
         return;
     }
-    int all_local = 1;
-    for (uint32_t i = 0; i < device->memory.memoryHeapCount; i++) {
-        const VkMemoryHeap *heap = &device->memory.memoryHeaps[i];
-        if (!(heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)) {
-            all_local = 0;
-            continue;
-        }
-        device->info.memory_total += heap->size;
-        if (!device->memory_budget)
-            device->info.memory_free += heap->size;
-        else if (budget.heapBudget[i] > budget.heapUsage[i])
-            device->info.memory_free += budget.heapBudget[i] - budget.heapUsage[i];
-    }
-    device->unified = all_local && device->info.kind == TANDEM_DEVICE_INTEGRATED && !vk_the_plugin.staged;
+    device->info.memory_total = device->memory.memoryHeaps[device->heap].size;
+    device->info.memory_free = vk_device_free(vk, device);
+    device->unified =
+        device->info.kind == TANDEM_DEVICE_INTEGRATED && host_maps_heap(device) && !vk_the_plugin.staged;
 }
 
 static void *chain(void *properties, void *next, uint32_t type) {
@@ -154,6 +180,34 @@ static void find_identity(vk_device *device, const VkPhysicalDeviceProperties *p
              VK_API_VERSION_PATCH(p->apiVersion));
 }
 
+/* What three extensions of two vendors tell of the units that take work-groups. */
+typedef struct unit_properties {
+    VkPhysicalDeviceShaderSMBuiltinsPropertiesNV nv;
+    VkPhysicalDeviceShaderCorePropertiesAMD amd;
+    VkPhysicalDeviceShaderCoreProperties2AMD amd2;
+} unit_properties;
+
+static void *chain_units(unit_properties *units, void *next, const extension_list *extensions) {
+    if (has_extension(extensions, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME))
+        next = chain(&units->nv, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV);
+    if (has_extension(extensions, VK_AMD_SHADER_CORE_PROPERTIES_EXTENSION_NAME))
+        next = chain(&units->amd, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_AMD);
+    if (has_extension(extensions, VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME))
+        next = chain(&units->amd2, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_2_AMD);
+    return next;
+}
+
+/* NVIDIA's multiprocessors or AMD's compute units. The older of AMD's extensions counts those of a whole
+ * chip, the newer one those that work in this card. 0: nothing tells. */
+static uint32_t count_units(const unit_properties *units) {
+    if (units->nv.shaderSMCount)
+        return units->nv.shaderSMCount;
+    if (units->amd2.activeComputeUnitCount)
+        return units->amd2.activeComputeUnitCount;
+    return units->amd.shaderEngineCount * units->amd.shaderArraysPerEngineCount *
+           units->amd.computeUnitsPerShaderArray;
+}
+
 /* Properties of a device that has Vulkan 1.2. */
 static void find_properties(const vk_instance *vk, vk_device *device, const extension_list *extensions) {
     VkPhysicalDeviceVulkan11Properties p11 = {0};
@@ -162,11 +216,10 @@ static void find_properties(const vk_instance *vk, vk_device *device, const exte
     VkPhysicalDeviceShaderIntegerDotProductProperties dot = {0};
     VkPhysicalDevicePCIBusInfoPropertiesEXT pci = {0};
     VkPhysicalDeviceMaintenance4Properties limits4 = {0};
-    VkPhysicalDeviceShaderSMBuiltinsPropertiesNV units = {0};
+    unit_properties units = {0};
     VkPhysicalDeviceProperties2 all = {0};
     int core13 = device->api_version >= VK_API_VERSION_1_3;
     int has_limits4 = core13 || has_extension(extensions, VK_KHR_MAINTENANCE_4_EXTENSION_NAME);
-    int has_units = has_extension(extensions, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME);
 
     void *next = chain(&p12, NULL, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES);
     next = chain(&p11, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES);
@@ -178,14 +231,13 @@ static void find_properties(const vk_instance *vk, vk_device *device, const exte
         next = chain(&pci, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT);
     if (has_limits4)
         next = chain(&limits4, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES);
-    if (has_units)
-        next = chain(&units, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV);
+    next = chain_units(&units, next, extensions);
     chain(&all, next, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2);
     vk->GetPhysicalDeviceProperties2(device->physical, &all);
 
     const VkPhysicalDeviceLimits *limits = &all.properties.limits;
     find_identity(device, &all.properties, &p11, &p12, &pci);
-    device->info.n_units = has_units ? units.shaderSMCount : 0;
+    device->info.n_units = count_units(&units);
     device->timestamp_period = limits->timestampPeriod;
     device->is_lavapipe = p12.driverID == VK_DRIVER_ID_MESA_LLVMPIPE;
     device->max_local = limits->maxComputeWorkGroupInvocations < limits->maxComputeWorkGroupSize[0]

@@ -23,6 +23,7 @@ typedef struct vk_device {
     uint32_t subgroup_max;
     uint64_t max_allocation; /* bytes of one buffer and its memory */
     VkPhysicalDeviceMemoryProperties memory;
+    uint32_t heap; /* the largest of the device's own: all that has placement DEVICE lies there */
     uint8_t driver_uuid[VK_UUID_SIZE];
     uint8_t cache_uuid[VK_UUID_SIZE];
     uint64_t host_window; /* bytes of device memory that the host can map */
@@ -47,6 +48,9 @@ typedef struct vk_device {
  * NO_DEVICE: there is none. [any-thread] */
 tandem_status vk_devices_find(const vk_instance *instance, vk_device *devices, uint32_t *n,
                               tandem_error *error);
+
+/* Bytes that this process can still have of device->heap: by the driver's budget, else all of it. */
+uint64_t vk_device_free(const vk_instance *instance, const vk_device *device);
 
 /* The ABI's functions of the same names. [any-thread] */
 tandem_status gpu_device_count(uint32_t *n, tandem_error *error);

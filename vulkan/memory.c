@@ -1,15 +1,19 @@
 /* memory.c: driver allocations: a buffer, its memory, its addresses. */
 #include "context.h"
 
-/* The memory type that fits best: flags that must be there, then flags that are liked. TANDEM_NONE: none. */
-static uint32_t find_type(const tandem_context *context, uint32_t type_bits, VkMemoryPropertyFlags must,
-                          VkMemoryPropertyFlags like, VkMemoryPropertyFlags dislike) {
+/* The memory type that fits best: flags that must be there, then those that are better missing, then those
+ * that are liked. TANDEM_NONE: none. heap: only types of this heap, TANDEM_NONE: of any. */
+static uint32_t find_type(const tandem_context *context, uint32_t type_bits, uint32_t heap,
+                          VkMemoryPropertyFlags must, VkMemoryPropertyFlags like,
+                          VkMemoryPropertyFlags dislike) {
     const VkPhysicalDeviceMemoryProperties *types = &context->device.memory;
     uint32_t best = TANDEM_NONE;
     int best_score = -3;
     for (uint32_t i = 0; i < types->memoryTypeCount; i++) {
         VkMemoryPropertyFlags flags = types->memoryTypes[i].propertyFlags;
         if (!(type_bits & (1u << i)) || (flags & must) != must)
+            continue;
+        if (heap != TANDEM_NONE && types->memoryTypes[i].heapIndex != heap)
             continue;
         int score = ((flags & like) == like) - ((flags & dislike) != 0) * 2;
         if (score > best_score) {
@@ -28,13 +32,14 @@ static uint32_t choose_type(const tandem_context *context, uint32_t placement, u
     const VkMemoryPropertyFlags odd = VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT |
                                       VK_MEMORY_PROPERTY_PROTECTED_BIT |
                                       VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD;
+    const uint32_t heap = context->device.heap;
+    if (placement == TANDEM_PLACE_HOST)
+        return find_type(context, type_bits, TANDEM_NONE, host, cached, odd | local);
     if (context->device.unified)
-        return find_type(context, type_bits, local | host, cached, odd);
-    /* note: on a discrete card the host-visible window into device memory may be small, so weights keep out
-     * of it. */
-    if (placement == TANDEM_PLACE_DEVICE)
-        return find_type(context, type_bits, local, 0, odd | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT);
-    return find_type(context, type_bits, host, cached, odd | local);
+        return find_type(context, type_bits, heap, local | host, cached, odd);
+    /* note: on a discrete card the host-visible window into device memory may be small, so what kernels use
+     * keeps out of it, and what memory is total and free is that of the other heap (vk_device_free). */
+    return find_type(context, type_bits, heap, local, 0, odd | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT);
 }
 
 static tandem_status create_buffer(tandem_context *context, gpu_block *block, tandem_error *error) {

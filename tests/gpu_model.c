@@ -80,6 +80,14 @@ tandem_context *fixture_context(fixture *f, uint64_t memory_cap) {
     return context;
 }
 
+int fixture_offers(const fixture *f, uint32_t precision) {
+    tandem_device_info info = {.struct_size = sizeof info};
+    if (!f->vulkan || precision != TANDEM_PRECISION_Q8)
+        return 1;
+    return f->api->device_info(f->device, &info, NULL) == TANDEM_OK &&
+           (info.matrix_used & TANDEM_MATRIX_DOT) != 0;
+}
+
 void fixture_close(fixture *f) {
     f->api->context_destroy(f->context);
     tandem_plugin_close(f->plugin);

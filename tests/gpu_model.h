@@ -30,6 +30,8 @@ typedef struct fixture {
  * sentence if the plugin or the device is missing. */
 void fixture_open(fixture *f, const char *plugin, int n_argument, char **arguments);
 void fixture_close(fixture *f);
+/* Whether the device has what this precision needs: q8 on Vulkan is built on integer dot products. */
+int fixture_offers(const fixture *f, uint32_t precision);
 tandem_context *fixture_context(fixture *f, uint64_t memory_cap);
 
 typedef struct model_weights {

@@ -73,7 +73,7 @@ static const shape shapes[] = {
 
 /* The Vulkan plugin says of itself that it has no kernels of precision f16. */
 static int is_offered(const shape *s) {
-    return s->precision != TANDEM_PRECISION_F16 || !fx.vulkan;
+    return (s->precision != TANDEM_PRECISION_F16 || !fx.vulkan) && fixture_offers(&fx, s->precision);
 }
 
 static model_shape model_of(const shape *s) {

@@ -35,6 +35,17 @@ int cli_refuse(tandem_status status, const char *command, const tandem_message *
     return cli_fail(code, command, "%s", message->text);
 }
 
+static int output_error;
+
+void cli_flush(void) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && !output_error)
+        output_error = errno ? errno : EIO;
+}
+
+int cli_output_error(void) {
+    return output_error;
+}
+
 /* ---- plugin and device ---- */
 
 static void log_to_stderr(void *user, uint32_t level, const char *text) {
@@ -216,14 +227,14 @@ tandem_status cli_open_plugin(const char *name, tandem_plugin **plugin, tandem_e
 void cli_close_plugin(tandem_plugin *plugin) {
     if (!plugin)
         return;
-    fflush(stdout);
+    cli_flush();
     plugin_watch_begin(tandem_plugin_backend(plugin)->descriptor->name, PLUGIN_CALL_close);
     tandem_plugin_close(plugin);
     plugin_watch_end();
 }
 
 void cli_close_session(session *s) {
-    fflush(stdout);
+    cli_flush();
     session_destroy(s);
 }
 

@@ -9,6 +9,7 @@
 
 #include "loader.h"
 #include "options.h"
+#include "output_file.h"
 #include "session.h"
 #include "tokenizer.h"
 
@@ -17,6 +18,17 @@ int cli_fail(int code, const char *command, const char *format, ...) __attribute
 /* The same with a message, and the exit code of its status: 2 for INVALID, 4 for OUT_OF_MEMORY, 1 for
  * PLUGIN_WRONG_RESULT, else 3. */
 int cli_refuse(tandem_status status, const char *command, const tandem_message *message);
+
+/* Paragraph of the help of every command that writes a file. */
+#define CLI_OUTPUT_HELP                                                                                      \
+    "A file is replaced when the new one is complete, by way of FILE.partial-PID; after a failure or an "    \
+    "interruption the old one is there still. Links are followed; FIFOs and character devices are written "  \
+    "straight through; folders, sockets, block devices and files that the command reads are refused."
+
+/* Writes what standard output holds back. A failure is kept for cli_output_error. */
+void cli_flush(void);
+/* errno of the first failure of standard output, or 0. */
+int cli_output_error(void);
 
 /* ---- plugin and device ---- */
 
@@ -83,6 +95,11 @@ int cli_read_prompt(const char *ids, const char *text, const model_source *sourc
 
 /* The whole of a file, or of standard input for "-"; terminated, malloc'd. */
 int cli_read_file(const char *path, const char *command, char **text, size_t *n);
+
+/* All that such a command reads: the model's parts, the plugin, --tokens @FILE (or NULL), --routing
+ * trace:FILE. */
+void cli_add_inputs(const common_options *common, const model_source *source, const cli_device *device,
+                    const char *tokens, input_files *inputs);
 
 /* ---- sessions ---- */
 

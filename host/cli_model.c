@@ -165,3 +165,15 @@ int cli_read_prompt(const char *ids, const char *text, const model_source *sourc
         return cli_refuse(status, command, &message);
     return tokens->n ? OPTIONS_GO_ON : cli_fail(TANDEM_EXIT_USAGE, command, "The prompt is empty");
 }
+
+void cli_add_inputs(const common_options *common, const model_source *source, const cli_device *device,
+                    const char *tokens, input_files *inputs) {
+    if (source && model_source_gguf(source))
+        gguf_add_inputs(model_source_gguf(source), inputs);
+    if (device->plugin)
+        input_files_add(inputs, tandem_plugin_path(device->plugin));
+    if (tokens && tokens[0] == '@')
+        input_files_add(inputs, tokens + 1);
+    if (common->routing && !strncmp(common->routing, "trace:", 6))
+        input_files_add(inputs, common->routing + 6);
+}

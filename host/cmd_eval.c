@@ -1,8 +1,5 @@
 /* host/cmd_eval.c: tandem eval. */
 #include <cjson/cJSON.h>
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "cli.h"
 #include "commands.h"
@@ -15,7 +12,7 @@ static const command_usage usage = {
     "(NumPy, f32 [tokens, vocabulary]) as they come.",
     "The cache is f32 unless --kv says otherwise. Columns: position, token, likeliest next token, its logit, "
     "logsumexp of "
-    "the row."};
+    "the row.\n" CLI_OUTPUT_HELP};
 
 typedef struct eval_command {
     common_options common;
@@ -30,16 +27,14 @@ typedef struct eval_sink {
     cJSON *rows;    /* NULL: text */
     uint32_t first; /* position of the first token */
     progress p;
-    int code; /* errno of a failed write */
 } eval_sink;
 
 static int take_row(void *user, uint32_t index, const topk_row *row, const float *logits) {
     eval_sink *sink = user;
     progress_show(&sink->p, index, NULL);
-    if (logits && !npy_write_row(&sink->npy, logits)) {
-        sink->code = errno ? errno : EIO;
-        return TANDEM_E_INTERNAL;
-    }
+    int status = logits ? npy_write_row(&sink->npy, logits) : TANDEM_OK;
+    if (status)
+        return status; /* whose sentence npy_end tells */
     if (!sink->rows) {
         printf("%u %u %u %.9g %.9g\n", sink->first + index, sink->tokens->ids[index], row->id[0],
                row->logit[0], row->logsumexp);
@@ -55,20 +50,37 @@ static int take_row(void *user, uint32_t index, const topk_row *row, const float
     return TANDEM_OK;
 }
 
-static int score(const eval_command *e, session *s, eval_sink *sink) {
+/* The logits are complete, or what was there before is there still. */
+static int end_logits(eval_sink *sink, const model_source *source, int status, tandem_message *message) {
+    if (!status)
+        status = model_source_check_unchanged(source, message);
+    if (sink->npy.file && (!status || npy_status(&sink->npy)))
+        return npy_end(&sink->npy, message);
+    npy_abort(&sink->npy);
+    return status;
+}
+
+static int score(const eval_command *e, const model_source *source, session *s, eval_sink *sink) {
     tandem_message message;
-    errno = 0;
     progress_start(&sink->p, "eval", (double)sink->tokens->n);
     int status = e->fill ? session_fill(s, e->common.seed, e->fill, &message) : TANDEM_OK;
     if (!status)
         status = session_score(s, sink->tokens->ids, NULL, (uint32_t)sink->tokens->n, e->logits != NULL,
                                take_row, sink, &message);
     progress_end(&sink->p);
-    bool written = npy_close(&sink->npy);
-    if (sink->code || (!status && !written))
-        return cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s cannot be written: %s", e->logits,
-                        strerror(sink->code ? sink->code : errno));
+    status = end_logits(sink, source, status, &message);
     return status ? cli_refuse(status, usage.name, &message) : TANDEM_EXIT_GOOD;
+}
+
+static int begin_logits(const eval_command *e, const model_source *source, const cli_device *device,
+                        eval_sink *sink) {
+    tandem_message message;
+    input_files inputs = {0};
+    cli_add_inputs(&e->common, source, device, e->tokens, &inputs);
+    int status = npy_begin(&sink->npy, e->logits, sink->tokens->n, model_source_config(source)->n_vocab,
+                           &inputs, &message);
+    input_files_free(&inputs);
+    return status ? cli_refuse(status, usage.name, &message) : OPTIONS_GO_ON;
 }
 
 static int run(const eval_command *e, const model_source *source, const token_list *tokens,
@@ -78,16 +90,15 @@ static int run(const eval_command *e, const model_source *source, const token_li
                                .kv = "f32",
                                .n_score = SESSION_RESULT_ROWS};
     session *s = NULL;
-    int code = cli_open_session(&e->common, &request, device, source, &s);
-    if (code != OPTIONS_GO_ON)
-        return code;
-    eval_sink sink = {
-        .tokens = tokens, .rows = e->common.json ? cJSON_CreateArray() : NULL, .first = e->fill};
-    if (e->logits && !npy_open(&sink.npy, e->logits, tokens->n, model_source_config(source)->n_vocab))
-        code = cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s cannot be written: %s", e->logits,
-                        strerror(errno));
-    else
-        code = score(e, s, &sink);
+    eval_sink sink = {.tokens = tokens, .first = e->fill};
+    int code = e->logits ? begin_logits(e, source, device, &sink) : OPTIONS_GO_ON;
+    if (code == OPTIONS_GO_ON)
+        code = cli_open_session(&e->common, &request, device, source, &s);
+    if (code == OPTIONS_GO_ON) {
+        sink.rows = e->common.json ? cJSON_CreateArray() : NULL;
+        code = score(e, source, s, &sink);
+    }
+    npy_abort(&sink.npy);
     if (sink.rows && code == TANDEM_EXIT_GOOD) {
         char *text = cJSON_PrintUnformatted(sink.rows);
         printf("%s\n", text ? text : "[]");

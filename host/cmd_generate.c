@@ -166,6 +166,8 @@ static int run(const generate_command *g, const model_source *source, tokenizer 
                          : message_out_of_memory(&message, "text", 0);
     if (!status)
         status = finish_text(&w);
+    if (!status)
+        status = model_source_check_unchanged(source, &message);
     if (status) {
         code = cli_refuse(status, usage.name, &message);
     } else {

@@ -25,7 +25,7 @@ static const char *list_types(char *text, size_t size) {
                  "type for "
                  "every\nmatrix; the ending may be left out where no mix has the bare name. Rows that are "
                  "not whole "
-                 "blocks fall\nback as there.");
+                 "blocks fall\nback as there.\n" CLI_OUTPUT_HELP);
     return text;
 }
 
@@ -50,7 +50,7 @@ static int quantise(const quantize_desc *desc, progress *p) {
 }
 
 int cmd_quantize(int argc, char **argv) {
-    char types[1024];
+    char types[2048];
     common_options common = {0};
     const char *arguments[3];
     option shared[COMMON_MAX_OPTIONS];

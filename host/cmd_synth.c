@@ -25,7 +25,7 @@ static const char *list_names(char *text, size_t size) {
     for (uint32_t i = 0; model_mix_at(i) && n < size; i++)
         n += (size_t)snprintf(text + n, size - n, "%s %s", i ? "," : "", model_mix_at(i));
     if (n < size)
-        snprintf(text + n, size - n, ".");
+        snprintf(text + n, size - n, ".\n" CLI_OUTPUT_HELP);
     return text;
 }
 
@@ -57,7 +57,7 @@ static int write_model(const model_options *m, uint64_t seed, const char *path) 
 }
 
 int cmd_synth(int argc, char **argv) {
-    char names[1024];
+    char names[2048];
     common_options common = {.seed = 1};
     model_options model = {0};
     const char *path = NULL, *preset = NULL;

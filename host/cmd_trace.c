@@ -1,5 +1,4 @@
 /* host/cmd_trace.c: tandem trace. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +16,7 @@ static const command_usage usage = {
     "layer.\n"
     "Columns printed: layer, experts that were used at all, share of the ten most used ones (uniform: "
     "10 / EXPERTS), "
-    "share of choices that the token before had made too."};
+    "share of choices that the token before had made too.\n" CLI_OUTPUT_HELP};
 
 typedef struct trace_command {
     common_options common;
@@ -29,7 +28,7 @@ typedef struct trace_command {
 /* What was seen so far. */
 typedef struct recorder {
     const model_config *config;
-    FILE *file;
+    output_file *file;
     uint32_t *ids;    /* [batch][n_layer][n_used] */
     uint32_t *before; /* [n_layer][n_used] of the token before */
     uint32_t *count;  /* [n_layer][n_expert] */
@@ -74,9 +73,7 @@ static int record(recorder *r, session *s, const uint32_t *tokens, uint32_t n, t
     if (!status)
         status = session_read_routes(s, n, r->ids, message);
     for (uint32_t i = 0; i < n && !status; i++) {
-        if (!routing_trace_write(r->file, r->config, tokens[i], r->ids + i * row))
-            status = message_fail(message, TANDEM_E_UNSUPPORTED, "The trace cannot be written: %s",
-                                  strerror(errno));
+        status = routing_trace_write(r->file, r->config, tokens[i], r->ids + i * row);
         count_row(r, r->ids + i * row);
     }
     return status;
@@ -123,6 +120,18 @@ static void print_summary(recorder *r) {
     }
 }
 
+/* The trace is complete, or what was there before is there still. */
+static int end_trace(recorder *r, const model_source *source, int status, tandem_message *message) {
+    output_file *file = r->file;
+    r->file = NULL;
+    if (!status)
+        status = model_source_check_unchanged(source, message);
+    if (!status || output_file_status(file))
+        return output_file_end(file, message);
+    output_file_abort(file);
+    return status;
+}
+
 static int run(const trace_command *t, const model_source *source, const token_list *tokens,
                const cli_device *device) {
     session_request request = {.command = usage.name, .n_ctx = (uint32_t)tokens->n + t->n, .kv = "f32"};
@@ -130,20 +139,23 @@ static int run(const trace_command *t, const model_source *source, const token_l
     recorder r = {0};
     tandem_message message;
     const model_config *c = model_source_config(source);
-    int code = cli_open_session(&t->common, &request, device, source, &s);
-    if (code != OPTIONS_GO_ON)
-        return code;
-    if (!start_recorder(&r, c, session_description(s)->batch))
-        code = cli_fail(TANDEM_EXIT_NO_MEMORY, usage.name, "Out of memory for routes");
-    else if (!(r.file = fopen(t->output, "w")) || !routing_trace_begin(r.file, c))
-        code = cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s cannot be written: %s", t->output,
-                        strerror(errno));
-    int status = code == OPTIONS_GO_ON ? record_all(t, &r, s, tokens, &message) : TANDEM_OK;
+    input_files inputs = {0};
+    cli_add_inputs(&t->common, source, device, t->tokens, &inputs);
+    int status = output_file_begin(&r.file, t->output, 0, &inputs, &message);
+    input_files_free(&inputs);
     if (status)
-        code = cli_refuse(status, usage.name, &message);
-    if (r.file && fclose(r.file) && code == OPTIONS_GO_ON)
-        code = cli_fail(TANDEM_EXIT_ENVIRONMENT, usage.name, "%s cannot be written: %s", t->output,
-                        strerror(errno));
+        return cli_refuse(status, usage.name, &message);
+    int code = cli_open_session(&t->common, &request, device, source, &s);
+    if (code == OPTIONS_GO_ON && !start_recorder(&r, c, session_description(s)->batch))
+        code = cli_fail(TANDEM_EXIT_NO_MEMORY, usage.name, "Out of memory for routes");
+    if (code == OPTIONS_GO_ON) {
+        status = routing_trace_begin(r.file, c);
+        if (!status)
+            status = record_all(t, &r, s, tokens, &message);
+        status = end_trace(&r, source, status, &message);
+        code = status ? cli_refuse(status, usage.name, &message) : OPTIONS_GO_ON;
+    }
+    output_file_abort(r.file);
     if (code == OPTIONS_GO_ON) {
         print_summary(&r);
         code = TANDEM_EXIT_GOOD;

@@ -14,15 +14,18 @@
 static int map_part(gguf_part *part, const char *path, tandem_message *message) {
     int status = TANDEM_E_INVALID;
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Before it is opened, and without waiting: opening a FIFO waits for its writer, and devices have side
+     * effects. */
+    if (stat(path, &info) != 0)
+        return message_fail(message, status, "cannot open %s: %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return message_fail(message, status, "%s is %s, not a regular file", path,
+                            file_kind_name(info.st_mode));
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return message_fail(message, status, "cannot open %s: %s", path, strerror(errno));
-    if (fstat(fd, &info) != 0) {
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         message_fail(message, status, "cannot read %s: %s", path, strerror(errno));
-        goto done;
-    }
-    if (!S_ISREG(info.st_mode)) {
-        message_fail(message, status, "%s is not a file", path);
         goto done;
     }
     if (info.st_size == 0) {
@@ -38,7 +41,13 @@ static int map_part(gguf_part *part, const char *path, tandem_message *message) 
     part->bytes = bytes;
     part->size = (uint64_t)info.st_size;
     part->mapped = true;
-    status = TANDEM_OK;
+    part->mapping = mapped_file_add(bytes, part->size, path);
+    part->device = info.st_dev;
+    part->inode = info.st_ino;
+    part->modified_s = info.st_mtim.tv_sec;
+    part->modified_ns = info.st_mtim.tv_nsec;
+    part->path = strdup(path);
+    status = part->path ? TANDEM_OK : message_out_of_memory(message, "a path", strlen(path));
 done:
     close(fd);
     return status;
@@ -110,7 +119,7 @@ static int append_part(gguf_file *file, uint32_t index, uint32_t count, tandem_m
             }
             file->header.n_tensors = total;
             file->parts[file->n_parts++] = part->parts[0];
-            part->parts[0].mapped = false; /* now file's */
+            part->parts[0] = (gguf_part){0}; /* now file's */
         } else {
             status = message_out_of_memory(message, "the tensor list", (total + 1) * sizeof *all);
         }
@@ -236,14 +245,36 @@ void gguf_close(gguf_file *file) {
     if (!file)
         return;
     for (uint32_t i = 0; file->parts && i < file->n_parts; i++) {
+        mapped_file_remove(file->parts[i].mapping);
         if (file->parts[i].mapped)
             munmap((void *)(uintptr_t)file->parts[i].bytes, file->parts[i].size);
+        free(file->parts[i].path);
     }
     gguf_free_header(&file->header);
     name_table_free(&file->tensor_names);
     free(file->parts);
     free(file->path);
     free(file);
+}
+
+int gguf_check_unchanged(const gguf_file *file, tandem_message *message) {
+    for (uint32_t i = 0; i < file->n_parts; i++) {
+        const gguf_part *p = &file->parts[i];
+        struct stat now;
+        if (!p->mapped || stat(p->path, &now) != 0 || now.st_dev != p->device || now.st_ino != p->inode)
+            continue;
+        if ((uint64_t)now.st_size != p->size || now.st_mtim.tv_sec != p->modified_s ||
+            now.st_mtim.tv_nsec != p->modified_ns)
+            return message_fail(message, TANDEM_E_UNSUPPORTED, "%s: the file changed while it was read",
+                                p->path);
+    }
+    return TANDEM_OK;
+}
+
+void gguf_add_inputs(const gguf_file *file, input_files *inputs) {
+    for (uint32_t i = 0; i < file->n_parts; i++)
+        if (file->parts[i].mapped)
+            input_files_add_id(inputs, file->parts[i].device, file->parts[i].inode);
 }
 
 const char *gguf_path(const gguf_file *file) {

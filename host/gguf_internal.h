@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gguf.h"
+#include "mapped_file.h"
 
 /* A hash table from names to positions in an array that the owner keeps. Slots hold position + 1; 0 is empty.
  */
@@ -50,7 +51,11 @@ gguf_string gguf_tensor_name(const void *tensors, uint64_t index);
 typedef struct gguf_part {
     const uint8_t *bytes;
     uint64_t size;
-    bool mapped; /* ours to unmap */
+    bool mapped;          /* ours to unmap */
+    mapped_file *mapping; /* noted for faults */
+    char *path;           /* of a mapped part, and what the file was when it was opened: */
+    uint64_t device, inode;
+    int64_t modified_s, modified_ns;
 } gguf_part;
 
 struct gguf_file {

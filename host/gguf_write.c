@@ -2,19 +2,12 @@
  * file. */
 #include "gguf_write.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <tandem/quants.h>
 
 #include "gguf_internal.h"
-
-#define BUFFER_BYTES (1u << 20)
-#define MAX_TEMPORARIES 100u
 
 typedef struct bytes {
     uint8_t *data;
@@ -29,9 +22,8 @@ typedef struct written_tensor {
 struct gguf_writer {
     tandem_message failure;
     int status; /* of the first failure; sticky */
-    int fd;
+    output_file *file;
     char *path;
-    char *temporary;
     bytes values;
     bytes infos;
     uint64_t n_values;
@@ -43,7 +35,6 @@ struct gguf_writer {
     bool header_written;
     uint64_t current;      /* tensor under way */
     uint64_t current_done; /* bytes of it */
-    bytes buffer;          /* not yet in the file */
 };
 
 static int fail(gguf_writer *w, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -91,31 +82,16 @@ static int append_string(gguf_writer *w, bytes *to, const char *text, uint64_t l
     return append(w, to, text, len);
 }
 
-int gguf_write_begin(gguf_writer **out, const char *path, tandem_message *message) {
-    static const char SUFFIX[] = ".partial-%ld-%u";
-    size_t size = strlen(path) + sizeof SUFFIX + 40;
+int gguf_write_begin(gguf_writer **out, const char *path, const input_files *inputs,
+                     tandem_message *message) {
     gguf_writer *w = calloc(1, sizeof *w);
     if (!w)
         return message_out_of_memory(message, "a writer", sizeof *w);
-    w->fd = -1;
     w->alignment = GGUF_DEFAULT_ALIGNMENT;
     w->path = strdup(path);
-    w->temporary = malloc(size);
-    w->buffer.data = malloc(BUFFER_BYTES);
-    w->buffer.capacity = BUFFER_BYTES;
-    if (!w->path || !w->temporary || !w->buffer.data) {
-        gguf_write_abort(w);
-        return message_out_of_memory(message, "a writer", BUFFER_BYTES);
-    }
-    for (uint32_t i = 0; i < MAX_TEMPORARIES && w->fd < 0; i++) {
-        snprintf(w->temporary, size, "%s.partial-%ld-%u", path, (long)getpid(), i);
-        w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (w->fd < 0 && errno != EEXIST)
-            break;
-    }
-    if (w->fd < 0) {
-        int status =
-            message_fail(message, TANDEM_E_INVALID, "cannot create %s: %s", w->temporary, strerror(errno));
+    int status = w->path ? output_file_begin(&w->file, path, OUTPUT_BINARY, inputs, message)
+                         : message_out_of_memory(message, "a writer", sizeof *w);
+    if (status != TANDEM_OK) {
         gguf_write_abort(w);
         return status;
     }
@@ -126,19 +102,14 @@ int gguf_write_begin(gguf_writer **out, const char *path, tandem_message *messag
 void gguf_write_abort(gguf_writer *w) {
     if (!w)
         return;
-    if (w->fd >= 0) {
-        close(w->fd);
-        unlink(w->temporary);
-    }
+    output_file_abort(w->file);
     for (uint64_t i = 0; i < w->n_values; i++)
         free((void *)(uintptr_t)w->keys[i].data);
     free(w->keys);
     free(w->tensors);
     free(w->values.data);
     free(w->infos.data);
-    free(w->buffer.data);
     free(w->path);
-    free(w->temporary);
     free(w);
 }
 
@@ -289,34 +260,9 @@ int gguf_write_declare(gguf_writer *w, const char *name, uint32_t type, uint32_t
     return w->status;
 }
 
-static int write_through(gguf_writer *w, const uint8_t *data, size_t n) {
-    while (n > 0) {
-        ssize_t done = write(w->fd, data, n);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return fail(w, TANDEM_E_INVALID, "cannot write %s: %s", w->path,
-                        done < 0 ? strerror(errno) : "disk full");
-        data += done;
-        n -= (size_t)done;
-    }
-    return TANDEM_OK;
-}
-
-static int flush(gguf_writer *w) {
-    int status = write_through(w, w->buffer.data, w->buffer.n);
-    w->buffer.n = 0;
-    return status;
-}
-
 static int put(gguf_writer *w, const void *data, size_t n) {
-    if (n > w->buffer.capacity - w->buffer.n && flush(w) != TANDEM_OK)
-        return w->status;
-    if (n >= w->buffer.capacity)
-        return write_through(w, data, n);
-    if (n > 0)
-        memcpy(w->buffer.data + w->buffer.n, data, n);
-    w->buffer.n += n;
+    if (w->status == TANDEM_OK)
+        w->status = output_file_write(w->file, data, n); /* whose sentence is told at the end */
     return w->status;
 }
 
@@ -338,12 +284,8 @@ static int write_header(gguf_writer *w) {
     append_u64(w, &head, w->n_tensors);
     append_u64(w, &head, w->n_values);
     size = head.n + w->values.n + w->infos.n;
-    /* Reserve the space now, so that a full disk is known before minutes of work; where the file system
-     * cannot, the writes will tell. */
-    if (w->status == TANDEM_OK && fallocate(w->fd, 0, 0, (off_t)(align(w, size) + w->data_bytes)) != 0 &&
-        (errno == ENOSPC || errno == EFBIG || errno == EDQUOT))
-        fail(w, TANDEM_E_INVALID, "cannot write %s: it needs %llu bytes: %s", w->path,
-             (unsigned long long)(align(w, size) + w->data_bytes), strerror(errno));
+    if (w->status == TANDEM_OK)
+        w->status = output_file_reserve(w->file, align(w, size) + w->data_bytes);
     if (w->status == TANDEM_OK && put(w, head.data, head.n) == TANDEM_OK &&
         put(w, w->values.data, w->values.n) == TANDEM_OK && put(w, w->infos.data, w->infos.n) == TANDEM_OK)
         pad(w, align(w, size) - size);
@@ -376,25 +318,18 @@ int gguf_write_status(const gguf_writer *w) {
 }
 
 int gguf_write_end(gguf_writer *w, tandem_message *message) {
-    int status;
     if (w->status == TANDEM_OK && !w->header_written)
         write_header(w);
     if (w->status == TANDEM_OK && w->current < w->n_tensors)
         fail(w, TANDEM_E_INVALID, "%s: the data of tensor '%s' is incomplete", w->path,
              w->tensors[w->current].name);
-    if (w->status == TANDEM_OK && flush(w) == TANDEM_OK && fsync(w->fd) != 0)
-        fail(w, TANDEM_E_INVALID, "cannot write %s: %s", w->path, strerror(errno));
-    if (w->status == TANDEM_OK) {
-        int closed = close(w->fd);
-        w->fd = -1;
-        if (closed != 0 || rename(w->temporary, w->path) != 0) {
-            fail(w, TANDEM_E_INVALID, "cannot write %s: %s", w->path, strerror(errno));
-            unlink(w->temporary);
-        }
-    }
-    status = w->status;
-    if (status != TANDEM_OK && message)
+    int status = w->status;
+    if (status == TANDEM_OK || output_file_status(w->file) != TANDEM_OK) {
+        status = output_file_end(w->file, message);
+        w->file = NULL;
+    } else if (message) {
         *message = w->failure;
+    }
     gguf_write_abort(w);
     return status;
 }

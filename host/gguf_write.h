@@ -1,8 +1,7 @@
 /* gguf_write.h: writes GGUF version 3 files.
  *
  * Order of calls: begin; values and tensor declarations in any order; then tensor data in order of
- * declaration; end. The file is written under a temporary name beside its target and renamed when complete,
- * so a reader never sees half a file; on any failure, or when aborted, the temporary file is removed. After a
+ * declaration; end. The file is an output_file: complete or not there, and never over one of `inputs`. After a
  * failure every later call returns that failure again, so a caller may check only the last.
  *
  * Threads: one caller.
@@ -11,10 +10,12 @@
 #define TANDEM_HOST_GGUF_WRITE_H
 
 #include "gguf.h"
+#include "output_file.h"
 
 typedef struct gguf_writer gguf_writer;
 
-int gguf_write_begin(gguf_writer **out, const char *path, tandem_message *message);
+/* inputs: files that may not be written over; may be NULL. */
+int gguf_write_begin(gguf_writer **out, const char *path, const input_files *inputs, tandem_message *message);
 
 /* Metadata. `type` is any scalar type but string; `value` points at one native value of it (bool: uint8_t).
  * general.alignment must be written before the first tensor is declared. */

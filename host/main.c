@@ -1,10 +1,10 @@
 /* host/main.c: the program `tandem`: finds the command and leaves the rest to it. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli.h"
 #include "commands.h"
+#include "mapped_file.h"
 #include "options.h"
 #include "supervise.h"
 #include "wrap.h"
@@ -119,15 +119,24 @@ static int take_plugin_options(int *argc, char **argv) {
     return TANDEM_EXIT_GOOD;
 }
 
+/* The file's fault, and no longer that of the plugin that reads it. */
+static void before_fault_ends(void) {
+    output_files_remove_temporaries();
+    plugin_watch_end();
+}
+
 int main(int argc, char **argv) {
     int code = take_plugin_options(&argc, argv);
+    output_files_catch_signals();
+    mapped_files_catch_faults(argc > 1 ? argv[1] : "", TANDEM_EXIT_ENVIRONMENT, before_fault_ends);
     if (code == TANDEM_EXIT_GOOD) {
         code = run_command(argc, argv);
         if (!is_parent)
             cli_report_unused_options();
     }
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "tandem: standard output cannot be written: %s.\n", strerror(errno));
+    cli_flush();
+    if (cli_output_error()) {
+        fprintf(stderr, "tandem: standard output cannot be written: %s.\n", strerror(cli_output_error()));
         return code ? code : TANDEM_EXIT_ENVIRONMENT;
     }
     return code;

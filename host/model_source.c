@@ -117,6 +117,10 @@ const gguf_file *model_source_gguf(const model_source *s) {
     return s->file;
 }
 
+int model_source_check_unchanged(const model_source *s, tandem_message *message) {
+    return s->file ? gguf_check_unchanged(s->file, message) : TANDEM_OK;
+}
+
 const model_mix *model_source_mix(const model_source *s) {
     return s->file ? NULL : &s->mix;
 }

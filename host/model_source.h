@@ -33,6 +33,9 @@ typedef struct model_source_desc {
 int model_source_open(model_source **out, const model_source_desc *desc, tandem_message *message);
 void model_source_close(model_source *source); /* NULL is fine */
 
+/* gguf_check_unchanged of its file; a synthetic model never changes. */
+int model_source_check_unchanged(const model_source *source, tandem_message *message);
+
 const model_config *model_source_config(const model_source *source);
 const gguf_file *model_source_gguf(const model_source *source); /* NULL: synthetic */
 const model_mix *model_source_mix(const model_source *source);  /* NULL: from a file */

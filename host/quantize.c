@@ -176,7 +176,8 @@ static int write_file(job *j) {
     j->rows = malloc(row_bytes ? row_bytes : 1);
     if (!j->chunk || !j->rows)
         return message_out_of_memory(j->message, "rows of weights", j->chunk_bytes + row_bytes);
-    return write_tensors(j);
+    status = write_tensors(j);
+    return status ? status : gguf_check_unchanged(j->file, j->message);
 }
 
 /* A failed writer tells its own sentence when it ends; everything else has been told. */
@@ -198,8 +199,12 @@ int quantize_file(const quantize_desc *desc, quantize_result *result, tandem_mes
         status = model_config_read(&j->config, j->file, message);
     if (!status)
         status = model_tensor_list(&j->config, desc->mix, &j->list, &j->n_list, message);
-    if (!status)
-        status = gguf_write_begin(&j->writer, desc->out, message);
+    if (!status) {
+        input_files inputs = {0};
+        gguf_add_inputs(j->file, &inputs);
+        status = gguf_write_begin(&j->writer, desc->out, &inputs, message);
+        input_files_free(&inputs);
+    }
     if (!status)
         status = end_file(j, write_file(j));
     free(j->chunk);

@@ -12,9 +12,8 @@
 #ifndef TANDEM_HOST_ROUTING_H
 #define TANDEM_HOST_ROUTING_H
 
-#include <stdio.h>
-
 #include "model_config.h"
+#include "output_file.h"
 
 typedef struct routing routing;
 
@@ -45,8 +44,8 @@ int routing_trace_read(routing_trace *trace, const char *path, const model_confi
                        tandem_message *message);
 void routing_trace_free(routing_trace *trace);
 
-/* False: the file cannot be written (errno). */
-bool routing_trace_begin(FILE *file, const model_config *config);
-bool routing_trace_write(FILE *file, const model_config *config, uint32_t token, const uint32_t *ids);
+/* 0, or the first failure of the file. */
+int routing_trace_begin(output_file *file, const model_config *config);
+int routing_trace_write(output_file *file, const model_config *config, uint32_t token, const uint32_t *ids);
 
 #endif

@@ -2,6 +2,7 @@
 #include "routing.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,14 +127,14 @@ void routing_trace_free(routing_trace *trace) {
     *trace = (routing_trace){0};
 }
 
-bool routing_trace_begin(FILE *file, const model_config *c) {
-    return fprintf(file, MAGIC " %u %u %u\n", c->n_layer, c->n_expert, c->n_used) > 0;
+int routing_trace_begin(output_file *file, const model_config *c) {
+    return output_file_printf(file, MAGIC " %u %u %u\n", c->n_layer, c->n_expert, c->n_used);
 }
 
-bool routing_trace_write(FILE *file, const model_config *c, uint32_t token, const uint32_t *ids) {
-    fprintf(file, "%u", token);
+int routing_trace_write(output_file *file, const model_config *c, uint32_t token, const uint32_t *ids) {
+    output_file_printf(file, "%u", token);
     for (uint32_t l = 0; l < c->n_layer; l++)
         for (uint32_t k = 0; k < c->n_used; k++)
-            fprintf(file, "%c%u", k ? ',' : ' ', *ids++);
-    return putc('\n', file) != EOF;
+            output_file_printf(file, "%c%u", k ? ',' : ' ', *ids++);
+    return output_file_printf(file, "\n");
 }

@@ -145,6 +145,7 @@ int supervise_run(const char *command) {
         return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "A child process cannot be started: %s",
                         strerror(errno));
     const int status = wait_for_child(child, watch, &set, &overdue);
+    output_files_remove_temporaries(); /* of a child that could not do it */
     if (supervise_explain(watch, status, overdue, text, sizeof text))
         return cli_fail(TANDEM_EXIT_ENVIRONMENT, command, "%s", text);
     if (WIFSIGNALED(status))

@@ -153,7 +153,7 @@ static int put_tensors(gguf_writer *w, const synth *s, synth_progress progress, 
 int synth_write(const synth *s, const char *path, synth_progress progress, void *user,
                 tandem_message *message) {
     gguf_writer *w = NULL;
-    int status = gguf_write_begin(&w, path, message);
+    int status = gguf_write_begin(&w, path, NULL, message);
     if (status != TANDEM_OK)
         return status;
     put_metadata(w, s);

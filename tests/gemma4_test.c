@@ -152,11 +152,12 @@ static void ask_reference(const world *w, const model_source *source, float *log
     how[0] = 0;
     if (c->n_expert) {
         assert_int_equal(session_read_routes(s, N_TOKEN, ids, &message), TANDEM_OK);
-        FILE *file = fopen(w->files.other, "w");
-        assert_true(routing_trace_begin(file, c));
+        output_file *file = NULL;
+        assert_int_equal(output_file_begin(&file, w->files.other, 0, NULL, NULL), TANDEM_OK);
+        routing_trace_begin(file, c);
         for (uint32_t i = 0; i < N_TOKEN; i++)
-            assert_true(routing_trace_write(file, c, w->tokens[i], ids + i * c->n_layer * c->n_used));
-        assert_int_equal(fclose(file), 0);
+            routing_trace_write(file, c, w->tokens[i], ids + i * c->n_layer * c->n_used);
+        assert_int_equal(output_file_end(file, NULL), TANDEM_OK);
         snprintf(how, 160, "trace:%s", w->files.other);
     } else {
         assert_int_equal(session_read_routes(s, N_TOKEN, ids, &message), TANDEM_E_UNSUPPORTED);
@@ -413,7 +414,7 @@ static tokenizer *make_tokenizer(const char *path, const int32_t *suppressed, ui
         texts[i] = (gguf_string){text[i], strlen(text[i])};
         types[i] = i < 4 ? TOKEN_CONTROL : i < 260 ? TOKEN_BYTE : TOKEN_NORMAL;
     }
-    assert_int_equal(gguf_write_begin(&w, path, &message), TANDEM_OK);
+    assert_int_equal(gguf_write_begin(&w, path, NULL, &message), TANDEM_OK);
     gguf_write_string(w, "tokenizer.ggml.model", "llama", 5);
     gguf_write_strings(w, "tokenizer.ggml.tokens", texts, N_VOCAB);
     gguf_write_array(w, "tokenizer.ggml.scores", GGUF_F32, scores, N_VOCAB);

@@ -174,7 +174,7 @@ void gemma4_write(const gemma4_vocabulary *v, const char *path, uint32_t n_layer
         memcpy(at + left.len + 1, right.data, right.len);
         at += merges[i].len;
     }
-    assert_int_equal(gguf_write_begin(&w, path, &message), TANDEM_OK);
+    assert_int_equal(gguf_write_begin(&w, path, NULL, &message), TANDEM_OK);
     gguf_write_string(w, "general.architecture", "gemma4", 6);
     gguf_write_u32(w, "gemma4.block_count", n_layer);
     gguf_write_string(w, "tokenizer.ggml.model", "gemma4", 6);

@@ -239,7 +239,7 @@ static void write_changed(const char *from, const char *to, const change *c) {
     gguf_writer *w;
     uint8_t zeros[4096] = {0};
     CHECK(gguf_open(&file, from, &check_message));
-    CHECK(gguf_write_begin(&w, to, &check_message));
+    CHECK(gguf_write_begin(&w, to, NULL, &check_message));
     for (uint64_t i = 0; i < gguf_n_values(file); i++) {
         const gguf_value *value = gguf_value_at(file, i);
         if (!key_is(value, c->drop_key) && !key_is(value, c->set_key))

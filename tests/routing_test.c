@@ -165,12 +165,13 @@ static void zipf_follows_its_law(void **state) {
 /* ---- traces ---- */
 
 static void write_trace(const char *path, uint32_t n_row) {
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_true(routing_trace_begin(file, &config));
+    output_file *file = NULL;
+    assert_int_equal(output_file_begin(&file, path, 0, NULL, NULL), TANDEM_OK);
+    assert_int_equal(routing_trace_begin(file, &config), TANDEM_OK);
     for (uint32_t i = 0; i < n_row; i++)
-        assert_true(routing_trace_write(file, &config, 1000 + i, ids + (size_t)i * N_LAYER * N_USED));
-    assert_int_equal(fclose(file), 0);
+        assert_int_equal(routing_trace_write(file, &config, 1000 + i, ids + (size_t)i * N_LAYER * N_USED),
+                         TANDEM_OK);
+    assert_int_equal(output_file_end(file, NULL), TANDEM_OK);
 }
 
 static void a_trace_gives_what_was_recorded(void **state) {

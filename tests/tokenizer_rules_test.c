@@ -103,7 +103,7 @@ static void write_vocabulary(const vocabulary *v, const char *path) {
     float scores[400];
     int32_t types[400];
     char joined[300][40];
-    assert_int_equal(gguf_write_begin(&w, path, &message), TANDEM_OK);
+    assert_int_equal(gguf_write_begin(&w, path, NULL, &message), TANDEM_OK);
     for (uint32_t i = 0; i < v->n; i++) {
         texts[i] = (gguf_string){v->words[i].text, v->words[i].len};
         scores[i] = v->words[i].score;
@@ -355,7 +355,7 @@ static void says_why_there_is_no_tokenizer(void **state) {
         gguf_file *file;
         tokenizer *t = NULL;
         tandem_message message = {""};
-        assert_int_equal(gguf_write_begin(&w, path, &message), TANDEM_OK);
+        assert_int_equal(gguf_write_begin(&w, path, NULL, &message), TANDEM_OK);
         CASES[i].write(w);
         assert_int_equal(gguf_write_end(w, &message), TANDEM_OK);
         assert_int_equal(gguf_open(&file, path, &message), TANDEM_OK);

@@ -65,9 +65,13 @@ static void *help(void *argument) {
 }
 
 int ref_thread_start(pthread_t *id, void *(*entry)(void *), void *argument) {
-    /* The host's signals are for the host's threads. */
+    /* The host's signals are for the host's threads; faults are the thread's own, and a blocked one would kill the
+     * process past the host's handler: weights are read where they lie in the model's file, which may be cut off. */
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
     sigset_t all, before;
     sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int code = pthread_create(id, NULL, entry, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -182,7 +182,7 @@ static void write_vocabulary(const char *path, const char *model) {
         scores[i] = (float)-i;
     if (strcmp(model, "llama") == 0) /* the other chat frame, and "</s>" as llama.cpp treats it */
         tokens[9] = (gguf_string){"<start_of_turn>", 15};
-    require(gguf_write_begin(&w, path, &message), &message);
+    require(gguf_write_begin(&w, path, NULL, &message), &message);
     gguf_write_string(w, "general.architecture", "gemma4", 6);
     gguf_write_u32(w, "gemma4.block_count", 48);
     gguf_write_string(w, "tokenizer.ggml.model", model, strlen(model));

@@ -218,8 +218,7 @@ static cJSON *describe_arm(const arm *a) {
 }
 
 /* A row beside those of sweeps, so that a speed stands beside its price in quality. Owns `row`. */
-static int journal_results(const perplexity_command *p, cJSON *row, const arm *a, const arm *b) {
-    journal j;
+static int journal_results(const perplexity_command *p, journal *j, cJSON *row, const arm *a, const arm *b) {
     tandem_message message;
     char key[64];
     cJSON *terms = cJSON_CreateArray();
@@ -238,13 +237,7 @@ static int journal_results(const perplexity_command *p, cJSON *row, const arm *a
     if (b)
         cJSON_AddItemToObject(row, "b", cJSON_DetachItemFromArray(terms, 0));
     cJSON_Delete(terms);
-    int status = journal_open(&j, p->journal, &message);
-    if (status) {
-        cJSON_Delete(row);
-        return cli_refuse(status, usage.name, &message);
-    }
-    status = journal_append(&j, row, &message);
-    journal_close(&j);
+    int status = journal_append(j, row, &message);
     return status ? cli_refuse(status, usage.name, &message) : TANDEM_EXIT_GOOD;
 }
 
@@ -274,7 +267,7 @@ static int read_text(const perplexity_command *p, token_list *tokens, uint32_t *
     return code;
 }
 
-static int run(const perplexity_command *p, const token_list *tokens, uint32_t n_ctx) {
+static int run(const perplexity_command *p, const token_list *tokens, uint32_t n_ctx, journal *j) {
     bool compare = compares(p);
     arm a = {0}, b = {0};
     common_options other = p->common;
@@ -293,12 +286,16 @@ static int run(const perplexity_command *p, const token_list *tokens, uint32_t n
     if (code == OPTIONS_GO_ON) {
         tandem_message message;
         int status = run_text(&a, compare ? &b : NULL, tokens, &d, &message);
+        if (!status)
+            status = model_source_check_unchanged(a.source, &message);
+        if (!status && compare)
+            status = model_source_check_unchanged(b.source, &message);
         code = status ? cli_refuse(status, usage.name, &message) : TANDEM_EXIT_GOOD;
     }
     if (code == TANDEM_EXIT_GOOD) {
         print_results(p, &a, compare ? &b : NULL, &d);
         if (p->journal)
-            code = journal_results(p, make_results(&a, compare ? &b : NULL, &d), &a, compare ? &b : NULL);
+            code = journal_results(p, j, make_results(&a, compare ? &b : NULL, &d), &a, compare ? &b : NULL);
     }
     close_arm(&b);
     close_arm(&a);
@@ -328,9 +325,14 @@ int cmd_perplexity(int argc, char **argv) {
         return code;
     token_list tokens = {0};
     uint32_t n_ctx = 0;
-    code = read_text(&p, &tokens, &n_ctx);
+    journal j = {.fd = -1};
+    tandem_message message;
+    /* A journal that cannot be written is no reason to measure first. */
+    int status = p.journal ? journal_open(&j, p.journal, &message) : TANDEM_OK;
+    code = status ? cli_refuse(status, usage.name, &message) : read_text(&p, &tokens, &n_ctx);
     if (code == OPTIONS_GO_ON)
-        code = run(&p, &tokens, n_ctx);
+        code = run(&p, &tokens, n_ctx, &j);
+    journal_close(&j);
     token_list_free(&tokens);
     return code;
 }

@@ -7,9 +7,11 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -105,8 +107,10 @@ static void a_torn_last_line_costs_only_itself(void **state) {
 
 static void foreign_lines_are_left_alone(void **state) {
     (void)state;
-    write_file("\n[1,2]\nhello\n{\"schema\":\"other\",\"version\":7}\n{}\n");
     journal j;
+    open_journal(&j);
+    journal_close(&j);
+    write_file("\n[1,2]\nhello\n{\"schema\":\"other\",\"version\":7}\n{}\n");
     open_journal(&j);
     assert_int_equal(j.n_row, 0);
     assert_int_equal(j.n_broken, 4);
@@ -131,13 +135,110 @@ static void a_full_disk_is_one_sentence(void **state) {
     (void)state;
     journal j;
     tandem_message message;
-    if (journal_open(&j, "/dev/full", &message) != TANDEM_OK)
-        skip();
-    assert_int_equal(journal_append(&j, new_row("a", 1), &message), TANDEM_E_INTERNAL);
+    assert_int_equal(journal_open(&j, "/dev/full", &message), TANDEM_E_INTERNAL); /* the head */
     assert_non_null(strstr(message.text, "/dev/full"));
     assert_non_null(strstr(message.text, "No space left"));
+    open_journal(&j);
+    struct rlimit before, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = 100;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_int_equal(journal_append(&j, new_row("a", 1), &message), TANDEM_E_INTERNAL); /* a row */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_non_null(strstr(message.text, path));
     assert_int_equal(j.n_row, 0);
     journal_close(&j);
+}
+
+/* ---- what a file says that it is ---- */
+
+static void check_refused(const char *content, const char *words) {
+    journal j;
+    tandem_message message;
+    char before[256] = "", after[256] = "";
+    unlink(path);
+    write_file(content);
+    snprintf(before, sizeof before, "%s", content);
+    assert_int_not_equal(journal_open(&j, path, &message), TANDEM_OK);
+    assert_non_null(strstr(message.text, words));
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    after[fread(after, 1, sizeof after - 1, file)] = 0;
+    assert_int_equal(fclose(file), 0);
+    assert_string_equal(before, after);
+}
+
+static void another_file_is_refused_and_left_as_it_is(void **state) {
+    (void)state;
+    check_refused("notes\n", "is no journal");
+    check_refused("notes without an end", "is no journal");
+    check_refused("\n", "is no journal");
+    check_refused("{\"schema\":\"other\",\"version\":1}\n", "is no journal");
+    check_refused("{\"schema\":\"tandem-sweep\",\"ver\n",
+                  "is no journal"); /* torn, but others wrote after it */
+    check_refused("hello\n{\"schema\":\"tandem-sweep\",\"version\":1,\"row\":\"cell\",\"key\":\"a\"}\n",
+                  "is no journal");
+}
+
+static void a_journal_says_so_in_its_first_row(void **state) {
+    (void)state;
+    journal j;
+    char line[256] = "";
+    open_journal(&j);
+    assert_int_equal(j.n_row, 0);
+    journal_close(&j);
+    FILE *file = fopen(path, "r");
+    assert_non_null(fgets(line, sizeof line, file));
+    assert_int_equal(fclose(file), 0);
+    cJSON *row = cJSON_Parse(line);
+    assert_string_equal(json_text(row, "schema"), JOURNAL_SCHEMA);
+    assert_string_equal(json_text(row, "row"), "journal");
+    assert_int_equal(json_number(row, "version"), JOURNAL_VERSION);
+    cJSON_Delete(row);
+    /* Power that fails in the middle of it costs nothing. */
+    for (int cut = (int)strlen(line) - 1; cut > 0; cut -= 7) {
+        assert_int_equal(truncate(path, cut), 0);
+        open_journal(&j);
+        assert_int_equal(j.n_row, 0);
+        append(&j, "a", 1);
+        journal_close(&j);
+        open_journal(&j);
+        assert_int_equal(j.n_row, 1);
+        assert_int_equal(j.n_broken, 0);
+        journal_close(&j);
+    }
+}
+
+static void a_journal_without_a_head_goes_on(void **state) {
+    (void)state;
+    journal j;
+    write_file("{\"row\":\"cell\",\"key\":\"a\",\"schema\":\"tandem-sweep\",\"version\":1}\n");
+    open_journal(&j);
+    append(&j, "b", 2);
+    assert_int_equal(j.n_row, 2);
+    journal_close(&j);
+}
+
+static void one_writer_at_a_time_and_the_other_is_named(void **state) {
+    (void)state;
+    journal a, b;
+    tandem_message message;
+    char pid[32];
+    open_journal(&a);
+    assert_int_equal(journal_open(&b, path, &message), TANDEM_E_INTERNAL);
+    snprintf(pid, sizeof pid, "by process %ld;", (long)getpid());
+    assert_non_null(strstr(message.text, pid));
+    assert_int_equal(journal_open_existing(&b, path, &message), TANDEM_OK); /* reading is free */
+    journal_close(&b);
+    append(&a, "a", 1);
+    assert_int_equal(journal_open(&b, path, &message),
+                     TANDEM_E_INTERNAL); /* no reader has dropped the lock */
+    journal_close(&a);
+    open_journal(&b);
+    assert_int_equal(b.n_row, 1);
+    journal_close(&b);
 }
 
 static void a_folder_that_is_not_there_is_one_sentence(void **state) {
@@ -190,7 +291,11 @@ int main(void) {
         cmocka_unit_test_teardown(foreign_lines_are_left_alone, remove_file),
         cmocka_unit_test_teardown(refuses_another_schema_version, remove_file),
         cmocka_unit_test(a_journal_that_is_only_read_is_not_made),
-        cmocka_unit_test(a_full_disk_is_one_sentence),
+        cmocka_unit_test_teardown(another_file_is_refused_and_left_as_it_is, remove_file),
+        cmocka_unit_test_teardown(a_journal_says_so_in_its_first_row, remove_file),
+        cmocka_unit_test_teardown(a_journal_without_a_head_goes_on, remove_file),
+        cmocka_unit_test_teardown(one_writer_at_a_time_and_the_other_is_named, remove_file),
+        cmocka_unit_test_teardown(a_full_disk_is_one_sentence, remove_file),
         cmocka_unit_test(a_folder_that_is_not_there_is_one_sentence),
         cmocka_unit_test(numbers_are_strict),
     };

@@ -6,16 +6,19 @@
 Reads the journals of `tandem sweep`, `peaks`, `compare` and `perplexity --journal` (bench/SCHEMA.md); several, also of several
 machines, make one page. Only checked cells are drawn, as median with 95 % interval; what was refused, failed or is wrong stands
 in the table. Software devices are marked, simulated ones have no speed to draw. Exit status: 0 written, 1 nothing to show,
-2 usage, 3 a journal is unusable (another schema version) or matplotlib is missing.
+2 usage, 3 a journal is unusable (no journal, another schema version, a broken row), the page cannot be written, or matplotlib is
+missing; with one sentence. Files of a page are replaced one by one when they are complete.
 """
 
 import argparse
 import html
+import os
+import signal
 import sys
 
-from report_plots import (Page, draw_energy, draw_memory, draw_peaks, draw_quality, draw_rates, draw_ratio, draw_rooflines,
+from report_plots import (Page, replacing, draw_energy, draw_memory, draw_peaks, draw_quality, draw_rates, draw_ratio, draw_rooflines,
                           draw_shares)
-from report_rows import add_quality, add_rooflines, is_drawn, name_series, of_kind, ratio_rows, read_rows  # noqa: F401
+from report_rows import Refusal, add_quality, add_rooflines, is_drawn, name_series, of_kind, ratio_rows, read_rows  # noqa: F401
 from report_tables import add_accuracy, add_comparisons, add_extras, add_peaks, add_results, add_stamps
 
 STYLE = """
@@ -31,7 +34,7 @@ th { text-align: left; background: #f5f6f8; } td.n { text-align: right; font-var
 
 def slug_of(model, index):
     kept = "".join(c if c.isalnum() else "-" for c in model.split(" ")[0].lower()).strip("-")
-    return f"{kept or 'model'}{index or ''}"
+    return f"{kept[:80] or 'model'}{index or ''}"
 
 
 def add_model(page, model, cells, index):
@@ -64,10 +67,27 @@ def build(rows, out):
     if cells:
         add_stamps(page, cells)
     path = f"{out}.html"
-    with open(path, "w", encoding="utf-8") as file:
-        file.write('<!doctype html><html lang="en"><meta charset="utf-8"><title>tandem</title>'
-                   f"<style>{STYLE}</style><body>\n" + "\n".join(page.body) + "\n</body></html>\n")
+    with replacing(path) as file:
+        file.write(('<!doctype html><html lang="en"><meta charset="utf-8"><title>tandem</title>'
+                   f"<style>{STYLE}</style><body>\n" + "\n".join(page.body) + "\n</body></html>\n").encode("utf-8", "replace"))
     return [path] + page.files
+
+
+def refuse(error):
+    """One line, whatever is in it; a path before the reason."""
+    text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename and error.strerror else str(error)
+    print("report.py: " + " ".join(text.split()) + ".", file=sys.stderr)
+    return 3
+
+
+def check_out(out, journals):
+    """Before anything is drawn: that there is a folder, and that no output is a journal."""
+    folder = os.path.dirname(out) or "."
+    if not os.path.isdir(folder):
+        raise Refusal(f"{out}.html cannot be written: there is no folder {folder}")
+    for journal in journals:
+        if os.path.exists(f"{out}.html") and os.path.samefile(journal, f"{out}.html"):
+            raise Refusal(f"{out}.html is one of the journals")
 
 
 def main(arguments):
@@ -77,19 +97,27 @@ def main(arguments):
     options = parser.parse_args(arguments)
     try:
         rows = read_rows(options.journals)
-    except (OSError, ValueError, KeyError) as error:
-        print(f"report.py: {error}", file=sys.stderr)
-        return 3
+        check_out(options.out, options.journals)
+    except (OSError, Refusal) as error:
+        return refuse(error)
     if not any(of_kind(rows, kind) for kind in ("cell", "accuracy", "peaks", "compare")):
         print("report.py: there is nothing to show in " + ", ".join(options.journals) + ".", file=sys.stderr)
         return 1
     try:
-        print("\n".join(build(rows, options.out)))
-    except ImportError as error:
-        print(f"report.py: {error}", file=sys.stderr)
-        return 3
+        files = build(rows, options.out)
+    except (OSError, ImportError) as error:
+        return refuse(error)
+    try:
+        print("\n".join(files), flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left for it is not tried again
+        return refuse(f"standard output cannot be written: {error.strerror}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # past what removes half a file
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -1,9 +1,13 @@
 """Pictures of a report, and the page that they stand on."""
 
 import base64
+import contextlib
+import errno
 import html
 import io
 import math
+import os
+import warnings
 
 from report_rows import PHASES, depth_name, interval_of, name_series, of_kind, ratio_rows
 
@@ -11,12 +15,33 @@ COLOURS = ("#0b6e99", "#d1495b", "#3b8c4a", "#7b5ea7", "#c77d12", "#4a4e69", "#0
 MARKERS = "osD^vP*X"
 
 
+@contextlib.contextmanager
+def replacing(path):
+    """A file, open for bytes, that takes the place of `path` when it is complete; after a failure the old one is there still.
+    Links are followed; what is no regular file is refused."""
+    target = os.path.realpath(path)
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OSError(errno.EEXIST, "it is no regular file", path)
+    temporary = f"{target}.partial-{os.getpid()}"
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
 class Page:
     def __init__(self, out):
         import matplotlib
         matplotlib.use("Agg")
         matplotlib.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-                                    "grid.alpha": .25, "font.size": 10, "axes.titlesize": 11, "svg.hashsalt": "tandem"})
+                                    "grid.alpha": .25, "font.size": 10, "axes.titlesize": 11, "svg.hashsalt": "tandem",
+                                    "text.parse_math": False})  # names of devices and files are no formulas
+        warnings.filterwarnings("ignore", message="Glyph .* missing|Attempting to set identical")
         import matplotlib.pyplot as plt
         self.plt, self.out, self.files, self.body = plt, out, [], []
 
@@ -27,7 +52,8 @@ class Page:
         for suffix in ("png", "svg"):
             path = f"{self.out}-{name}.{suffix}"
             metadata = {"Date": None} if suffix == "svg" else None
-            figure.savefig(path, dpi=150, metadata=metadata)
+            with replacing(path) as file:
+                figure.savefig(file, dpi=150, metadata=metadata, format=suffix)
             self.files.append(path)
         picture = io.BytesIO()
         figure.savefig(picture, dpi=110, format="png")
@@ -211,7 +237,7 @@ def draw_shares(page, title, cells, slug):
                     a.barh(y, times[op], left=left, color=palette[k % 20], edgecolor="white", linewidth=.5, label=op)
                     left += times[op]
             bound = sum(s.get("roofline_ns", 0) for s in row["profile"]) * 1e-6
-            if bound:
+            if bound and left:
                 a.plot([bound, bound], [y - .42, y + .42], color="black", linewidth=2)
                 a.text(left, y, f"  {100 * bound / left:.0f} %", va="center", fontsize=8)
         a.set_yticks(range(n_bar), labels if panel == 0 else [""] * n_bar, fontsize=8)
@@ -234,7 +260,7 @@ def draw_shares(page, title, cells, slug):
 def draw_rooflines(page, title, cells, slug):
     """A line an op and column, from its roofline to its time."""
     panels = profiled(cells)
-    rows = [r for r in (panels[-1][1] if panels else []) if any("roofline_ns" in s for s in r["profile"])][:6]
+    rows = [r for r in (panels[-1][1] if panels else []) if any("roofline_ns" in s and s["ns"] for s in r["profile"])][:6]
     if not rows:
         return
     ops = ops_of(rows)[:9]

@@ -150,7 +150,7 @@ def add_comparisons(page, rows):
     for r in of_kind(rows, "compare"):
         a, b = (f"{r[s]['plugin']['name']} [{r[s]['device']['kind']}]" for s in "ab")
         ratio = r.get("ratio")
-        why = r.get("explanation") or "; ".join(x["reason"] for x in r["reasons"])
+        why = r.get("explanation") or "; ".join(x["reason"] for x in r.get("reasons", []))
         lines.append([html.escape(r["model"]["name"]), html.escape(a), html.escape(b), r["phase"], depth_name(r["depth"]),
                       f"{r['kv']}, {r['precision']}", f'<b>{r["verdict"]}</b>', number(ratio["median"], ".3f") if ratio else "",
                       f"{ratio['low']:.3f} … {ratio['high']:.3f}" if ratio else "",

@@ -52,8 +52,8 @@ uint32_t cli_plugin_options(const char *plugin, const char *options[CLI_MAX_PLUG
 /* Says on standard error which kept options went to no plugin. */
 void cli_report_unused_options(void);
 
-/* As tandem_plugin_open and _close, with the host services of this program. What was printed is flushed before a
- * plugin's code runs for the last time: if it ends the process, no result is lost. */
+/* As tandem_plugin_open and _close, with the host services of this program. What was printed is flushed
+ * before a plugin's code runs for the last time: if it ends the process, no result is lost. */
 tandem_status cli_open_plugin(const char *name, tandem_plugin **plugin, tandem_error *error);
 void cli_close_plugin(tandem_plugin *plugin);
 

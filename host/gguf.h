@@ -3,8 +3,8 @@
  * The file is mapped, not copied: strings, arrays and tensor data are pointers into the mapping and live as
  * long as the gguf_file. Memory is proportional to the header. A file in parts (-00001-of-0000N.gguf) is
  * opened through its first part and looks like one file. All checks are made against the size at open: a file
- * that another process truncates while it is mapped raises SIGBUS on access, as with any mapping; mapped_file.h lets a
- * program end with a sentence then.
+ * that another process truncates while it is mapped raises SIGBUS on access, as with any mapping;
+ * mapped_file.h lets a program end with a sentence then.
  *
  * Threads: opening and closing belong to one caller; every const function may be called from any thread.
  */
@@ -77,8 +77,9 @@ int gguf_open_memory(gguf_file **out, const void *data, uint64_t size, tandem_me
 
 void gguf_close(gguf_file *file); /* NULL is fine */
 
-/* UNSUPPORTED, with a sentence, where a part has another size or time of change than when it was opened: what was read may be
- * of two files. A file that was replaced under its name is another one, and the mapped one is as it was. */
+/* UNSUPPORTED, with a sentence, where a part has another size or time of change than when it was opened: what
+ * was read may be of two files. A file that was replaced under its name is another one, and the mapped one is
+ * as it was. */
 int gguf_check_unchanged(const gguf_file *file, tandem_message *message);
 
 /* Adds the files of all parts to those that may not be written over. */

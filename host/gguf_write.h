@@ -1,8 +1,8 @@
 /* gguf_write.h: writes GGUF version 3 files.
  *
  * Order of calls: begin; values and tensor declarations in any order; then tensor data in order of
- * declaration; end. The file is an output_file: complete or not there, and never over one of `inputs`. After a
- * failure every later call returns that failure again, so a caller may check only the last.
+ * declaration; end. The file is an output_file: complete or not there, and never over one of `inputs`. After
+ * a failure every later call returns that failure again, so a caller may check only the last.
  *
  * Threads: one caller.
  */

@@ -4,9 +4,9 @@
  * A row is written with one call and flushed to the disk before the next cell starts. A half-written last
  * line (power cut, kill) is noticed and left behind as a line of its own. Row schema: bench/SCHEMA.md.
  *
- * The first line says that the file is a journal: a row of kind "journal" in those that this version began, any row of
- * the schema in older ones. A file that begins otherwise is refused and left as it is. Who has a journal open for writing
- * holds a lock on it (flock) until journal_close.
+ * The first line says that the file is a journal: a row of kind "journal" in those that this version began,
+ * any row of the schema in older ones. A file that begins otherwise is refused and left as it is. Who has a
+ * journal open for writing holds a lock on it (flock) until journal_close.
  */
 #ifndef TANDEM_HOST_JOURNAL_H
 #define TANDEM_HOST_JOURNAL_H
@@ -28,9 +28,9 @@ typedef struct journal {
     bool open_line;    /* the file does not end in a newline */
 } journal;
 
-/* Opens or creates, locks, and reads what is there. Refused: a file that is no journal; one with rows of another schema
- * version (nothing is mixed); one that another process writes, which is named. A FIFO or character device is written
- * straight through, by the rules of output_file.h. */
+/* Opens or creates, locks, and reads what is there. Refused: a file that is no journal; one with rows of
+ * another schema version (nothing is mixed); one that another process writes, which is named. A FIFO or
+ * character device is written straight through, by the rules of output_file.h. */
 int journal_open(journal *j, const char *path, tandem_message *message);
 /* A journal that is only read, locked by others or not: must be a regular file, and is not made. */
 int journal_open_existing(journal *j, const char *path, tandem_message *message);

@@ -1,16 +1,24 @@
 #!/usr/bin/env python3
 """What bench/report.py makes of journals: merging, names, rooflines, quality, and, where matplotlib is, the page."""
 
+import contextlib
 import copy
 import importlib.util
+import io
 import json
+import os
 import pathlib
+import resource
+import signal
+import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
 import report  # noqa: E402
+import report_plots  # noqa: E402
 import report_rows  # noqa: E402
 import report_tables  # noqa: E402
 
@@ -38,6 +46,19 @@ def accuracy():
     return {"schema": "tandem-sweep", "version": 1, "row": "accuracy", "key": "text", "text": "t", "a": dict(side, kv="f16"),
             "b": dict(side, kv="q8_0"), "n": 100, "perplexity": 7.0, "standard_error": .1, "against_perplexity": 7.1, "kl_mean": .01,
             "kl_worst": .1, "same_top": .99}
+
+
+def compare():
+    side = {"plugin": {"name": "vulkan", "git": "abcdef0"}, "device": {"name": "Card", "kind": "gpu", "uuid": "a" * 8, "driver": "1"}}
+    return {"schema": "tandem-sweep", "version": 1, "row": "compare", "key": "pair", "a": side, "b": side, "model": {"name": "model"},
+            "phase": "decode", "depth": 0, "kv": "f16", "precision": "exact", "verdict": "faster", "ratio": {"median": 2., "low": 1.9, "high": 2.1},
+            "smallest": .01, "reasons": [{"reason": "r"}]}
+
+
+class Paper(report_plots.Page):
+    """A page without pictures."""
+    def __init__(self, out):
+        self.out, self.files, self.body = out, [], []
 
 
 class Report(unittest.TestCase):
@@ -130,9 +151,6 @@ class Report(unittest.TestCase):
         self.assertEqual([round(p.get_y() + p.get_height() / 2) for p in deep.patches], [1])
         self.assertIn("not measured", [t.get_text().strip() for t in deep.texts])
 
-    def test_nothing_to_show_is_said(self):
-        self.assertEqual(report.main([self.journal("a.jsonl"), "-o", self.folder.name + "/x"]), 1)
-
     @unittest.skipUnless(importlib.util.find_spec("matplotlib"), "matplotlib is not there")
     def test_a_page_has_every_picture_that_the_rows_allow(self):
         rows = [cell(p, kv, d) for p in ("cuda", "vulkan") for kv in ("f16", "q8_0") for d in (0, 1024)]
@@ -151,6 +169,111 @@ class Report(unittest.TestCase):
         self.assertNotIn("software device", page)
         self.assertEqual(report.main([self.journal("b.jsonl", cell(kind="software")), "-o", out]), 0)
         self.assertIn("say nothing about a GPU", pathlib.Path(out + ".html").read_text(encoding="utf-8"))
+
+    # ---- bad inputs: one sentence, whatever they are ----
+
+    def run_report(self, *arguments, **more):
+        report_py = pathlib.Path(report.__file__)
+        return subprocess.run([sys.executable, str(report_py), *map(str, arguments)], capture_output=True, text=True, timeout=120, **more)
+
+    def check_sentence(self, done, code, words):
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertTrue(done.stderr.startswith("report.py: ") and done.stderr.endswith(".\n"), done.stderr)
+        self.assertIn(words, done.stderr)
+
+    def test_what_is_no_journal_is_one_sentence(self):
+        folder = pathlib.Path(self.folder.name)
+        out = folder / "page"
+        os.mkfifo(folder / "fifo")
+        for name, content in (("text", b"notes\n"), ("binary", b"GGUF\x03\0\0\0" + bytes(range(256))), ("other", b'{"schema":"other"}\n'),
+                              ("list", b"[1]\n"), ("deep", b"[" * 100000), ("torn", b'{"schema":"tandem-sw')):
+            (folder / name).write_bytes(content)
+            self.check_sentence(self.run_report(folder / name, "-o", out), 3, "is no journal")
+        (folder / "empty").touch()
+        for name, words in (("empty", "is empty"), ("missing", "is not there"), ("fifo", "is no file"), ("", "is no file")):
+            self.check_sentence(self.run_report(folder / name, "-o", out), 3, words)
+        self.check_sentence(self.run_report("/dev/null", "-o", out), 3, "is no file")
+        self.assertEqual([p.name for p in folder.iterdir() if p.name.startswith("page")], [])
+
+    def test_a_head_alone_is_nothing_to_show(self):
+        head = {"schema": "tandem-sweep", "version": 1, "time": "2026-01-01T00:00:00Z", "row": "journal", "key": ""}
+        self.assertEqual(report.main([self.journal("a.jsonl", head), "-o", self.folder.name + "/x"]), 1)
+
+    def test_a_journal_with_a_head_shows_what_one_without_does(self):
+        head = {"schema": "tandem-sweep", "version": 1, "time": "2026-01-01T00:00:00Z", "row": "journal", "key": ""}
+        self.assertEqual(len(self.read(self.journal("a.jsonl", head, cell()))), 1)
+
+    def mutants(self, value, path=()):
+        """Every member and element of a row: its path."""
+        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, sub in inner:
+            yield path + (key,)
+            yield from self.mutants(sub, path + (key,))
+
+    def test_no_broken_row_gets_past_its_check(self):
+        """Each member removed, and set to what it is not: refused with a sentence, or the whole page is drawn but for the pictures."""
+        rows = {"cell": dict(cell(), energy={"watts": 9.0, "tokens_per_joule": .1}, kernels={"k": 1}, card={"throttle": ["hot"], "watts": 9.0},
+                             discarded=[{}]),
+                "peaks": peaks(), "accuracy": accuracy(), "compare": compare(), "drift": dict(cell(), row="drift", ratio=1.0)}
+        n = 0
+        with mock.patch.multiple(report, Page=Paper, **{name: lambda *a: None for name in dir(report) if name.startswith("draw_")}), \
+                contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            for kind, row in rows.items():
+                for path in self.mutants(row):
+                    for value in (None, "text", -1, 1e400, [], {}, True, 0, "gone"):
+                        broken = copy.deepcopy(row)
+                        at = broken
+                        for key in path[:-1]:
+                            at = at[key]
+                        if value == "gone":
+                            del at[path[-1]]
+                        else:
+                            at[path[-1]] = value
+                        n += 1
+                        with self.subTest(kind=kind, path=path, value=value):
+                            code = report.main([self.journal("a.jsonl", cell(depth=7), broken), "-o", self.folder.name + "/x"])
+                            self.assertIn(code, (0, 3))
+        self.assertGreater(n, 500)
+
+    def test_a_broken_row_is_named(self):
+        broken = cell(depth=64)
+        del broken["kv"]
+        done = self.run_report(self.journal("a.jsonl", cell(), broken), "-o", self.folder.name + "/x")
+        self.check_sentence(done, 3, "a.jsonl, line 2: a row of kind cell is broken: kv is missing")
+
+    def test_a_page_that_cannot_be_written_is_one_sentence(self):
+        good, folder = self.journal("a.jsonl", cell()), pathlib.Path(self.folder.name)
+        self.check_sentence(self.run_report(good, "-o", folder / "missing" / "page"), 3, "there is no folder")
+        same = folder / "same.html"
+        same.write_bytes(pathlib.Path(good).read_bytes())
+        self.check_sentence(self.run_report(same, "-o", folder / "same"), 3, "is one of the journals")
+        self.assertEqual(same.read_bytes(), pathlib.Path(good).read_bytes())
+
+    @unittest.skipUnless(importlib.util.find_spec("matplotlib"), "matplotlib is not there")
+    def test_a_full_disk_keeps_the_old_page(self):
+        good, folder = self.journal("a.jsonl", cell()), pathlib.Path(self.folder.name)
+        (folder / "page.html").write_text("old")
+        self.run_report(good, "-o", folder / "warm")  # matplotlib writes its list of fonts once
+
+        def small():  # files of 1000 bytes stand for a full disk
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        self.check_sentence(self.run_report(good, "-o", folder / "page", preexec_fn=small), 3, "page")
+        self.assertEqual((folder / "page.html").read_text(), "old")
+        self.assertEqual([p.name for p in folder.iterdir() if "partial" in p.name], [])
+        (folder / "kind.html").mkdir()
+        self.check_sentence(self.run_report(good, "-o", folder / "kind"), 3, "no regular file")
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([sys.executable, report.__file__, good, "-o", str(folder / "page")], stdout=full, stderr=subprocess.PIPE,
+                                  text=True)
+        self.check_sentence(done, 3, "standard output")
+
+    @unittest.skipUnless(importlib.util.find_spec("matplotlib"), "matplotlib is not there")
+    def test_names_are_no_formulas_and_figures_may_be_nothing(self):
+        odd = [cell(name="$x^{\\frac$ _\ud800 <b>"), cell(depth=64, name="_hidden", profile=[{"op": "$", "n": 1, "ns": 0, "bytes": 9}])]
+        done = self.run_report(self.journal("a.jsonl", *odd, peaks()), "-o", self.folder.name + "/odd")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 
 if __name__ == "__main__":

@@ -65,8 +65,9 @@ static void *help(void *argument) {
 }
 
 int ref_thread_start(pthread_t *id, void *(*entry)(void *), void *argument) {
-    /* The host's signals are for the host's threads; faults are the thread's own, and a blocked one would kill the
-     * process past the host's handler: weights are read where they lie in the model's file, which may be cut off. */
+    /* The host's signals are for the host's threads; faults are the thread's own, and a blocked one would
+     * kill the process past the host's handler: weights are read where they lie in the model's file, which
+     * may be cut off. */
     static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
     sigset_t all, before;
     sigfillset(&all);

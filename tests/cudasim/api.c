@@ -96,7 +96,7 @@ static void trace(const char *name, CUresult result) {
 
 CUresult api_enter(struct call *call, const char *name, unsigned needs) {
     bool lost = false;
-    *call = (struct call){.name = name};
+    *call = (struct call){.name = name, .said = message_count()};
     if (in_callback)
         return CUDA_ERROR_NOT_PERMITTED;
     pthread_mutex_lock(&lock);
@@ -122,7 +122,59 @@ CUresult api_enter(struct call *call, const char *name, unsigned needs) {
     return needs & ALLOWS_STICKY ? CUDA_SUCCESS : call->context->sticky;
 }
 
+/* What a refusal means when its place has no better sentence. */
+static const char *reason(CUresult result) {
+    switch (result) {
+    case CUDA_ERROR_INVALID_VALUE:
+        return "an argument is NULL, or none that this function takes";
+    case CUDA_ERROR_INVALID_HANDLE:
+        return "a handle is of no object that lives: it was never given out, or is of another kind, or "
+               "destroyed";
+    case CUDA_ERROR_INVALID_CONTEXT:
+        return "the thread has no current context, or the one given is none";
+    case CUDA_ERROR_CONTEXT_IS_DESTROYED:
+        return "the thread's current context has been destroyed";
+    case CUDA_ERROR_INVALID_DEVICE:
+        return "there is device 0 and no other";
+    case CUDA_ERROR_NOT_INITIALIZED:
+        return "cuInit has not been called, or has failed";
+    case CUDA_ERROR_NOT_PERMITTED:
+        return "a host function that runs in a stream may not call the driver";
+    case CUDA_ERROR_OUT_OF_MEMORY:
+        return "the host has no memory for it";
+    case CUDA_ERROR_NOT_SUPPORTED:
+        return "that is not simulated";
+    case CUDA_ERROR_ILLEGAL_STATE:
+        return "the stream is in a capture already, or in none that could end";
+    case CUDA_ERROR_STREAM_CAPTURE_INVALIDATED:
+        return "an earlier call has spoilt the capture";
+    default:
+        return NULL;
+    }
+}
+
+CUresult api_refuse(const char *name, CUresult result) {
+    const char *code = "an unknown code", *text = reason(result);
+    error_text(result, &code, true);
+    if (!text)
+        error_text(result, &text, false);
+    message("%s: %s (%s)", name, text ? text : "it failed", code);
+    return result;
+}
+
+static void explain(const struct call *call, CUresult result) {
+    const struct context *c = call->context;
+    if (c && !c->destroyed && result == c->sticky && *c->fault)
+        message_quietly("%s: the context is lost to an earlier fault: %s", call->name, c->fault);
+    else if (result == lost_code)
+        message_quietly("%s: the device is lost, for the life of the process (%d)", call->name, (int)result);
+    else
+        api_refuse(call->name, result);
+}
+
 CUresult api_leave(struct call *call, CUresult result) {
+    if (result != CUDA_SUCCESS && result != CUDA_ERROR_NOT_READY && message_count() == call->said)
+        explain(call, result);
     if (call->locked) {
         trace(call->name, result);
         pthread_mutex_unlock(&lock);

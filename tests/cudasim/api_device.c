@@ -42,7 +42,7 @@ CUresult cuInit(unsigned flags) {
 }
 CUresult cuDriverGetVersion(int *version) {
     if (!version)
-        return CUDA_ERROR_INVALID_VALUE;
+        return api_refuse("cuDriverGetVersion", CUDA_ERROR_INVALID_VALUE);
     options_load();
     *version = (int)options.driver_version;
     return CUDA_SUCCESS;
@@ -102,7 +102,7 @@ static const struct {
     E(UNKNOWN, "unknown error"),
 };
 
-static CUresult error_text(CUresult code, const char **text, bool name) {
+CUresult error_text(CUresult code, const char **text, bool name) {
     if (!text)
         return CUDA_ERROR_INVALID_VALUE;
     *text = NULL;
@@ -111,11 +111,17 @@ static CUresult error_text(CUresult code, const char **text, bool name) {
             *text = name ? errors[i].name : errors[i].text;
     return *text ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
+static CUresult tell(const char *function, CUresult code, const char **text, bool name) {
+    const CUresult r = error_text(code, text, name);
+    if (r && text)
+        message_quietly("%s: %d is no code that is known here", function, (int)code);
+    return r && !text ? api_refuse(function, r) : r;
+}
 CUresult cuGetErrorName(CUresult code, const char **name) {
-    return error_text(code, name, true);
+    return tell("cuGetErrorName", code, name, true);
 }
 CUresult cuGetErrorString(CUresult code, const char **text) {
-    return error_text(code, text, false);
+    return tell("cuGetErrorString", code, text, false);
 }
 
 /* ---- the device ---- */

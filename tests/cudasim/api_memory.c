@@ -5,6 +5,7 @@
  */
 #include "driver.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,11 +34,26 @@ static struct allocation *device_allocation(CUdeviceptr address) {
     struct allocation *a = memory_find(address);
     return a && a->base == address && a->kind == MEMORY_DEVICE ? a : NULL;
 }
+/* Freed twice, inside an allocation, of another kind, or none at all. */
+static CUresult not_ours(const char *call, CUdeviceptr address) {
+    const struct allocation *a = memory_find(address);
+    char why[256];
+    if (!a)
+        memory_explain(address, 1, why, sizeof why);
+    else if (a->base != address)
+        snprintf(why, sizeof why, "it lies %llu bytes inside allocation %llu",
+                 (unsigned long long)(address - a->base), (unsigned long long)a->id);
+    else
+        snprintf(why, sizeof why, "it is %s",
+                 a->kind == MEMORY_VARIABLE ? "a variable of a module" : "memory of the host");
+    return REFUSE(CUDA_ERROR_INVALID_VALUE, "%s: 0x%llx does not begin what cuMemAlloc gave: %s", call,
+                  (unsigned long long)address, why);
+}
 static CUresult release(struct context *c, CUdeviceptr address) {
     if (!address)
         return CUDA_SUCCESS;
     struct allocation *a = device_allocation(address);
-    CUresult r = a ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    CUresult r = a ? CUDA_SUCCESS : not_ours("cuMemFree", address);
     if (!r)
         r = capture_forbids_unsafe(c);
     if (!r)
@@ -60,7 +76,7 @@ static CUresult allocate_async(struct context *c, CUdeviceptr *out, size_t bytes
 static CUresult release_async(struct context *c, CUdeviceptr address, CUstream handle) {
     struct stream *s = stream_find(c, handle);
     if (!s || !device_allocation(address))
-        return s ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_HANDLE;
+        return s ? not_ours("cuMemFreeAsync", address) : CUDA_ERROR_INVALID_HANDLE;
     if (s->capture)
         return REFUSE(CUDA_ERROR_NOT_SUPPORTED, "memory nodes of graphs are not simulated");
     struct action a = {.kind = ACTION_FREE, .address = address};
@@ -76,8 +92,11 @@ static CUresult get_info(size_t *available, size_t *total) {
 }
 static CUresult get_range(CUdeviceptr *base, size_t *bytes, CUdeviceptr address) {
     const struct allocation *a = memory_find(address);
-    if (!a)
-        return CUDA_ERROR_NOT_FOUND;
+    if (!a) {
+        char why[256];
+        memory_explain(address, 1, why, sizeof why);
+        return REFUSE(CUDA_ERROR_NOT_FOUND, "cuMemGetAddressRange: %s", why);
+    }
     if (base)
         *base = a->base;
     if (bytes)
@@ -221,12 +240,22 @@ static struct action copy_of(uint64_t to, bool to_host, uint64_t from, bool from
     return a;
 }
 
+/* One end of a copy or a fill, which `what` names. */
+static CUresult check_end(const char *what, uint64_t address, bool on_host, uint64_t bytes) {
+    char why[256];
+    if (on_host ? address != 0 : reachable(address, bytes))
+        return CUDA_SUCCESS;
+    if (on_host)
+        return REFUSE(CUDA_ERROR_INVALID_VALUE, "%llu bytes are to be %s NULL", (unsigned long long)bytes,
+                      what);
+    memory_explain(address, bytes, why, sizeof why);
+    return REFUSE(CUDA_ERROR_INVALID_VALUE, "%llu bytes are to be %s 0x%llx, but %s",
+                  (unsigned long long)bytes, what, (unsigned long long)address, why);
+}
+
 static CUresult check_copy(const struct action *a) {
-    if ((!a->copy.to_host && !reachable(a->copy.to, a->copy.bytes)) || (a->copy.to_host && !a->copy.to) ||
-        (!a->copy.from_host && !reachable(a->copy.from, a->copy.bytes)) ||
-        (a->copy.from_host && !a->copy.from))
-        return CUDA_ERROR_INVALID_VALUE;
-    return CUDA_SUCCESS;
+    const CUresult r = check_end("copied to", a->copy.to, a->copy.to_host, a->copy.bytes);
+    return r ? r : check_end("copied from", a->copy.from, a->copy.from_host, a->copy.bytes);
 }
 
 /* Waits for the default stream, and through it for all that are not non-blocking; no more than that. */
@@ -311,8 +340,12 @@ static CUresult fill(struct context *c, CUdeviceptr to, uint32_t value, uint32_t
     CUresult r = wait ? capture_forbids_unsafe(c) : CUDA_SUCCESS;
     if (r || !n)
         return r;
-    if (to % element || n > SIZE_MAX / element || !reachable(to, n * element))
-        return CUDA_ERROR_INVALID_VALUE;
+    if (to % element || n > SIZE_MAX / element)
+        return REFUSE(CUDA_ERROR_INVALID_VALUE, "%zu elements of %u bytes at 0x%llx: %s", n, element,
+                      (unsigned long long)to, to % element ? "misaligned" : "more than there can be");
+    r = check_end("filled at", to, false, n * element);
+    if (r)
+        return r;
     struct action a = {.kind = ACTION_SET,
                        .set = {.to = to, .count = n, .value = value, .element = element, .height = 1}};
     r = stream_add(s, &a, &w);

@@ -32,8 +32,10 @@ static CUresult load_file(struct context *c, CUmodule *out, const char *path) {
     char *data = NULL;
     long bytes = -1;
     CUresult r = CUDA_ERROR_FILE_NOT_FOUND;
+    if (!path)
+        return CUDA_ERROR_INVALID_VALUE;
     if (!file)
-        return r;
+        return REFUSE(r, "the module %s cannot be opened", path);
     if (!fseek(file, 0, SEEK_END) && (bytes = ftell(file)) >= 0 && !fseek(file, 0, SEEK_SET))
         data = calloc(1, (size_t)bytes + 64); /* text needs its end, a short header its room */
     if (data && fread(data, 1, (size_t)bytes, file) == (size_t)bytes)
@@ -61,7 +63,7 @@ static CUresult get_function(CUfunction *out, CUmodule handle, const char *name)
             *out = (CUfunction)&m->functions[i];
             return CUDA_SUCCESS;
         }
-    return CUDA_ERROR_NOT_FOUND;
+    return REFUSE(CUDA_ERROR_NOT_FOUND, "the module has no kernel '%s'", name);
 }
 
 static CUresult get_global(CUdeviceptr *address, size_t *bytes, CUmodule handle, const char *name) {
@@ -78,7 +80,7 @@ static CUresult get_global(CUdeviceptr *address, size_t *bytes, CUmodule handle,
                 *bytes = v->memory->bytes;
             return CUDA_SUCCESS;
         }
-    return CUDA_ERROR_NOT_FOUND;
+    return REFUSE(CUDA_ERROR_NOT_FOUND, "the module has no variable '%s'", name);
 }
 
 static CUresult count_functions(unsigned *n, CUmodule handle) {

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WARP_TURN = 20000 };
+enum { WARP_TURN = 20000, SPINS_OF_PATIENCE = 10000 };
 
 /* ---- start ---- */
 
@@ -81,6 +81,8 @@ void block_start(struct block *b, uint32_t index) {
     memset(b->barriers, 0, sizeof b->barriers);
     for (uint32_t i = 0; i < b->n_warp; i++)
         start_warp(&b->warps[i], threads - i * LANES);
+    order_start(b);
+    b->n_strong = 0;
     if (l->shared_bytes) {
         poison(b->shared, (l->shared_bytes + 3) & ~3u);
         memset(b->shadow, 0, (l->shared_bytes + 3) / 4 * sizeof *b->shadow);
@@ -92,7 +94,7 @@ void block_start(struct block *b, uint32_t index) {
 static void complete(struct block *b, uint32_t id) {
     struct barrier done = b->barriers[id];
     memset(&b->barriers[id], 0, sizeof done);
-    shadow_ordered(b, done.warps);
+    order_barrier(b, done.waiting, done.known);
     launch_changed(b->launch);
     for (uint32_t k = 0; k < b->n_warp; k++) {
         struct warp *w = &b->warps[k];
@@ -132,7 +134,10 @@ void barrier_arrive(struct warp *w, const struct inst *in, uint32_t lanes, uint3
     }
     bar->expected = count;
     bar->arrived += in->flags & FLAG_ALIGNED && count ? LANES : (uint32_t)__builtin_popcount(lanes);
-    bar->warps |= 1u << w->id;
+    if (blocks)
+        bar->waiting |= 1u << w->id;
+    else
+        order_arrive(w, bar->known);
     bar->votes += (uint32_t)__builtin_popcount(votes);
     bar->voters += (uint32_t)__builtin_popcount(lanes);
     if (count && bar->arrived > count) {
@@ -183,13 +188,14 @@ static void report_deadlock(struct block *b) {
 }
 
 /* A ready warp: the next in turn, or in adversarial order any but the starved one. NULL when none is ready.
- */
+ * Where others only wait, the starved one gets its turn, for it may be what they wait for. */
 static struct warp *choose(struct block *b) {
     struct launch *l = b->launch;
+    const bool waited_for = l->spins > SPINS_OF_PATIENCE;
     const uint32_t first = l->adversarial ? random_below(&l->random, b->n_warp) : b->next;
     for (uint32_t k = 0; k < b->n_warp; k++) {
         const uint32_t index = (first + k) % b->n_warp;
-        if (index != b->starved && warp_ready(&b->warps[index])) {
+        if ((index != b->starved || waited_for) && warp_ready(&b->warps[index])) {
             b->next = (index + 1) % b->n_warp;
             return &b->warps[index];
         }

@@ -230,6 +230,7 @@ struct context {
     unsigned flags;
     uint64_t id;
     CUresult sticky; /* once set, every call answers with it */
+    char fault[512]; /* the sentence of what went wrong then */
     struct stream *null_stream, *streams;
     struct module *modules;
     struct capture *captures[64];
@@ -253,9 +254,15 @@ struct call {
     const char *name;
     struct context *context;
     bool locked;
+    uint64_t said; /* messages before it */
 };
 CUresult api_enter(struct call *call, const char *name, unsigned needs);
+/* Leaves a sentence when the call is refused and nothing has been said of it. */
 CUresult api_leave(struct call *call, CUresult result);
+/* The same for calls that need nothing and so take no lock. */
+CUresult api_refuse(const char *name, CUresult result);
+/* The name of a code, or what it means. INVALID_VALUE and NULL when it has none. */
+CUresult error_text(CUresult code, const char **text, bool name);
 extern bool driver_ready;
 void api_callback(CUhostFn fn, void *user); /* which may not call the driver */
 void api_lose_device(CUresult code);        /* for the life of the process */

@@ -245,8 +245,6 @@ void entries_pose(uint32_t driver_version) {
 static CUresult find(const char *name, void **out, int version, CUdriverProcAddressQueryResult *status) {
     int best = 0;
     bool known = false;
-    if (!name || !out)
-        return CUDA_ERROR_INVALID_VALUE;
     *out = NULL;
     for (size_t i = 0; i < N_ENTRY; i++)
         if (!strcmp(entries[i].name, name) && entries[i].version <= (int)options.driver_version) {
@@ -265,11 +263,19 @@ static CUresult find(const char *name, void **out, int version, CUdriverProcAddr
 
 static CUresult look_up(const char *name, void **out, int version, cuuint64_t flags,
                         CUdriverProcAddressQueryResult *status) {
+    if (!name || !out)
+        return api_refuse("cuGetProcAddress", CUDA_ERROR_INVALID_VALUE);
     if (flags == CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM)
         return REFUSE(CUDA_ERROR_NOT_SUPPORTED, "a default stream a thread is not simulated");
     if (flags != CU_GET_PROC_ADDRESS_DEFAULT && flags != CU_GET_PROC_ADDRESS_LEGACY_STREAM)
-        return CUDA_ERROR_INVALID_VALUE;
-    return find(name, out, version, status);
+        return api_refuse("cuGetProcAddress", CUDA_ERROR_INVALID_VALUE);
+    const CUresult r = find(name, out, version, status);
+    if (r)
+        message_quietly(
+            "cuGetProcAddress: a driver of CUDA %u.%u has no %s that came with CUDA %d.%d or before",
+            options.driver_version / 1000, options.driver_version % 1000 / 10, name, version / 1000,
+            version % 1000 / 10);
+    return r;
 }
 
 CUresult cuGetProcAddress_v2(const char *name, void **out, int version, cuuint64_t flags,

@@ -3,6 +3,7 @@
 #include "half.h"
 #include "reach.h"
 
+#include <cuda.h>
 #include <stdio.h>
 
 enum {
@@ -23,7 +24,7 @@ enum {
     OP_ADD_F16,
     OP_ADD_F16X2
 };
-enum { FLAG_RESULT = 16, FLAG_ACQUIRE = 32 };
+enum { FLAG_RESULT = 16, FLAG_ACQUIRE = 32, FLAG_RELEASE = 64 };
 
 static uint16_t add_half(uint16_t a, uint16_t b) {
     return f16_from_float(f16_to_float(a) + f16_to_float(b));
@@ -86,15 +87,17 @@ static void one_lane(struct warp *w, const struct inst *in, uint8_t *at, uint32_
     if (memcmp(&value, &old, in->bytes))
         launch_changed(w->launch);
     results[lane] = old;
+    order_read(w, lane, at, in->flags & FLAG_ACQUIRE);
+    const bool writes = in->imm != OP_CAS || old == b;
+    if (writes && !order_write(w, lane, at, in->flags & FLAG_RELEASE, true))
+        launch_fault(w, in, (int)lane, CUDA_ERROR_OUT_OF_MEMORY, "no memory for what it releases");
 }
 
 static void atomic(struct warp *w, const struct inst *in, uint32_t mask) {
     struct request r;
     uint64_t results[LANES];
     const int64_t offset = in->v ? (int64_t)(int32_t)in->v[0] : 0;
-    request_begin(&r, w, in, mask, in->o[0], offset, in->wide, in->bytes, ACCESS_STRONG_READ);
-    if (in->flags & FLAG_ACQUIRE && (in->space == SPACE_SHARED || r.address[0] & SHARED_WINDOW))
-        shadow_acquire(w);
+    request_begin(&r, w, in, mask, in->o[0], offset, in->wide, in->bytes, ACCESS_ATOMIC);
     if (!reach(&r, w, in, in->space))
         return;
     warp_spins(w);
@@ -202,7 +205,8 @@ static void add_orders(bool atom, const char *space_name, uint8_t space) {
     add_all(atom, space_name, "", space, 0);
     for (int o = 0; o < 5; o++)
         for (int s = 0; s < 3; s++) {
-            const uint8_t flags = o == 2 || o == 4 ? FLAG_ACQUIRE : 0;
+            const uint8_t flags =
+                (uint8_t)((o == 2 || o == 4 ? FLAG_ACQUIRE : 0) | (o == 3 || o == 4 ? FLAG_RELEASE : 0));
             if (!atom && (o == 2 || o == 4))
                 continue;
             snprintf(before, sizeof before, "%s.%s%s", orders[o], scopes[s], space_name);

@@ -74,11 +74,10 @@ static void sleep_a_while(struct warp *w, const struct inst *in, uint32_t mask) 
     warp_stop(w);
 }
 
-/* Memory here is coherent and in order, so fences have nothing to do. They are counted. */
-static void nothing(struct warp *w, const struct inst *in, uint32_t mask) {
-    (void)w;
+/* Memory here is coherent and in order; only the detector of races needs to know of fences. */
+static void fence(struct warp *w, const struct inst *in, uint32_t mask) {
     (void)in;
-    (void)mask;
+    order_fence(w, mask);
 }
 
 static void active_mask(struct warp *w, const struct inst *in, uint32_t mask) {
@@ -115,11 +114,10 @@ void opcodes_control(void) {
     opcode_add((struct opcode){.fn = sleep_a_while, .signature = "r", .cls = CLASS_CONTROL}, "nanosleep.u32");
     opcode_add((struct opcode){.fn = active_mask, .signature = "R", .cls = CLASS_SHUFFLE}, "activemask.b32");
     for (int i = 0; i < 3; i++) {
-        opcode_add((struct opcode){.fn = nothing, .signature = "", .cls = CLASS_FENCE}, "membar.%s",
-                   levels[i]);
-        opcode_add((struct opcode){.fn = nothing, .signature = "", .cls = CLASS_FENCE}, "fence.acq_rel.%s",
+        opcode_add((struct opcode){.fn = fence, .signature = "", .cls = CLASS_FENCE}, "membar.%s", levels[i]);
+        opcode_add((struct opcode){.fn = fence, .signature = "", .cls = CLASS_FENCE}, "fence.acq_rel.%s",
                    scopes[i]);
-        opcode_add((struct opcode){.fn = nothing, .signature = "", .cls = CLASS_FENCE}, "fence.sc.%s",
+        opcode_add((struct opcode){.fn = fence, .signature = "", .cls = CLASS_FENCE}, "fence.sc.%s",
                    scopes[i]);
     }
 }

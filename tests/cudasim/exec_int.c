@@ -20,16 +20,18 @@ static inline int32_t clamp32(int64_t x) {
 EXEC2(add_sat, int32_t, int32_t, int32_t, clamp32((int64_t)x + y))
 EXEC2(sub_sat, int32_t, int32_t, int32_t, clamp32((int64_t)x - y))
 
-/* imm bit 0: takes the carry in; bit 1: gives one out; bit 2: subtracts. The flag holds carry or borrow, a
- * bit a lane. */
+/* imm bit 0: takes the carry in; bit 1: gives one out; bit 2: subtracts. As the machine code has it that
+ * ptxas makes (IADD3 with ~b and a carry of 1), CC.CF is the carry of a + ~b + 1 after a subtraction: 1 when
+ * nothing was borrowed. */
 #define CARRY(name, T, WIDE, bits)                                                                           \
     static void name(struct warp *w, const struct inst *in, uint32_t mask) {                                 \
         T *d = row(w, in->o[0]);                                                                             \
         const T *a = row(w, in->o[1]), *b = row(w, in->o[2]);                                                \
+        const T inverts = in->imm & 4 ? (T)-1 : 0;                                                           \
+        const uint32_t carry = in->imm & 1 ? w->carry : in->imm & 4 ? FULL : 0;                              \
         uint32_t out = 0;                                                                                    \
         EACH_LANE(i, mask) {                                                                                 \
-            const T carry = in->imm & 1 ? w->carry >> i & 1 : 0;                                             \
-            const WIDE r = in->imm & 4 ? (WIDE)a[i] - b[i] - carry : (WIDE)a[i] + b[i] + carry;              \
+            const WIDE r = (WIDE)a[i] + (T)(b[i] ^ inverts) + (carry >> i & 1);                              \
             d[i] = (T)r;                                                                                     \
             out |= (uint32_t)(r >> bits & 1) << i;                                                           \
         }                                                                                                    \
@@ -38,6 +40,27 @@ EXEC2(sub_sat, int32_t, int32_t, int32_t, clamp32((int64_t)x - y))
     }
 CARRY(carry32, uint32_t, uint64_t, 32)
 CARRY(carry64, uint64_t, u128, 64)
+
+/* The same for a * b + c; bit 3: the high half of the product, bit 4: of the signed one. */
+#define MAD_CARRY(name, T, S, UW, SW, bits)                                                                  \
+    static void name(struct warp *w, const struct inst *in, uint32_t mask) {                                 \
+        T *d = row(w, in->o[0]);                                                                             \
+        const T *a = row(w, in->o[1]), *b = row(w, in->o[2]), *c = row(w, in->o[3]);                         \
+        const uint32_t carry = in->imm & 1 ? w->carry : 0;                                                   \
+        uint32_t out = 0;                                                                                    \
+        EACH_LANE(i, mask) {                                                                                 \
+            const T product = in->imm & 16  ? (T)(((SW)(S)a[i] * (S)b[i]) >> bits)                           \
+                              : in->imm & 8 ? (T)(((UW)a[i] * b[i]) >> bits)                                 \
+                                            : (T)((UW)a[i] * b[i]);                                          \
+            const UW r = (UW)product + c[i] + (carry >> i & 1);                                              \
+            d[i] = (T)r;                                                                                     \
+            out |= (uint32_t)(r >> bits & 1) << i;                                                           \
+        }                                                                                                    \
+        if (in->imm & 2)                                                                                     \
+            w->carry = (w->carry & ~mask) | out;                                                             \
+    }
+MAD_CARRY(mad_carry32, uint32_t, int32_t, uint64_t, int64_t, 32)
+MAD_CARRY(mad_carry64, uint64_t, int64_t, u128, s128, 64)
 
 /* ---- products ---- */
 
@@ -169,6 +192,18 @@ static void add_carries(void) {
                                        .imm = rows[i].imm,
                                        .cls = CLASS_INT},
                        "%s.%c%d", rows[i].name, "us"[type & 1], type < 2 ? 32 : 64);
+    static const struct {
+        const char *format;
+        int64_t imm;
+    } mads[] = {{"mad.%s.cc.%c%d", 2}, {"madc.%s.%c%d", 1}, {"madc.%s.cc.%c%d", 3}};
+    for (size_t i = 0; i < sizeof mads / sizeof *mads; i++)
+        for (int type = 0; type < 4; type++)
+            for (int high = 0; high < 2; high++)
+                opcode_add((struct opcode){.fn = type < 2 ? mad_carry32 : mad_carry64,
+                                           .signature = type < 2 ? "Rrrr" : "Dddd",
+                                           .imm = mads[i].imm | (high ? type & 1 ? 16 : 8 : 0),
+                                           .cls = CLASS_INT},
+                           mads[i].format, high ? "hi" : "lo", "us"[type & 1], type < 2 ? 32 : 64);
 }
 
 static void add_dots(void) {

@@ -4,11 +4,17 @@
 #include "lanes.h"
 #include "reach.h"
 
+#include <cuda.h>
 #include <immintrin.h>
 #include <stdio.h>
 
 /* flags of a row beside FLAG_SITE */
-enum { FLAG_STRONG = 16, FLAG_ACQUIRE = 32, FLAG_SIGNED = 64, FLAG_POLICY = 128 };
+enum {
+    FLAG_STRONG = 16,
+    FLAG_ORDERED = 32,
+    FLAG_SIGNED = 64,
+    FLAG_POLICY = 128
+}; /* ORDERED: acquire, release */
 
 /* ---- loads ---- */
 
@@ -75,12 +81,15 @@ static void load(struct warp *w, const struct inst *in, uint32_t mask) {
     struct request r;
     request_begin(&r, w, in, mask, in->o[0], in->imm, in->wide, in->bytes * in->n,
                   in->flags & FLAG_STRONG ? ACCESS_STRONG_READ : ACCESS_READ);
-    if (in->flags & FLAG_ACQUIRE && (in->space == SPACE_SHARED || r.address[0] & SHARED_WINDOW))
-        shadow_acquire(w);
     if (in->flags & FLAG_STRONG)
         warp_spins(w);
     if (!reach(&r, w, in, in->space))
         return;
+    if (in->flags & FLAG_STRONG && w->block->n_clock) {
+        EACH_LANE(i, mask) {
+            order_read(w, i, r.at[i], in->flags & FLAG_ORDERED);
+        }
+    }
     if (in->bytes == 4 && in->width == 4)
         gather_words(w, in, &r);
     else
@@ -102,6 +111,14 @@ static void store(struct warp *w, const struct inst *in, uint32_t mask) {
                   in->flags & FLAG_STRONG ? ACCESS_STRONG_WRITE : ACCESS_WRITE);
     if (!reach(&r, w, in, in->space))
         return;
+    if (in->flags & FLAG_STRONG) {
+        EACH_LANE(i, mask) {
+            if (!order_write(w, i, r.at[i], in->flags & FLAG_ORDERED, false)) {
+                launch_fault(w, in, (int)i, CUDA_ERROR_OUT_OF_MEMORY, "no memory for what it releases");
+                return;
+            }
+        }
+    }
     if (w->launch->adversarial && random_next(&w->launch->random) & 1) {
         for (uint32_t i = LANES; i-- > 0;)
             if (mask >> i & 1)
@@ -277,11 +294,11 @@ static void add_strong(void) {
             snprintf(name, sizeof name, "ld.relaxed.%s%s", scopes[k], spaces[s]);
             add_accesses(name, true, space[s], FLAG_STRONG, false);
             snprintf(name, sizeof name, "ld.acquire.%s%s", scopes[k], spaces[s]);
-            add_accesses(name, true, space[s], FLAG_STRONG | FLAG_ACQUIRE, false);
+            add_accesses(name, true, space[s], FLAG_STRONG | FLAG_ORDERED, false);
             snprintf(name, sizeof name, "st.relaxed.%s%s", scopes[k], spaces[s]);
             add_accesses(name, false, space[s], FLAG_STRONG, false);
             snprintf(name, sizeof name, "st.release.%s%s", scopes[k], spaces[s]);
-            add_accesses(name, false, space[s], FLAG_STRONG, false);
+            add_accesses(name, false, space[s], FLAG_STRONG | FLAG_ORDERED, false);
         }
     }
 }

@@ -227,6 +227,7 @@ static void warp_barrier(struct warp *w, const struct inst *in, uint32_t mask) {
         return;
     }
     w->sync_count++;
+    order_take(w, members);
     for (uint32_t i = 0; i < w->n_split; i++)
         if (w->split[i].state == SPLIT_AT_WARP_BARRIER && w->split[i].members == members) {
             w->split[i].state = SPLIT_READY;

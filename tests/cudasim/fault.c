@@ -24,15 +24,33 @@ static pthread_mutex_t lock =
     PTHREAD_MUTEX_INITIALIZER; /* messages and counts; the API has a lock of its own */
 static char last[2048];
 
-void message(const char *format, ...) {
-    va_list arguments;
+static __thread uint64_t n_message;
+
+static void say(const char *format, va_list arguments, bool quietly) {
     pthread_mutex_lock(&lock);
-    va_start(arguments, format);
     vsnprintf(last, sizeof last, format, arguments);
-    va_end(arguments);
-    if (!options.quiet)
+    if (!options.quiet && !quietly)
         fprintf(stderr, "cudasim: %s\n", last);
     pthread_mutex_unlock(&lock);
+    n_message++;
+}
+
+void message(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments, false);
+    va_end(arguments);
+}
+
+void message_quietly(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments, true);
+    va_end(arguments);
+}
+
+uint64_t message_count(void) {
+    return n_message;
 }
 
 const char *message_last(void) {

@@ -30,6 +30,9 @@ bool options_load(void);
 
 /* Remembers a sentence for cudasim_message and says it on stderr unless quiet. */
 void message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Remembers it only: of what a program may try, or gets again and again. */
+void message_quietly(const char *format, ...) __attribute__((format(printf, 1, 2)));
+uint64_t message_count(void); /* of this thread */
 const char *message_last(void);
 
 /* Counts a call by name and answers what an armed failure wants of it: 0 to go on, else the CUresult; *lost

@@ -56,6 +56,8 @@ static void free_block(struct block *b) {
     free(b->arena);
     free(b->shared);
     free(b->shadow);
+    free(b->strong);
+    free(b->clocks);
     free(b);
 }
 

@@ -124,11 +124,15 @@ struct warp {
     struct inst *code;
     struct block *block;
     struct launch *launch;
-    uint8_t *local;            /* 32 times the kernel's local bytes */
-    uint32_t sync_count;       /* moves on at every barrier of the warp or the block */
-    uint32_t seen[MAX_WARPS];  /* accesses of that warp stamped below this are ordered before mine */
-    uint32_t min_seen;         /* the least of them */
-    uint32_t committed[LANES]; /* cp.async groups closed, per lane */
+    uint8_t *local;           /* 32 times the kernel's local bytes */
+    uint32_t sync_count;      /* moves on at every barrier of the warp or the block */
+    uint32_t seen[MAX_WARPS]; /* accesses of that warp stamped below this are ordered before mine */
+    uint32_t min_seen;        /* the least of them */
+    /* Clocks, as order.c has them: what the latest fence released, and what strong reads found and the next
+     * fence takes over. */
+    uint32_t fence[MAX_WARPS], pending[MAX_WARPS];
+    uint32_t fenced, pending_lanes; /* lanes that have such */
+    uint32_t committed[LANES];      /* cp.async groups closed, per lane */
     struct async_copy *copies;
     uint32_t n_copy, max_copy;
     uint32_t carry; /* CC.CF, a bit a lane */
@@ -139,17 +143,18 @@ struct warp {
 /* What is known of one 4-byte word of shared memory. Stamps order accesses: see race.c. */
 struct shadow {
     uint32_t w_stamp, w_sync, r_stamp, r_sync;
-    uint32_t r_warps;         /* readers since the last write that are not ordered before each other */
-    uint8_t w_warp, w_lane;   /* NOBODY; lane SEVERAL */
-    uint8_t r_lane, w_strong; /* the last write was an atomic or volatile one */
+    uint32_t r_warps; /* readers since the last write that are not ordered before each other */
+    uint32_t strong;  /* strong accesses since the last plain write: entry in the block, 0 for none */
+    uint8_t w_warp, w_lane, r_lane;          /* NOBODY; lane SEVERAL */
     uint8_t init, w_bytes, r_bytes, pending; /* masks of 4 bytes */
 };
 enum { NOBODY = 0xff, SEVERAL = 0xfe };
 
 struct barrier {
-    uint32_t arrived;  /* threads */
-    uint32_t expected; /* 0: all that live */
-    uint32_t warps;    /* that arrived */
+    uint32_t arrived;          /* threads */
+    uint32_t expected;         /* 0: all that live */
+    uint32_t waiting;          /* warps that arrived and wait */
+    uint32_t known[MAX_WARPS]; /* clock of those that arrived and went on */
     uint32_t votes, voters;
 };
 
@@ -160,11 +165,15 @@ struct block {
     uint32_t live; /* threads */
     uint32_t ctaid[3];
     uint32_t slot;  /* among the resident blocks */
-    uint32_t stamp; /* barriers completed so far */
+    uint32_t stamp; /* barriers, fences and releases so far */
     bool yield;
     struct barrier barriers[N_BARRIER];
     uint8_t *shared;
     struct shadow *shadow;
+    struct strong *strong; /* race.c; entry 0 is not used */
+    uint32_t n_strong, max_strong;
+    struct clock *clocks; /* order.c: a hash by address */
+    uint32_t n_clock, max_clock;
     uint8_t *arena; /* register files and local memory */
     uint32_t next;  /* warp whose turn it is */
     uint32_t
@@ -246,12 +255,21 @@ void barrier_recheck(struct block *block);
 void barrier_deliver(struct warp *w, const struct inst *in, uint32_t lanes, uint32_t votes, uint32_t voters);
 
 /* ---- race.c: what is known of shared memory; true when the access may go on ---- */
-enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_STRONG_READ, ACCESS_STRONG_WRITE };
+enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_STRONG_READ, ACCESS_STRONG_WRITE, ACCESS_ATOMIC };
 bool shadow_check(struct warp *w, const struct inst *in, uint32_t lane, uint32_t offset, uint32_t bytes,
                   enum access access);
-void shadow_ordered(struct block *block, uint32_t warps); /* a barrier of these warps is complete */
-void shadow_acquire(struct warp *w); /* an atomic access ordered the warp behind all others */
 void shadow_pending(struct warp *w, uint32_t offset, uint32_t bytes, bool pending);
+
+/* ---- order.c: what orders accesses of different warps; addresses are those of the bytes on the host ---- */
+void order_start(struct block *block);
+void order_fence(struct warp *w, uint32_t lanes);
+void order_take(struct warp *w, uint32_t lanes); /* what strong reads found orders what comes now */
+void order_read(struct warp *w, uint32_t lane, const uint8_t *at, bool acquires);
+/* false: memory is out */
+bool order_write(struct warp *w, uint32_t lane, const uint8_t *at, bool releases, bool is_atomic);
+/* A warp arrives at a barrier and goes on; a barrier is complete for those that waited. */
+void order_arrive(struct warp *w, uint32_t *known);
+void order_barrier(struct block *block, uint32_t waiting, const uint32_t *known);
 
 /* Reads that nobody wrote give this: a NaN as f32 and as two f16, a wild number otherwise. */
 #define POISON 0x7ffbfdadu

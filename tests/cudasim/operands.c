@@ -14,12 +14,17 @@ void decode_fail(struct decoder *d, const char *format, ...) {
     d->failed = true;
     snprintf(place, sizeof place, "PTX line %u: %s: ", d->at ? d->at->line : d->function->line,
              d->at ? d->at->opcode : d->function->name);
-    const int n = snprintf(d->error, d->error_bytes, "%s", place);
+    int n = snprintf(d->error, d->error_bytes, "%s", place);
     va_list arguments;
     va_start(arguments, format);
     if (n >= 0 && (size_t)n < d->error_bytes)
-        vsnprintf(d->error + n, d->error_bytes - (size_t)n, format, arguments);
+        n += vsnprintf(d->error + n, d->error_bytes - (size_t)n, format, arguments);
     va_end(arguments);
+    if (d->at && d->at->text && n >= 0 && (size_t)n < d->error_bytes) {
+        char quote[QUOTE_BYTES];
+        lex_quote(d->at->text, quote);
+        snprintf(d->error + n, d->error_bytes - (size_t)n, ", in \"%s\"", quote);
+    }
 }
 
 bool decode_count(struct decoder *d, const struct ptx_inst *from, uint32_t least, uint32_t most) {

@@ -42,6 +42,9 @@ struct lexer {
 };
 void lex(struct lexer *lexer, struct token *token);
 bool token_is(const struct token *token, const char *text);
+/* What stands in the text from `at` to the end of the statement or of the line, made short, for a message. */
+enum { QUOTE_BYTES = 112 };
+void lex_quote(const char *at, char quote[QUOTE_BYTES]);
 
 enum ptx_space { SPACE_GLOBAL, SPACE_CONST, SPACE_SHARED, SPACE_LOCAL, SPACE_PARAM };
 
@@ -90,6 +93,7 @@ struct ptx_operand {
 
 struct ptx_inst {
     const char *opcode;
+    const char *text; /* in the module's text, where it starts; NULL for one that is not there */
     uint32_t line, source_line, source_file; /* the last two from .loc, 0 when there is none */
     uint32_t scope;
     bool guarded, guard_negated;
@@ -154,6 +158,7 @@ struct parser {
     struct ptx_function *function; /* being read, or NULL */
     uint32_t scope;
     uint32_t source_line, source_file;
+    struct token statement;    /* the first token of what is being read, for messages */
     struct declared *declared; /* registers in scope, innermost first */
     char *error;
     size_t error_bytes;
@@ -161,6 +166,7 @@ struct parser {
 };
 void parse_fail(struct parser *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void parse_next(struct parser *p);
+void parse_here(struct parser *p); /* a statement starts with the next token */
 bool parse_accept(struct parser *p, char punctuation);
 bool parse_expect(struct parser *p, char punctuation);
 uint64_t parse_integer(struct parser *p);

@@ -199,6 +199,7 @@ static void parse_instruction(struct parser *p, bool guarded, bool negated, uint
     f->insts = all;
     struct ptx_inst *inst = &all[f->n_inst];
     *inst = (struct ptx_inst){.line = p->token.line,
+                              .text = p->token.text,
                               .source_line = p->source_line,
                               .source_file = p->source_file,
                               .scope = p->scope,
@@ -321,6 +322,7 @@ static void parse_body_directive(struct parser *p) {
 }
 
 static void parse_statement(struct parser *p) {
+    parse_here(p);
     if (p->token.kind == TOKEN_NAME && *p->token.text == '.') {
         parse_body_directive(p);
     } else if (parse_accept(p, '@')) {

@@ -40,6 +40,21 @@ bool token_is(const struct token *token, const char *text) {
            !memcmp(token->text, text, token->length);
 }
 
+void lex_quote(const char *at, char quote[QUOTE_BYTES]) {
+    const size_t length = strcspn(at, ";\n"), most = QUOTE_BYTES - 4;
+    size_t n = 0;
+    for (size_t i = 0; i < length && n < most; i++) {
+        const char c = at[i] == '\t' || at[i] == '\r' ? ' ' : at[i];
+        if (c != ' ' || (n && quote[n - 1] != ' ')) /* columns become single spaces */
+            quote[n++] = c >= ' ' && c < 127 ? c : '?';
+    }
+    while (n && quote[n - 1] == ' ')
+        n--;
+    memcpy(quote + n, "...", 4);
+    if (n < most)
+        quote[n] = 0;
+}
+
 static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
@@ -166,12 +181,14 @@ static void lex_number(struct lexer *lx, struct token *token) {
         lx->at++;
 }
 
+/* A whole opcode is one name, ld.global.u32; a directive ends at the next dot, so that .reg.b32 are two. */
 static void lex_name(struct lexer *lx, struct token *token) {
+    const bool directive = *lx->at == '.';
     token->kind = TOKEN_NAME;
     lx->at++;
     while (lx->at < lx->end) {
         const char next = lx->at + 1 < lx->end ? lx->at[1] : 0;
-        if (in_name(*lx->at) || (*lx->at == '.' && in_name(next)))
+        if (in_name(*lx->at) || (*lx->at == '.' && !directive && in_name(next)))
             lx->at++;
         else if (*lx->at == ':' && next == ':' && lx->at + 2 < lx->end && in_name(lx->at[2]))
             lx->at += 2;

@@ -7,16 +7,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+void parse_here(struct parser *p) {
+    p->statement = p->token;
+}
+
 void parse_fail(struct parser *p, const char *format, ...) {
     if (p->failed)
         return;
     p->failed = true;
-    const int n = snprintf(p->error, p->error_bytes, "PTX line %u: ", p->token.line);
+    const struct token *at = p->statement.text ? &p->statement : &p->token;
+    char quote[QUOTE_BYTES];
+    int n = snprintf(p->error, p->error_bytes, "PTX line %u: ", at->line);
     va_list arguments;
     va_start(arguments, format);
     if (n >= 0 && (size_t)n < p->error_bytes)
-        vsnprintf(p->error + n, p->error_bytes - (size_t)n, format, arguments);
+        n += vsnprintf(p->error + n, p->error_bytes - (size_t)n, format, arguments);
     va_end(arguments);
+    lex_quote(at->text, quote);
+    if (*quote && n >= 0 && (size_t)n < p->error_bytes)
+        snprintf(p->error + n, p->error_bytes - (size_t)n, ", in \"%s\"", quote);
 }
 
 void parse_next(struct parser *p) {
@@ -209,6 +218,7 @@ static void parse_params(struct parser *p, struct ptx_function *f) {
     if (!parse_accept(p, '('))
         return;
     while (!p->failed && !parse_accept(p, ')')) {
+        parse_here(p);
         if (!token_is(&p->token, ".param")) {
             parse_fail(p, "'.param' expected before '%.*s'", (int)p->token.length, p->token.text);
             return;
@@ -242,6 +252,7 @@ static void parse_triple(struct parser *p, uint32_t *value) {
 
 static void parse_performance(struct parser *p, struct ptx_function *f) {
     while (!p->failed && p->token.kind == TOKEN_NAME) {
+        parse_here(p);
         if (token_is(&p->token, ".maxntid")) {
             parse_triple(p, f->max_threads);
         } else if (token_is(&p->token, ".reqntid")) {
@@ -370,6 +381,7 @@ static void add_variable(struct parser *p, uint8_t space, bool external, bool pu
 
 static void parse_directive(struct parser *p) {
     bool external = false, public = false;
+    parse_here(p);
     while (token_is(&p->token, ".visible") || token_is(&p->token, ".extern") ||
            token_is(&p->token, ".weak") || token_is(&p->token, ".common")) {
         external |= token_is(&p->token, ".extern");

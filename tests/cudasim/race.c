@@ -1,21 +1,43 @@
 /* The shadow of shared memory: was it written, by whom, and is that ordered before this access?
  *
- * Each completed barrier of a block moves a stamp on. An access is recorded with the stamp of its time; warp
- * p knows that everything warp q did before stamp seen[p][q] is ordered before it, and a barrier hands that
- * knowledge round among the warps that took part. Two plain accesses to one byte, one of them a write, that
- * are not ordered are a race. Lanes of one warp are ordered by bar.warp.sync and by barriers of the block,
- * counted in sync_count; shuffles order nothing.
+ * Each completed barrier of a block, fence and release moves a stamp on. An access is recorded with the stamp
+ * of its time; warp p knows that everything warp q did before stamp seen[p][q] is ordered before it. Barriers
+ * hand that knowledge round among the warps that took part, and order.c from those that release to those that
+ * acquire. Two accesses to one byte, one of them a write and one of them plain, that are not ordered are a
+ * race. Strong ones are those by atom and red, and volatile, relaxed, acquire and release loads and stores.
+ * Lanes of one warp are ordered by bar.warp.sync and by barriers of the block, counted in sync_count, and by
+ * what one lane releases and another acquires; shuffles order nothing.
  *
- * Limits: a word remembers one write, and readers only as a set with one stamp, so with barriers of a part of
- * the block a race can hide or, in rare patterns, an ordered read count as unordered; a bar.warp.sync of some
- * lanes counts for all.
+ * Limits: a word remembers one plain write, and plain readers only as a set with one stamp, so with barriers
+ * of a part of the block a race can hide or, in rare patterns, an ordered read count as unordered; a
+ * bar.warp.sync of some lanes counts for all.
  */
 #include "kernel.h"
 
 #include <cuda.h>
+#include <stdlib.h>
+#include <string.h>
 
+/* The latest strong accesses of one word, warp by warp. */
+struct strong {
+    struct strong_side {
+        uint32_t warps; /* that have entries */
+        uint32_t stamp[MAX_WARPS], sync[MAX_WARPS];
+        uint8_t lane[MAX_WARPS], bytes[MAX_WARPS];
+    } writes, reads;
+};
+
+static bool is_strong(enum access a) {
+    return a >= ACCESS_STRONG_READ;
+}
+static bool does_read(enum access a) {
+    return a != ACCESS_WRITE && a != ACCESS_STRONG_WRITE;
+}
+static bool does_write(enum access a) {
+    return a != ACCESS_READ && a != ACCESS_STRONG_READ;
+}
 static const char *access_name(enum access a) {
-    return a == ACCESS_READ || a == ACCESS_STRONG_READ ? "reads" : "writes";
+    return a == ACCESS_ATOMIC ? "atomically changes" : does_write(a) ? "writes" : "reads";
 }
 
 static bool fault(struct warp *w, const struct inst *in, uint32_t lane, uint32_t offset, enum access access,
@@ -32,14 +54,19 @@ static bool fault(struct warp *w, const struct inst *in, uint32_t lane, uint32_t
     return false;
 }
 
+/* Whether what another lane of this warp did is ordered before now. */
+static bool ordered_in_warp(const struct warp *w, uint32_t sync, uint32_t stamp) {
+    return sync != w->sync_count || w->seen[w->id] > stamp;
+}
+
 static bool check_against_write(struct warp *w, const struct inst *in, const struct shadow *s, uint32_t lane,
                                 uint32_t offset, uint8_t bytes, enum access access) {
-    if (!(s->w_bytes & bytes) || (s->w_strong && access >= ACCESS_STRONG_READ))
+    if (!(s->w_bytes & bytes))
         return true;
     if (s->w_warp != w->id)
         return w->seen[s->w_warp] > s->w_stamp ||
                fault(w, in, lane, offset, access, "wrote", s->w_warp, s->w_lane);
-    if (s->w_sync == w->sync_count && s->w_lane != lane && s->w_lane != SEVERAL)
+    if (s->w_lane != lane && s->w_lane != SEVERAL && !ordered_in_warp(w, s->w_sync, s->w_stamp))
         return fault(w, in, lane, offset, access, "wrote", s->w_warp, s->w_lane);
     return true;
 }
@@ -53,8 +80,25 @@ static bool check_against_reads(struct warp *w, const struct inst *in, const str
         if (w->seen[q] <= s->r_stamp)
             return fault(w, in, lane, offset, access, "read", q, NOBODY);
     }
-    if (s->r_warps >> w->id & 1 && s->r_sync == w->sync_count && s->r_lane != lane)
+    if (s->r_warps >> w->id & 1 && s->r_lane != lane && !ordered_in_warp(w, s->r_sync, s->r_stamp))
         return fault(w, in, lane, offset, access, "read", w->id, s->r_lane);
+    return true;
+}
+
+/* A plain access against the strong ones. */
+static bool check_against_strong(struct warp *w, const struct inst *in, const struct strong_side *s,
+                                 uint32_t lane, uint32_t offset, uint8_t bytes, enum access access,
+                                 const char *what) {
+    for (uint32_t warps = s->warps; warps; warps &= warps - 1) {
+        const uint32_t q = (uint32_t)__builtin_ctz(warps);
+        if (!(s->bytes[q] & bytes))
+            continue;
+        const bool ordered = q != w->id ? w->seen[q] > s->stamp[q]
+                                        : s->lane[q] == lane || s->lane[q] == SEVERAL ||
+                                              ordered_in_warp(w, s->sync[q], s->stamp[q]);
+        if (!ordered)
+            return fault(w, in, lane, offset, access, what, q, s->lane[q]);
+    }
     return true;
 }
 
@@ -74,7 +118,9 @@ static void note_read(const struct warp *w, struct shadow *s, uint32_t lane, uin
     s->r_sync = w->sync_count;
 }
 
-static void note_write(const struct warp *w, struct shadow *s, uint32_t lane, uint8_t bytes, bool strong) {
+/* All that was before is ordered before it, or it would be a race; so whoever is ordered behind it is ordered
+ * behind all of that. */
+static void note_write(const struct warp *w, struct shadow *s, uint32_t lane, uint8_t bytes) {
     const bool joins =
         s->w_bytes && s->w_warp == w->id && s->w_sync == w->sync_count && s->w_stamp == w->block->stamp;
     s->w_lane = joins && s->w_lane != lane ? SEVERAL : (uint8_t)lane;
@@ -82,10 +128,40 @@ static void note_write(const struct warp *w, struct shadow *s, uint32_t lane, ui
     s->w_warp = (uint8_t)w->id;
     s->w_stamp = w->block->stamp;
     s->w_sync = w->sync_count;
-    s->w_strong = strong;
     s->init |= bytes;
     s->r_warps = 0;
     s->r_bytes = 0;
+    s->strong = 0;
+}
+
+static void note_strong(const struct warp *w, struct strong_side *s, uint32_t lane, uint8_t bytes) {
+    const uint32_t me = w->id;
+    const bool joins = s->warps >> me & 1 && s->sync[me] == w->sync_count && s->stamp[me] == w->block->stamp;
+    s->lane[me] = joins && s->lane[me] != lane ? SEVERAL : (uint8_t)lane;
+    s->bytes[me] = joins ? s->bytes[me] | bytes : bytes;
+    s->warps |= 1u << me;
+    s->stamp[me] = w->block->stamp;
+    s->sync[me] = w->sync_count;
+}
+
+/* The entry for a word's strong accesses; NULL after a fault: memory is out. */
+static struct strong *strong_of(struct warp *w, const struct inst *in, struct shadow *s) {
+    struct block *b = w->block;
+    if (s->strong)
+        return &b->strong[s->strong];
+    if (b->n_strong + 2 > b->max_strong) {
+        const uint32_t max = b->max_strong ? 2 * b->max_strong : 64;
+        struct strong *bigger = realloc(b->strong, max * sizeof *bigger);
+        if (!bigger) {
+            launch_fault(w, in, -1, CUDA_ERROR_OUT_OF_MEMORY, "no memory for the shadow of shared memory");
+            return NULL;
+        }
+        b->strong = bigger;
+        b->max_strong = max;
+    }
+    s->strong = ++b->n_strong;
+    b->strong[s->strong].writes.warps = b->strong[s->strong].reads.warps = 0;
+    return &b->strong[s->strong];
 }
 
 /* The common cases, decided without a call: what was written or read before lies behind a barrier that this
@@ -94,7 +170,7 @@ static inline bool plainly_good(struct warp *w, struct shadow *s, uint32_t lane,
                                 enum access access) {
     const uint32_t me = 1u << w->id;
     const bool reads = access == ACCESS_READ;
-    if (s->pending || access > ACCESS_WRITE || (reads && (s->init & bytes) != bytes))
+    if (s->pending || s->strong || access > ACCESS_WRITE || (reads && (s->init & bytes) != bytes))
         return false;
     if (s->w_stamp >= w->min_seen && s->w_bytes &&
         !(s->w_warp == w->id && (s->w_lane == lane || s->w_sync != w->sync_count)))
@@ -122,35 +198,49 @@ static inline bool plainly_good(struct warp *w, struct shadow *s, uint32_t lane,
     s->w_warp = (uint8_t)w->id;
     s->w_stamp = w->block->stamp;
     s->w_sync = w->sync_count;
-    s->w_strong = false;
     s->init |= bytes;
     s->r_warps = 0;
     s->r_bytes = 0;
     return true;
 }
 
+static bool check_order(struct warp *w, const struct inst *in, const struct shadow *s, uint32_t lane,
+                        uint32_t offset, uint8_t bytes, enum access access) {
+    const struct strong *strong = s->strong && !is_strong(access) ? &w->block->strong[s->strong] : NULL;
+    return check_against_write(w, in, s, lane, offset, bytes, access) &&
+           (!does_write(access) || check_against_reads(w, in, s, lane, offset, bytes, access)) &&
+           (!strong || (check_against_strong(w, in, &strong->writes, lane, offset, bytes, access, "wrote") &&
+                        (!does_write(access) ||
+                         check_against_strong(w, in, &strong->reads, lane, offset, bytes, access, "read"))));
+}
+
 static bool check_word(struct warp *w, const struct inst *in, uint32_t lane, uint32_t offset, uint8_t bytes,
                        enum access access) {
     struct shadow *s = &w->block->shadow[offset / 4];
-    const bool reads = access == ACCESS_READ || access == ACCESS_STRONG_READ;
     if (s->pending & bytes) {
         launch_fault(w, in, (int)lane, CUDA_ERROR_LAUNCH_FAILED,
                      "the lane %s shared offset 0x%x, where a cp.async has not been waited for",
                      access_name(access), offset);
         return false;
     }
-    if (options.uninitialised && reads && (s->init & bytes) != bytes) {
+    if (options.uninitialised && does_read(access) && (s->init & bytes) != bytes) {
         launch_fault(w, in, (int)lane, CUDA_ERROR_LAUNCH_FAILED,
                      "the lane reads shared offset 0x%x, which nothing has written", offset);
         return false;
     }
-    if (options.races && (!check_against_write(w, in, s, lane, offset, bytes, access) ||
-                          (!reads && !check_against_reads(w, in, s, lane, offset, bytes, access))))
+    if (options.races && !check_order(w, in, s, lane, offset, bytes, access))
         return false;
-    if (reads)
+    if (is_strong(access)) {
+        struct strong *strong = strong_of(w, in, s);
+        if (!strong)
+            return false;
+        note_strong(w, does_write(access) ? &strong->writes : &strong->reads, lane, bytes);
+        s->init |= does_write(access) ? bytes : 0;
+    } else if (access == ACCESS_READ) {
         note_read(w, s, lane, bytes);
-    else
-        note_write(w, s, lane, bytes, access == ACCESS_STRONG_WRITE);
+    } else {
+        note_write(w, s, lane, bytes);
+    }
     return true;
 }
 
@@ -167,34 +257,4 @@ bool shadow_check(struct warp *w, const struct inst *in, uint32_t lane, uint32_t
 void shadow_pending(struct warp *w, uint32_t offset, uint32_t bytes, bool pending) {
     for (uint32_t i = 0; i < bytes; i += 4)
         w->block->shadow[(offset + i) / 4].pending = pending ? 15 : 0;
-}
-
-void shadow_ordered(struct block *b, uint32_t warps) {
-    uint32_t known[MAX_WARPS] = {0};
-    b->stamp++;
-    for (uint32_t p = 0; p < b->n_warp; p++)
-        if (warps >> p & 1)
-            for (uint32_t q = 0; q < b->n_warp; q++)
-                known[q] = warps >> q & 1                   ? b->stamp
-                           : b->warps[p].seen[q] > known[q] ? b->warps[p].seen[q]
-                                                            : known[q];
-    uint32_t least = UINT32_MAX;
-    for (uint32_t q = 0; q < b->n_warp; q++)
-        least = known[q] < least ? known[q] : least;
-    for (uint32_t p = 0; p < b->n_warp; p++)
-        if (warps >> p & 1) {
-            for (uint32_t q = 0; q < b->n_warp; q++)
-                b->warps[p].seen[q] = known[q];
-            b->warps[p].sync_count++;
-            b->warps[p].min_seen = least;
-        }
-}
-
-void shadow_acquire(struct warp *w) {
-    struct block *b = w->block;
-    b->stamp++;
-    for (uint32_t q = 0; q < b->n_warp; q++)
-        w->seen[q] = b->stamp;
-    w->min_seen = b->stamp;
-    w->sync_count++;
 }

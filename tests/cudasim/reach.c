@@ -42,10 +42,13 @@ void request_begin(struct request *r, const struct warp *w, const struct inst *i
 }
 
 static bool is_read(enum access a) {
-    return a == ACCESS_READ || a == ACCESS_STRONG_READ;
+    return a != ACCESS_WRITE && a != ACCESS_STRONG_WRITE;
+}
+static bool is_write(enum access a) {
+    return a != ACCESS_READ && a != ACCESS_STRONG_READ;
 }
 static const char *verb(const struct request *r) {
-    return is_read(r->access) ? "reads" : "writes";
+    return r->access == ACCESS_ATOMIC ? "atomically changes" : is_read(r->access) ? "reads" : "writes";
 }
 
 static bool misaligned(struct request *r, struct warp *w, const struct inst *in) {
@@ -140,7 +143,7 @@ static bool inside(struct request *r, const struct allocation *a) {
 
 static bool forbidden(struct request *r, struct warp *w, const struct inst *in, const struct allocation *a,
                       uint32_t lane) {
-    if (!a->read_only || is_read(r->access))
+    if (!a->read_only || !is_write(r->access))
         return false;
     launch_fault(w, in, (int)lane, CUDA_ERROR_ILLEGAL_ADDRESS, "the lane writes to constant memory at 0x%llx",
                  (unsigned long long)r->address[lane]);
@@ -355,7 +358,7 @@ static bool reach_window(struct request *r, struct warp *w, const struct inst *i
     case LOCAL_WINDOW:
         return reach_local(r, w, in);
     case PARAM_WINDOW:
-        return is_read(r->access) && reach_param(r, w, in);
+        return !is_write(r->access) && reach_param(r, w, in);
     default:
         break;
     }

@@ -6,6 +6,7 @@
  */
 #include "driver.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 void work_release(struct work *work) {
@@ -125,6 +126,7 @@ CUresult stream_add(struct stream *s, struct action *action, struct work **out) 
 
 static void fail_context(struct context *context, CUresult code) {
     context->sticky = code;
+    snprintf(context->fault, sizeof context->fault, "%s", message_last());
     for (struct stream *s = context->streams; s; s = s->next) {
         s->last = NULL;
         while (s->first) {

@@ -32,6 +32,76 @@ static void names_what_it_does_not_know(void **state) {
     refuses(".tex .u64 t;", "'.tex' is not supported");
 }
 
+/* One thing a line, so that the number tells; line 1 is that of .version. */
+#define LINES(line7, line8)                                                                                  \
+    ".visible .entry k(.param .u64 p)\n{\n.reg .b32 %%r<8>; .reg .b64 %%d<4>; .reg .pred %%p<4>;\n" line7    \
+    "\n"                                                                                                     \
+    "mov.u32 %%r1,\n   %%r2;\n" line8 "\nret;\n}\n"
+
+static void quotes_the_line_that_it_refuses(void **state) {
+    static const struct {
+        const char *line, *what;
+    } cases[] = {
+        /* an opcode, a modifier, a type */
+        {"frobnicate.b32 %r1, %r2;", "frobnicate.b32: unknown instruction"},
+        {"add.rounded.s32 %r1, %r2, %r3;", "add.rounded.s32: unknown instruction"},
+        {"ld.global.L9::often.u32 %r1, [%d1];", "ld.global.L9::often.u32: unknown instruction"},
+        {"add.s31 %r1, %r2, %r3;", "add.s31: unknown instruction"},
+        /* directives */
+        {".frobnicate 3;", "'.frobnicate' in a kernel is not supported"},
+        {".param .b32 x;", "'.param' in a kernel is not supported"},
+        {".reg .b99 %x;", "registers of type '.b99' are not supported"},
+        {".shared .weird .b32 x;", "'.weird' in a declaration is not supported"},
+        /* special registers, names, operands, calls */
+        {"mov.u32 %r1, %envreg3;", "mov.u32: special register %envreg3 is not supported here"},
+        {"mov.u32 %r1, %clusterid.x;", "special register %clusterid.x is not supported here"},
+        {"mov.u32 %r1, nobody;", "nothing is named 'nobody'"},
+        {"add.s32 %r1, %r2;", "2 operands are too few"},
+        {"@%r1 bra L;", "the guard is not a predicate"},
+        {"@nobody bra L;", "a predicate expected before 'nobody'"},
+        {"call.uni (%r1), helper, (%r2);", "only inlined code is executed"},
+        {"mov.u32 %r1 %r2;", "';' expected before '%r2'"},
+    };
+    char text[1024], number[40], quote[200];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int late = 0; late < 2; late++) {
+            snprintf(text, sizeof text, LINES("%s", "%s"), late ? "" : cases[i].line,
+                     late ? cases[i].line : "");
+            snprintf(number, sizeof number, "PTX line %d: ", late ? 10 : 7);
+            const char *from =
+                *cases[i].line == '@' && strstr(cases[i].what, "guard") ? "bra L;" : cases[i].line;
+            snprintf(quote, sizeof quote, ", in \"%.*s\"", (int)strlen(from) - 1, from);
+            refuses(text, number);
+            SAYS(cases[i].what);
+            SAYS(quote);
+        }
+    refuses(".visible .entry k(.param .u64 p,\n.param .weird x) { ret; }", "PTX line 5: '.weird'");
+    SAYS(", in \".param .weird x) { ret\"");
+    refuses(".global .u32 a;\n\n.tex .u64 t;", "PTX line 6: '.tex' is not supported, in \".tex .u64 t\"");
+    /* what is long is cut */
+    refuses(KERNEL("frobnicate.b32 %r1, %r1, %r1, %r1, %r1, %r1, %r1, %r1, %r1,        %r1, %r1, %r1, %r1, "
+                   "%r1, %r1, "
+                   "%r1, %r1, %r1, %r1, %r1, %r1, %r1;"),
+            "PTX line 7");
+}
+
+/* As inline assembly of the toolkit's headers has it. */
+static void reads_directives_without_spaces(void **state) {
+    static const char text[] =
+        ".visible .entry k(.param.u64 p) { .reg.b64 %p; .reg.b32 %r<3>,low; .reg.pred %q; .shared.align 16 "
+        ".b8 "
+        "s[64];\n"
+        "ld.param.u64 %p,[p];{.reg.b32 low;mov.u32 low,7;st.global.u32[%p],low;}\n"
+        "{.reg.b16 a,b;mov.b32{a,b},0x30004;mov.b32 %r1,{b,a};}st.global.u32[%p+4],%r1;ret;}";
+    uint32_t out[2];
+    (void)state;
+    CUdeviceptr p = sim_alloc(8);
+    CU(sim_run(sim_ptx(text), 1, 1, 0, PARAMS(&p)));
+    sim_download(out, p, 8);
+    assert_true(out[0] == 7 && out[1] == 0x40003);
+}
+
 static void checks_operands(void **state) {
     (void)state;
     refuses(KERNEL("add.s32 %r1, %r2;"), "are too few");
@@ -179,8 +249,14 @@ static void survives_damaged_images(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
-        TEST(names_what_it_does_not_know), TEST(checks_operands),       TEST(checks_grammar),
-        TEST(skips_what_does_not_matter),  TEST(survives_damaged_text), TEST(survives_damaged_images),
+        TEST(names_what_it_does_not_know),
+        TEST(quotes_the_line_that_it_refuses),
+        TEST(reads_directives_without_spaces),
+        TEST(checks_operands),
+        TEST(checks_grammar),
+        TEST(skips_what_does_not_matter),
+        TEST(survives_damaged_text),
+        TEST(survives_damaged_images),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -312,8 +312,104 @@ static void carries(void) {
     assert_memory_equal(out + 48, large, sizeof large);
 }
 
+/* What ptxas makes of it (IADD3 R, P0, a, -b; IADD3.X R, c, d, P0): the carry after sub.cc is that of
+ * a + ~b + 1, so addc adds 1 where nothing was borrowed, and subc after add.cc borrows where nothing was
+ * carried. */
+void carries_as_the_machine_code_does(void **state) {
+    static const char text[] =
+        ".visible .entry mixed(.param .u64 p) { .reg .b64 %p, %d<4>; .reg .b32 %r<4>;\n"
+        "ld.param.u64 %p, [p];\n"
+        "sub.cc.u32 %r0, 7, 3; addc.u32 %r1, 10, 20; st.global.u32 [%p], %r1;\n"     /* 31 */
+        "sub.cc.u32 %r0, 3, 7; addc.u32 %r1, 10, 20; st.global.u32 [%p+4], %r1;\n"   /* 30 */
+        "sub.cc.u32 %r0, 7, 7; addc.u32 %r1, 10, 20; st.global.u32 [%p+8], %r1;\n"   /* 31 */
+        "add.cc.u32 %r0, 7, 3; subc.u32 %r1, 20, 10; st.global.u32 [%p+12], %r1;\n"  /* 9 */
+        "add.cc.u32 %r0, -1, 1; subc.u32 %r1, 20, 10; st.global.u32 [%p+16], %r1;\n" /* 10 */
+        "sub.cc.u32 %r0, 7, 3; addc.cc.u32 %r1, -1, 0; subc.u32 %r2, 5, 2;\n"        /* 0, 3 */
+        "st.global.u32 [%p+20], %r1; st.global.u32 [%p+24], %r2;\n"
+        "sub.cc.u32 %r0, 0, 0; subc.cc.u32 %r1, 4, 4; addc.u32 %r2, 0, 0; st.global.u32 [%p+28], %r2;\n" /* 1
+                                                                                                          */
+        "sub.cc.u64 %d0, 7, 3; addc.u64 %d1, 10, 20; st.global.u64 [%p+32], %d1;\n" /* 31 */
+        "sub.cc.u64 %d0, 3, 7; addc.u64 %d1, 10, 20; st.global.u64 [%p+40], %d1;\n" /* 30 */
+        "add.cc.u64 %d0, 7, 3; subc.u64 %d1, 20, 10; st.global.u64 [%p+48], %d1;\n" /* 9 */
+        "mad.lo.cc.u32 %r0, 0x10000, 0xffff, 0x10000; subc.u32 %r1, 20, 10;\n"      /* carry: 10 */
+        "st.global.u32 [%p+56], %r1; ret; }";
+    static const uint32_t small[] = {31, 30, 31, 9, 10, 0, 3, 1};
+    static const uint64_t large[] = {31, 30, 9};
+    static const uint32_t last[] = {10};
+    uint8_t out[60];
+    (void)state;
+    CUfunction f = op_ptx(text);
+    CUdeviceptr p = sim_alloc(sizeof out);
+    CU(sim_run(f, 1, 1, 0, PARAMS(&p)));
+    sim_download(out, p, sizeof out);
+    assert_memory_equal(out, small, sizeof small);
+    assert_memory_equal(out + 32, large, sizeof large);
+    assert_memory_equal(out + 56, last, sizeof last);
+}
+
+/* Each mad with carry, in and out: the carry in comes from 0xffffffff + 1, the one out goes to addc 0, 0. */
+static void carries_of_products(void) {
+    static const struct {
+        const char *half, *type;
+        uint64_t a, b, c, result;
+        uint64_t carry;
+    } cases[] = {
+        /* without a carry in */
+        {"lo", "u32", 0x10000, 0xffff, 0xffff, 0xffffffff, 0},
+        {"lo", "u32", 0x10000, 0xffff, 0x10000, 0, 1},
+        {"lo", "s32", 0xffffffff, 1, 1, 0, 1},
+        {"hi", "u32", 0xffffffff, 2, 0xffffffff, 0, 1},
+        {"hi", "s32", 0xffffffff, 2, 0, 0xffffffff, 0},
+        {"hi", "s32", 0xffffffff, 2, 1, 0, 1},
+        {"lo", "u64", 0x100000000, 0xffffffff, 0x100000000, 0, 1},
+        {"lo", "s64", UINT64_MAX, 1, 0, UINT64_MAX, 0},
+        {"hi", "u64", UINT64_MAX, 2, UINT64_MAX, 0, 1},
+        {"hi", "s64", UINT64_MAX, 2, 1, 0, 1},
+    };
+    struct text t = {0};
+    uint64_t out[3 * 2 * sizeof cases / sizeof *cases], at = 0;
+    text_put(&t, ".visible .entry products(.param .u64 p) { .reg .b64 %%p, %%d<3>; .reg .b32 %%r<3>;\n"
+                 "ld.param.u64 %%p, [p];\n");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int form = 0; form < 3; form++) { /* mad.cc; madc with a carry; madc.cc with a carry */
+            const bool wide = cases[i].type[1] == '6';
+            const char r = wide ? 'd' : 'r';
+            text_put(&t, "add.cc.u32 %%r0, 0x%x, 1;\n", form ? 0xffffffffu : 0u);
+            text_put(&t, "%s.%s%s.%s %%%c1, 0x%llx, 0x%llx, 0x%llx;\n", form ? "madc" : "mad", cases[i].half,
+                     form == 1 ? "" : ".cc", cases[i].type, r, (unsigned long long)cases[i].a,
+                     (unsigned long long)cases[i].b, (unsigned long long)cases[i].c);
+            text_put(
+                &t,
+                "addc.u%d %%%c2, 0, 0; st.global.u%d [%%p+%llu], %%%c1; st.global.u%d [%%p+%llu], %%%c2;\n",
+                wide ? 64 : 32, r, wide ? 64 : 32, (unsigned long long)(8 * at), r, wide ? 64 : 32,
+                (unsigned long long)(8 * at + 8), r);
+            at += 2;
+        }
+    text_put(&t, "ret; }");
+    CUfunction f = op_ptx(t.data);
+    free(t.data);
+    CUdeviceptr p = sim_alloc(sizeof out);
+    CU(cuMemsetD8(p, 0, sizeof out));
+    CU(sim_run(f, 1, 1, 0, PARAMS(&p)));
+    sim_download(out, p, sizeof out);
+    at = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const uint64_t all = cases[i].type[1] == '6' ? UINT64_MAX : UINT32_MAX;
+        assert_int_equal(out[at], cases[i].result);
+        assert_int_equal(out[at + 1], cases[i].carry);
+        for (int form = 1; form < 3; form++) {
+            assert_int_equal(out[at + 2 * form], (cases[i].result + 1) & all);
+            /* madc keeps the carry that it was given */
+            assert_int_equal(out[at + 2 * form + 1],
+                             form == 1 ? 1 : cases[i].carry | (cases[i].result == all));
+        }
+        at += 6;
+    }
+}
+
 void computes_with_integers(void **state) {
     (void)state;
+    carries_of_products();
     op_table(arithmetic, sizeof arithmetic / sizeof *arithmetic);
     carries();
 }

@@ -3,6 +3,7 @@
 #define CUDASIM_TESTS_PTX_TESTS_H
 
 void computes_with_integers(void **state);
+void carries_as_the_machine_code_does(void **state);
 void moves_bits(void **state);
 void computes_with_floats(void **state);
 void approximates_functions(void **state);

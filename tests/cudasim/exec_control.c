@@ -80,6 +80,13 @@ static void fence(struct warp *w, const struct inst *in, uint32_t mask) {
     order_fence(w, mask);
 }
 
+/* Counters of hardware that nobody reads here. */
+static void nothing(struct warp *w, const struct inst *in, uint32_t mask) {
+    (void)w;
+    (void)in;
+    (void)mask;
+}
+
 static void active_mask(struct warp *w, const struct inst *in, uint32_t mask) {
     uint32_t *d = row(w, in->o[0]);
     WRITE_LANES(d, mask, uint32_t, mask);
@@ -112,6 +119,7 @@ void opcodes_control(void) {
             (struct opcode){.fn = ends[i].fn, .signature = "", .flags = ends[i].flags, .cls = CLASS_CONTROL},
             "%s", ends[i].name);
     opcode_add((struct opcode){.fn = sleep_a_while, .signature = "r", .cls = CLASS_CONTROL}, "nanosleep.u32");
+    opcode_add((struct opcode){.fn = nothing, .signature = "i", .cls = CLASS_CONTROL}, "pmevent");
     opcode_add((struct opcode){.fn = active_mask, .signature = "R", .cls = CLASS_SHUFFLE}, "activemask.b32");
     for (int i = 0; i < 3; i++) {
         opcode_add((struct opcode){.fn = fence, .signature = "", .cls = CLASS_FENCE}, "membar.%s", levels[i]);

@@ -155,6 +155,19 @@ DOT2(dp2a_hi_us, uint16_t, int8_t, 2)
 DOT2(dp2a_hi_su, int16_t, uint8_t, 2)
 DOT2(dp2a_hi_ss, int16_t, int8_t, 2)
 
+/* ---- differences of four bytes, as the SIMD intrinsics have them ---- */
+
+static inline uint32_t byte_difference(uint32_t x, uint32_t y, unsigned n) {
+    const int32_t d = (int32_t)(x >> 8 * n & 255) - (int32_t)(y >> 8 * n & 255);
+    return (uint32_t)(d < 0 ? -d : d);
+}
+EXEC3(vabsdiff4, uint32_t, uint32_t, uint32_t, uint32_t,
+      ((void)z, byte_difference(x, y, 0) | byte_difference(x, y, 1) << 8 | byte_difference(x, y, 2) << 16 |
+                    byte_difference(x, y, 3) << 24))
+EXEC3(vabsdiff4_add, uint32_t, uint32_t, uint32_t, uint32_t,
+      z + byte_difference(x, y, 0) + byte_difference(x, y, 1) + byte_difference(x, y, 2) +
+          byte_difference(x, y, 3))
+
 /* ---- the rows ---- */
 
 static void add(const char *name, exec_fn fn, const char *signature, int64_t imm) {
@@ -255,4 +268,6 @@ void opcodes_integer(void) {
     add_typed("sad", 'u', sad_u16, sad_u32, sad_u64, 3);
     add_typed("sad", 's', sad_s16, sad_s32, sad_s64, 3);
     add_dots();
+    add("vabsdiff4.u32.u32.u32", vabsdiff4, "Rrrr", 0);
+    add("vabsdiff4.u32.u32.u32.add", vabsdiff4_add, "Rrrr", 0);
 }

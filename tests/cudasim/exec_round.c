@@ -1,5 +1,5 @@
-/* f32 with directed rounding, by the processor's own rounding mode; and f64, which kernels of this project
- * avoid. */
+/* f32 and f64 with directed rounding, by the processor's own rounding mode; and the rest of f64, which
+ * kernels of this project avoid. */
 #include "lanes.h"
 #include "opcodes.h"
 
@@ -93,6 +93,59 @@ EXEC2(max64, double, double, double,
       : x == x ? x
                : y)
 
+static inline __m256d pin_double(__m256d x) {
+    __asm__ volatile("" : "+x"(x));
+    return x;
+}
+
+static inline __m256d one_double(int op, __m256d a, __m256d b, __m256d c) {
+    switch (op) {
+    case OP_ADD:
+        return _mm256_add_pd(a, b);
+    case OP_SUB:
+        return _mm256_sub_pd(a, b);
+    case OP_MUL:
+        return _mm256_mul_pd(a, b);
+    case OP_FMA:
+        return _mm256_fmadd_pd(a, b, c);
+    case OP_DIV:
+        return _mm256_div_pd(a, b);
+    case OP_RCP:
+        return _mm256_div_pd(_mm256_set1_pd(1.0), a);
+    default:
+        return _mm256_sqrt_pd(a);
+    }
+}
+
+static void rounded_double(struct warp *w, const struct inst *in, uint32_t mask) {
+    const int op = (int)(in->imm & 0xff);
+    const int sources = op == OP_FMA ? 3 : op < OP_RCP ? 2 : 1;
+    _Alignas(32) double s[3][LANES] = {{0}}, result[LANES];
+    for (int k = 0; k < sources; k++)
+        memcpy(s[k], row(w, in->o[k + 1]), sizeof *s);
+    const unsigned before = _mm_getcsr();
+    _mm_setcsr((before & ~(unsigned)ROUND_MASK) | ((unsigned)in->imm & ROUND_MASK));
+    for (uint32_t i = 0; i < LANES; i += 4) {
+        const __m256d a = pin_double(_mm256_load_pd(s[0] + i)), b = pin_double(_mm256_load_pd(s[1] + i)),
+                      c = pin_double(_mm256_load_pd(s[2] + i));
+        _mm256_store_pd(result + i, pin_double(one_double(op, a, b, c)));
+    }
+    _mm_setcsr(before);
+    double *d = row(w, in->o[0]);
+    WRITE_LANES(d, mask, double, result[i]);
+}
+
+/* The upper word of the result, as far as PTX defines it; subnormals are zeros. */
+static inline double upper_word(double x) {
+    return double_of(bits_of_double(x) & 0xffffffff00000000ull);
+}
+static inline double flush_double(double x) {
+    return bits_of_double(x) << 1 >> 53 ? x : double_of(bits_of_double(x) & 1ull << 63);
+}
+EXEC1(rcp_upper, double, double, upper_word(flush_double(1.0 / flush_double(x))))
+EXEC1(rsqrt_upper, double, double, upper_word(1.0 / __builtin_sqrt(flush_double(x))))
+EXEC1(rsqrt64, double, double, 1.0 / __builtin_sqrt(x))
+
 void opcodes_double(void) {
     static const struct {
         const char *name, *signature;
@@ -109,13 +162,35 @@ void opcodes_double(void) {
     static const struct {
         const char *name, *signature;
         exec_fn fn;
-    } doubles[] = {
-        {"add.f64", "Ddd", add64},    {"add.rn.f64", "Ddd", add64},        {"sub.f64", "Ddd", sub64},
-        {"sub.rn.f64", "Ddd", sub64}, {"mul.f64", "Ddd", mul64},           {"mul.rn.f64", "Ddd", mul64},
-        {"div.rn.f64", "Ddd", div64}, {"fma.rn.f64", "Dddd", fma64},       {"mad.rn.f64", "Dddd", fma64},
-        {"rcp.rn.f64", "Dd", rcp64},  {"sqrt.rn.f64", "Dd", sqrt64},       {"neg.f64", "Dd", neg64},
-        {"abs.f64", "Dd", abs64},     {"copysign.f64", "Ddd", copysign64}, {"min.f64", "Ddd", min64},
-        {"max.f64", "Ddd", max64}};
+    } doubles[] = {{"add.f64", "Ddd", add64},
+                   {"add.rn.f64", "Ddd", add64},
+                   {"sub.f64", "Ddd", sub64},
+                   {"sub.rn.f64", "Ddd", sub64},
+                   {"mul.f64", "Ddd", mul64},
+                   {"mul.rn.f64", "Ddd", mul64},
+                   {"div.rn.f64", "Ddd", div64},
+                   {"fma.rn.f64", "Dddd", fma64},
+                   {"mad.rn.f64", "Dddd", fma64},
+                   {"rcp.rn.f64", "Dd", rcp64},
+                   {"sqrt.rn.f64", "Dd", sqrt64},
+                   {"neg.f64", "Dd", neg64},
+                   {"abs.f64", "Dd", abs64},
+                   {"copysign.f64", "Ddd", copysign64},
+                   {"min.f64", "Ddd", min64},
+                   {"max.f64", "Ddd", max64},
+                   {"rcp.approx.ftz.f64", "Dd", rcp_upper},
+                   {"rsqrt.approx.f64", "Dd", rsqrt64},
+                   {"rsqrt.approx.ftz.f64", "Dd", rsqrt_upper}};
+    static const char *const double_signatures[] = {
+        [OP_FMA] = "Dddd", [OP_RCP] = "Dd",  [OP_SQRT] = "Dd", [OP_ADD] = "Ddd",
+        [OP_SUB] = "Ddd",  [OP_MUL] = "Ddd", [OP_DIV] = "Ddd"};
+    for (size_t o = 0; o < sizeof operations / sizeof *operations; o++)
+        for (size_t m = 0; m < 3; m++)
+            opcode_add((struct opcode){.fn = rounded_double,
+                                       .signature = double_signatures[operations[o].op],
+                                       .cls = CLASS_FP64,
+                                       .imm = operations[o].op | modes[m].mode},
+                       "%s.%s.f64", operations[o].name, modes[m].name);
     for (size_t o = 0; o < sizeof operations / sizeof *operations; o++)
         for (size_t m = 0; m < 3; m++)
             for (int k = 0; k < (operations[o].sat ? 4 : 2); k++)

@@ -279,7 +279,7 @@ static const char branches[] =
     "brx.idx.uni %i, SAME;\n"
     "X: trap;\n"
     "Y: membar.cta; membar.gl; membar.sys; fence.acq_rel.cta; fence.acq_rel.gpu; fence.acq_rel.sys; "
-    "fence.sc.cta; fence.sc.gpu; fence.sc.sys; nanosleep.u32 10;\n"
+    "fence.sc.cta; fence.sc.gpu; fence.sc.sys; nanosleep.u32 10; pmevent 3;\n"
     "mov.u32 %c1, %clock; sub.u32 %c1, %c1, %c0; mov.u64 %t1, %globaltimer; setp.gt.u64 %q, %t1, %t0; "
     "setp.gt.and.u32 %q, %c1, 20, %q; selp.u32 %v, 1, 0, %q; st.global.u32 [%out+4], %v;\n"
     "setp.lt.u32 %p, %t, 16; @%p exit; ret.uni; }";

@@ -16,6 +16,9 @@ static CUresult lose(const char *name) {
     return code;
 }
 
+/* Cooperative groups keep the word of their barrier at offset 4. */
+enum { WORKSPACE_BYTES = 64 };
+
 static CUresult run_kernel(struct context *context, struct action *a) {
     struct function *f = a->kernel.function;
     struct kernel *k = f->kernel;
@@ -38,8 +41,18 @@ static CUresult run_kernel(struct context *context, struct action *a) {
     l.random.state = (options.seed ^ (l.id * 0x9e3779b97f4a7c15ull)) | 1;
     memcpy(l.grid, a->kernel.grid, sizeof l.grid);
     memcpy(l.threads, a->kernel.threads, sizeof l.threads);
-    (void)context;
+    struct allocation *workspace = NULL;
+    if (a->kernel.cooperative && k->wants_workspace) {
+        workspace = memory_add(MEMORY_DEVICE, WORKSPACE_BYTES, NULL, context);
+        if (!workspace)
+            return REFUSE(CUDA_ERROR_OUT_OF_MEMORY, "%s: no memory for the barrier of its grid", k->name);
+        memset(workspace->host, 0, WORKSPACE_BYTES);
+        memory_mark(workspace, 0, WORKSPACE_BYTES);
+        l.workspace = workspace->base;
+    }
     launch_run(&l);
+    if (workspace)
+        memory_remove(workspace);
     simulated_ns += 1000 + l.executed;
     counters_launch(&l);
     return l.failed ? (CUresult)l.error : CUDA_SUCCESS;

@@ -41,6 +41,8 @@ static void fill_specials(struct warp *w) {
     fill32(w, k->special[SPECIAL_NSMID], options.sms);
     fill32(w, k->special[SPECIAL_DYNAMIC_SMEM], l->dynamic_bytes);
     fill32(w, k->special[SPECIAL_TOTAL_SMEM], l->shared_bytes);
+    fill32(w, k->special[SPECIAL_WORKSPACE_HIGH], (uint32_t)(l->workspace >> 32));
+    fill32(w, k->special[SPECIAL_WORKSPACE_LOW], (uint32_t)l->workspace);
 }
 
 static void poison(void *to, size_t bytes) {

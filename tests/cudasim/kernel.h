@@ -26,6 +26,8 @@ enum special {
     SPECIAL_GRIDID,
     SPECIAL_DYNAMIC_SMEM,
     SPECIAL_TOTAL_SMEM,
+    SPECIAL_WORKSPACE_HIGH,
+    SPECIAL_WORKSPACE_LOW,
     N_SPECIAL
 };
 
@@ -67,6 +69,7 @@ struct kernel {
     uint32_t max_registers; /* .maxnreg, 0 when not said */
     uint32_t max_dynamic;   /* CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */
     int carveout;
+    bool wants_workspace; /* of a barrier of the grid */
     uint32_t arch;
     struct kernel_stats stats;
 };

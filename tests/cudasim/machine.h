@@ -186,10 +186,11 @@ struct launch {
     uint32_t shared_bytes, dynamic_bytes;
     uint8_t *params;
     bool failed;
-    int error;         /* CUresult */
-    uint64_t executed; /* warp instructions */
-    uint64_t spins;    /* accesses that a waiting loop might make, since memory last changed */
-    uint64_t clock;    /* simulated nanoseconds before the launch */
+    int error;          /* CUresult */
+    uint64_t executed;  /* warp instructions */
+    uint64_t spins;     /* accesses that a waiting loop might make, since memory last changed */
+    uint64_t clock;     /* simulated nanoseconds before the launch */
+    uint64_t workspace; /* of cooperative groups, which find its address in %envreg1 and 2; 0 for none */
     uint64_t id;
     struct random random;
     bool adversarial;

@@ -124,6 +124,8 @@ static const struct {
     {"%gridid", 8, SPECIAL_GRIDID},
     {"%dynamic_smem_size", 4, SPECIAL_DYNAMIC_SMEM},
     {"%total_smem_size", 4, SPECIAL_TOTAL_SMEM},
+    {"%envreg1", 4, SPECIAL_WORKSPACE_HIGH},
+    {"%envreg2", 4, SPECIAL_WORKSPACE_LOW},
 };
 
 /* Rows that are the same in every warp: lane numbers and masks. */
@@ -157,6 +159,7 @@ bool decode_special(struct decoder *d, const char *name, uint32_t bytes, uint32_
             return false;
         }
         *slot = d->kernel->special[special_names[i].which];
+        d->kernel->wants_workspace |= special_names[i].which >= SPECIAL_WORKSPACE_HIGH;
         return true;
     }
     if (bytes == 4 && lane_row(d, name, slot))

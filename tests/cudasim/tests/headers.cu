@@ -159,6 +159,26 @@ extern "C" __global__ void groups(float *out, int *count) {
     END;
 }
 
+/* Each block waits for all, twice; a cooperative launch. */
+extern "C" __global__ void grid_barrier(float *out, int *count, int *words) {
+    START;
+    auto grid = cg::this_grid();
+    const int n = (int)grid.num_blocks(), me = (int)grid.block_rank();
+    if (threadIdx.x == 0)
+        words[me] = me + 1;
+    grid.sync();
+    const int next = words[(me + 1) % n];
+    grid.sync();
+    if (threadIdx.x == 0)
+        words[me] = 10 * next;
+    grid.sync();
+    if (me == 0) {
+        for (int i = 0; i < n; i++)
+            p.put(words[i], 10 * ((i + 1) % n + 1));
+        END;
+    }
+}
+
 /* One thread alone, so that each result is known. */
 template <class T, cuda::thread_scope scope> __device__ void atomics_of(pairs &p, T *word) {
     cuda::atomic_ref<T, scope> r(*word);

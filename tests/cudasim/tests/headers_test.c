@@ -8,7 +8,7 @@ enum { MOST = 256 };
 
 static char *image;
 
-static void check(const char *name, double relative, int least) {
+static void check(const char *name, unsigned blocks, double relative, int least) {
     static float out[MOST][2][32];
     float in[256];
     CUmodule m;
@@ -23,7 +23,11 @@ static void check(const char *name, double relative, int least) {
         snprintf(text, sizeof text, "%d", seed);
         sim_option("SEED", text);
         CUdeviceptr p = sim_alloc(sizeof out), count = sim_upload(&zero, 4), data = sim_upload(in, sizeof in);
-        CU(sim_run(f, 1, 32, 0, PARAMS(&p, &count, &data)));
+        void **params = PARAMS(&p, &count, &data);
+        if (blocks == 1)
+            CU(sim_run(f, 1, 32, 0, params));
+        else
+            CU(cuLaunchCooperativeKernel(f, blocks, 1, 1, 32, 1, 1, 0, NULL, params));
         sim_download(&n, count, 4);
         assert_true(n >= least && n <= MOST);
         sim_download(out, p, (size_t)n * sizeof *out);
@@ -41,7 +45,7 @@ static void check(const char *name, double relative, int least) {
 #define PROGRAM(promise, name, relative, least)                                                              \
     static void promise(void **state) {                                                                      \
         (void)state;                                                                                         \
-        check(name, relative, least);                                                                        \
+        check(name, 1, relative, least);                                                                     \
     }
 PROGRAM(runs_the_functions_of_cuda_fp16, "half_functions", 0.002, 49)
 PROGRAM(runs_the_functions_of_cuda_bf16, "bfloat_functions", 0.016, 21)
@@ -49,6 +53,19 @@ PROGRAM(runs_cooperative_groups, "groups", 0, 18)
 PROGRAM(runs_atomic_references, "atomics", 0, 70)
 PROGRAM(runs_pipelines, "pipelines", 0, 4)
 PROGRAM(runs_intrinsics, "intrinsics", 1e-6, 15)
+
+static void runs_barriers_of_the_grid(void **state) {
+    CUmodule m;
+    CUfunction f;
+    CUdeviceptr p = sim_alloc(4096);
+    (void)state;
+    check("grid_barrier", 7, 0, 7);
+    /* which need a cooperative launch, as the header checks */
+    CU(cuModuleLoadData(&m, image));
+    CU(cuModuleGetFunction(&f, m, "grid_barrier"));
+    CU_IS(CUDA_ERROR_LAUNCH_FAILED, sim_run(f, 7, 32, 0, PARAMS(&p, &p, &p)));
+    SAYS("the kernel trapped");
+}
 
 int main(void) {
     image = sim_read_file(CUDASIM_HEADERS, NULL);
@@ -60,6 +77,7 @@ int main(void) {
         TEST(runs_atomic_references),
         TEST(runs_pipelines),
         TEST(runs_intrinsics),
+        TEST(runs_barriers_of_the_grid),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(image);

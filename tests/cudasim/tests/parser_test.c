@@ -20,7 +20,7 @@ static void names_what_it_does_not_know(void **state) {
     refuses(KERNEL("tex.1d.v4.s32.s32 {%r1,%r2,%r3,%r4}, [%d1, {%r1}];"), "PTX line 7");
     refuses(KERNEL("call.uni (%r1), helper, (%r2);"), "only inlined code is executed");
     refuses(KERNEL("call.uni helper;"), "functions are not called here");
-    refuses(KERNEL("mov.u32 %r1, %envreg1;"), "special register %envreg1 is not supported");
+    refuses(KERNEL("mov.u32 %r1, %envreg7;"), "special register %envreg7 is not supported");
     refuses(KERNEL("mov.u32 %r1, nobody;"), "nothing is named 'nobody'");
     refuses(KERNEL("bra nowhere;"), "no label 'nowhere'");
     refuses(KERNEL("wgmma.fence.sync.aligned;"), "unknown instruction");

@@ -51,7 +51,6 @@ if(TARGET tandem_vulkan)
 endif()
 if(TARGET tandem_vulkan_32)
     set(wide ${PROJECT_BINARY_DIR}/tests/emulated/32/libtandem_vulkan.so)
-    tandem_run(session_vulkan_32 600 COMMAND session_test ${wide} --option vulkan.shape=gpu)
     tandem_run(gemma4_golden_vulkan_32 900
         COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/gemma4_test.sh $<TARGET_FILE:tandem> ${wide} 26b-16-q4_k_m e2b-q4_0 LABELS model
         ENVIRONMENT PLUGIN_OPTION=vulkan.shape=gpu)

@@ -144,7 +144,8 @@ struct warp {
 struct shadow {
     uint32_t w_stamp, w_sync, r_stamp, r_sync;
     uint32_t r_warps; /* readers since the last write that are not ordered before each other */
-    uint32_t strong;  /* strong accesses since the last plain write: entry in the block, 0 for none */
+    uint32_t
+        strong; /* what is kept warp by warp since the last plain write: entry in the block, 0 for none */
     uint8_t w_warp, w_lane, r_lane;          /* NOBODY; lane SEVERAL */
     uint8_t init, w_bytes, r_bytes, pending; /* masks of 4 bytes */
 };

@@ -65,6 +65,7 @@ static void build(void) {
     opcodes_memory();
     opcodes_async();
     opcodes_atomic();
+    opcodes_mbarrier();
 }
 
 const struct opcode *opcode_find(const char *name, uint32_t *index) {

@@ -52,6 +52,7 @@ void opcodes_matrix(void);
 void opcodes_memory(void);
 void opcodes_async(void);
 void opcodes_atomic(void);
+void opcodes_mbarrier(void);
 
 /* ---- for rows that decode themselves; each returns false after decode_fail ---- */
 void decode_fail(struct decoder *d, const char *format, ...) __attribute__((format(printf, 2, 3)));

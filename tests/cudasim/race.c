@@ -8,8 +8,7 @@
  * Lanes of one warp are ordered by bar.warp.sync and by barriers of the block, counted in sync_count, and by
  * what one lane releases and another acquires; shuffles order nothing.
  *
- * Limits: a word remembers one plain write, and plain readers only as a set with one stamp, so with barriers
- * of a part of the block a race can hide or, in rare patterns, an ordered read count as unordered; a
+ * Limits: a word remembers one plain write, so with barriers of a part of the block a race can hide; a
  * bar.warp.sync of some lanes counts for all.
  */
 #include "kernel.h"
@@ -18,13 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The latest strong accesses of one word, warp by warp. */
+/* The latest accesses of one word, warp by warp: all strong ones, and plain readers of different stamps. */
 struct strong {
     struct strong_side {
         uint32_t warps; /* that have entries */
         uint32_t stamp[MAX_WARPS], sync[MAX_WARPS];
         uint8_t lane[MAX_WARPS], bytes[MAX_WARPS];
-    } writes, reads;
+    } writes, reads, plain_reads;
 };
 
 static bool is_strong(enum access a) {
@@ -85,37 +84,23 @@ static bool check_against_reads(struct warp *w, const struct inst *in, const str
     return true;
 }
 
-/* A plain access against the strong ones. */
-static bool check_against_strong(struct warp *w, const struct inst *in, const struct strong_side *s,
-                                 uint32_t lane, uint32_t offset, uint8_t bytes, enum access access,
-                                 const char *what) {
+/* Against what is known warp by warp. Where several lanes wrote, they may have written other bytes of the
+ * word. */
+static bool check_against_side(struct warp *w, const struct inst *in, const struct strong_side *s,
+                               uint32_t lane, uint32_t offset, uint8_t bytes, enum access access,
+                               bool is_writes) {
     for (uint32_t warps = s->warps; warps; warps &= warps - 1) {
         const uint32_t q = (uint32_t)__builtin_ctz(warps);
         if (!(s->bytes[q] & bytes))
             continue;
         const bool ordered = q != w->id ? w->seen[q] > s->stamp[q]
-                                        : s->lane[q] == lane || s->lane[q] == SEVERAL ||
+                                        : s->lane[q] == lane || s->lane[q] == NOBODY ||
+                                              (s->lane[q] == SEVERAL && is_writes) ||
                                               ordered_in_warp(w, s->sync[q], s->stamp[q]);
         if (!ordered)
-            return fault(w, in, lane, offset, access, what, q, s->lane[q]);
+            return fault(w, in, lane, offset, access, is_writes ? "wrote" : "read", q, s->lane[q]);
     }
     return true;
-}
-
-static void note_read(const struct warp *w, struct shadow *s, uint32_t lane, uint8_t bytes) {
-    const uint32_t me = 1u << w->id;
-    for (uint32_t others = s->r_warps & ~me; others; others &= others - 1) {
-        const uint32_t q = (uint32_t)__builtin_ctz(others);
-        if (w->seen[q] > s->r_stamp)
-            s->r_warps &=
-                ~(1u << q); /* ordered before me: whoever is ordered behind me is ordered behind it */
-    }
-    const bool together = s->r_warps & me && s->r_sync == w->sync_count && s->r_lane != lane;
-    s->r_bytes = s->r_warps ? s->r_bytes | bytes : bytes;
-    s->r_lane = together ? SEVERAL : (uint8_t)lane;
-    s->r_warps |= me;
-    s->r_stamp = w->block->stamp;
-    s->r_sync = w->sync_count;
 }
 
 /* All that was before is ordered before it, or it would be a race; so whoever is ordered behind it is ordered
@@ -134,7 +119,7 @@ static void note_write(const struct warp *w, struct shadow *s, uint32_t lane, ui
     s->strong = 0;
 }
 
-static void note_strong(const struct warp *w, struct strong_side *s, uint32_t lane, uint8_t bytes) {
+static void note_side(const struct warp *w, struct strong_side *s, uint32_t lane, uint8_t bytes) {
     const uint32_t me = w->id;
     const bool joins = s->warps >> me & 1 && s->sync[me] == w->sync_count && s->stamp[me] == w->block->stamp;
     s->lane[me] = joins && s->lane[me] != lane ? SEVERAL : (uint8_t)lane;
@@ -144,7 +129,7 @@ static void note_strong(const struct warp *w, struct strong_side *s, uint32_t la
     s->sync[me] = w->sync_count;
 }
 
-/* The entry for a word's strong accesses; NULL after a fault: memory is out. */
+/* The entry for a word's accesses warp by warp; NULL after a fault: memory is out. */
 static struct strong *strong_of(struct warp *w, const struct inst *in, struct shadow *s) {
     struct block *b = w->block;
     if (s->strong)
@@ -160,8 +145,48 @@ static struct strong *strong_of(struct warp *w, const struct inst *in, struct sh
         b->max_strong = max;
     }
     s->strong = ++b->n_strong;
-    b->strong[s->strong].writes.warps = b->strong[s->strong].reads.warps = 0;
-    return &b->strong[s->strong];
+    struct strong *fresh = &b->strong[s->strong];
+    fresh->writes.warps = fresh->reads.warps = fresh->plain_reads.warps = 0;
+    return fresh;
+}
+
+/* Readers are a set with one stamp as long as they have the same; else each is kept with its own. False after
+ * a fault: memory is out. */
+static bool note_read(struct warp *w, const struct inst *in, struct shadow *s, uint32_t lane, uint8_t bytes) {
+    const uint32_t me = 1u << w->id;
+    for (uint32_t others = s->r_warps & ~me; others; others &= others - 1) {
+        const uint32_t q = (uint32_t)__builtin_ctz(others);
+        if (w->seen[q] > s->r_stamp)
+            s->r_warps &=
+                ~(1u << q); /* ordered before me: whoever is ordered behind me is ordered behind it */
+    }
+    const bool apart = (s->strong && w->block->strong[s->strong].plain_reads.warps) ||
+                       (s->r_warps & ~me && s->r_stamp != w->block->stamp);
+    if (apart) {
+        struct strong *strong = strong_of(w, in, s);
+        if (!strong)
+            return false;
+        struct strong_side *side = &strong->plain_reads;
+        for (uint32_t warps = s->r_warps; warps; warps &= warps - 1) {
+            const uint32_t q = (uint32_t)__builtin_ctz(warps);
+            side->stamp[q] = s->r_stamp;
+            side->sync[q] = s->r_sync;
+            side->lane[q] =
+                s->r_warps & (s->r_warps - 1) ? NOBODY : s->r_lane; /* of many, the latest's alone */
+            side->bytes[q] = s->r_bytes;
+        }
+        side->warps |= s->r_warps;
+        s->r_warps = s->r_bytes = 0;
+        note_side(w, side, lane, bytes);
+        return true;
+    }
+    const bool together = s->r_warps & me && s->r_sync == w->sync_count && s->r_lane != lane;
+    s->r_bytes = s->r_warps ? s->r_bytes | bytes : bytes;
+    s->r_lane = together ? SEVERAL : (uint8_t)lane;
+    s->r_warps |= me;
+    s->r_stamp = w->block->stamp;
+    s->r_sync = w->sync_count;
+    return true;
 }
 
 /* The common cases, decided without a call: what was written or read before lies behind a barrier that this
@@ -206,12 +231,18 @@ static inline bool plainly_good(struct warp *w, struct shadow *s, uint32_t lane,
 
 static bool check_order(struct warp *w, const struct inst *in, const struct shadow *s, uint32_t lane,
                         uint32_t offset, uint8_t bytes, enum access access) {
-    const struct strong *strong = s->strong && !is_strong(access) ? &w->block->strong[s->strong] : NULL;
-    return check_against_write(w, in, s, lane, offset, bytes, access) &&
-           (!does_write(access) || check_against_reads(w, in, s, lane, offset, bytes, access)) &&
-           (!strong || (check_against_strong(w, in, &strong->writes, lane, offset, bytes, access, "wrote") &&
-                        (!does_write(access) ||
-                         check_against_strong(w, in, &strong->reads, lane, offset, bytes, access, "read"))));
+    const struct strong *all = s->strong ? &w->block->strong[s->strong] : NULL;
+    if (!check_against_write(w, in, s, lane, offset, bytes, access))
+        return false;
+    if (does_write(access) &&
+        (!check_against_reads(w, in, s, lane, offset, bytes, access) ||
+         (all && !check_against_side(w, in, &all->plain_reads, lane, offset, bytes, access, false))))
+        return false;
+    if (!all || is_strong(access))
+        return true;
+    return check_against_side(w, in, &all->writes, lane, offset, bytes, access, true) &&
+           (!does_write(access) ||
+            check_against_side(w, in, &all->reads, lane, offset, bytes, access, false));
 }
 
 static bool check_word(struct warp *w, const struct inst *in, uint32_t lane, uint32_t offset, uint8_t bytes,
@@ -234,10 +265,10 @@ static bool check_word(struct warp *w, const struct inst *in, uint32_t lane, uin
         struct strong *strong = strong_of(w, in, s);
         if (!strong)
             return false;
-        note_strong(w, does_write(access) ? &strong->writes : &strong->reads, lane, bytes);
+        note_side(w, does_write(access) ? &strong->writes : &strong->reads, lane, bytes);
         s->init |= does_write(access) ? bytes : 0;
     } else if (access == ACCESS_READ) {
-        note_read(w, s, lane, bytes);
+        return note_read(w, in, s, lane, bytes);
     } else {
         note_write(w, s, lane, bytes);
     }

@@ -61,6 +61,7 @@ PROGRAM(sequential_consistency_orders, "strongest_flag", 64, 1)
 PROGRAM(a_flag_in_global_memory_orders_shared_memory, "global_flag", 64, 1)
 PROGRAM(a_barrier_hands_on_what_one_lane_acquired, "waits_for_all", 96, 1)
 PROGRAM(arriving_at_a_named_barrier_orders_what_was_before, "named_barrier", 64, 2)
+PROGRAM(arriving_at_an_mbarrier_orders_those_that_wait, "library_barrier", 64, 2)
 PROGRAM(a_lock_orders_its_owners, "spin_lock", 96, 3)
 PROGRAM(the_last_of_many_sees_all_parts, "last_one_adds", 128, 1)
 PROGRAM(atomics_continue_a_release, "release_sequence", 96, 1)
@@ -78,6 +79,7 @@ int main(void) {
         TEST(a_flag_in_global_memory_orders_shared_memory),
         TEST(a_barrier_hands_on_what_one_lane_acquired),
         TEST(arriving_at_a_named_barrier_orders_what_was_before),
+        TEST(arriving_at_an_mbarrier_orders_those_that_wait),
         TEST(a_lock_orders_its_owners),
         TEST(the_last_of_many_sees_all_parts),
         TEST(atomics_continue_a_release),

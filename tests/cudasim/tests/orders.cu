@@ -1,6 +1,7 @@
 /* Programs that hand data from warp to warp without a barrier of the block, right, and with one thing wrong. Each is
  * a template over what is wrong; RIGHT is nothing. All write to out what they received: 32 words of 100 + lane. */
 #include <cuda/atomic>
+#include <cuda/barrier>
 
 enum { RIGHT, NO_WRITER_FENCE, NO_READER_FENCE, NO_WAIT, RELAXED, NO_LOCK, WRITES_LATE, NO_BARRIER };
 
@@ -123,6 +124,30 @@ template <int wrong> __device__ void named_barrier(int *out) {
             asm volatile("bar.sync 1, 64;" ::: "memory");
         out[lane] = data[lane];
     }
+}
+
+/* The library's barrier, whose state is a word of shared memory: arriving releases, waiting acquires. */
+template <int wrong> __device__ void library_barrier(int *out) {
+    using barrier = cuda::barrier<cuda::thread_scope_block>;
+    __shared__ int data[2][32];
+    __shared__ alignas(barrier) unsigned char place[sizeof(barrier)];
+    barrier *b = (barrier *)place;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    data[warp][lane] = 0;
+    if (threadIdx.x == 0)
+        init(b, (int)blockDim.x);
+    __syncthreads();
+    data[warp][lane] = 50 + lane / 2;
+    auto token = b->arrive();
+    if (wrong == WRITES_LATE)
+        data[warp][lane] = 50 + lane / 2;
+    if (wrong != NO_WAIT)
+        b->wait(static_cast<barrier::arrival_token &&>(token));
+    const int sum = data[0][lane] + data[1][lane ^ 1];
+    b->arrive_and_wait();
+    data[warp ^ 1][lane] = lane & 1; /* the second phase lets each overwrite what the other read */
+    if (warp == 0)
+        out[lane] = sum + (lane & 1);
 }
 
 /* A lock round plain words, taken by each thread in turn. */
@@ -298,6 +323,9 @@ KERNEL(waits_for_all, wrong1, waits_for_all<NO_BARRIER>(out))
 KERNEL(named_barrier, right, named_barrier<RIGHT>(out))
 KERNEL(named_barrier, wrong1, named_barrier<WRITES_LATE>(out))
 KERNEL(named_barrier, wrong2, named_barrier<NO_WAIT>(out))
+KERNEL(library_barrier, right, library_barrier<RIGHT>(out))
+KERNEL(library_barrier, wrong1, library_barrier<WRITES_LATE>(out))
+KERNEL(library_barrier, wrong2, library_barrier<NO_WAIT>(out))
 KERNEL(spin_lock, right, spin_lock<RIGHT>(out))
 KERNEL(spin_lock, wrong1, spin_lock<NO_LOCK>(out))
 KERNEL(spin_lock, wrong2, spin_lock<NO_WRITER_FENCE>(out))

@@ -240,11 +240,55 @@ static void check_reductions(const char *before, const char *middle) {
     free(t.data);
 }
 
+/* Three arrivals to a phase, by one thread; every form in each spelling of the space. */
+static void barriers_in_memory(void) {
+    static const char *const spaces[] = {".shared", ".shared::cta", ""};
+    static const uint32_t wanted[] = {0, 2, 1, 1, 0, 0, 1, 2};
+    for (int s = 0; s < 3; s++) {
+        struct text t = {0};
+        const char *sp = spaces[s], *a = *sp ? "bar" : "%a";
+        uint32_t out[8];
+        text_put(&t,
+                 ".visible .entry waits(.param .u64 out) { .shared .align 8 .b64 bar; .reg .b64 %%out, %%a, "
+                 "%%s<9>; .reg .b32 %%r<9>; .reg .pred %%p<9>;\n"
+                 "ld.param.u64 %%out, [out]; mov.u64 %%a, bar; cvta.shared.u64 %%a, %%a;\n");
+        text_put(&t, "mbarrier.init%s.b64 [%s], 3;\nmbarrier.arrive%s.b64 %%s0, [%s];\n", sp, a, sp, a);
+        text_put(&t, "mbarrier.test_wait%s.b64 %%p0, [%s], %%s0;\n", sp, a);
+        text_put(&t,
+                 "mbarrier.arrive.noComplete%s.b64 %%s1, [%s], 1;\nmbarrier.pending_count.b64 %%r1, %%s1;\n",
+                 sp, a);
+        text_put(&t, "mbarrier.arrive_drop%s.b64 %%s2, [%s];\n", sp, a); /* completes; two are left */
+        text_put(&t, "mbarrier.test_wait%s.b64 %%p2, [%s], %%s0;\n", sp, a);
+        text_put(&t, "mbarrier.test_wait.parity%s.b64 %%p3, [%s], 0;\n", sp, a);
+        text_put(&t, "mbarrier.test_wait.parity%s.b64 %%p4, [%s], 1;\n", sp, a);
+        text_put(&t, "mbarrier.arrive_drop.noComplete%s.b64 _, [%s], 1;\n", sp, a); /* one is left */
+        text_put(&t, "mbarrier.test_wait.parity%s.b64 %%p5, [%s], 1;\n", sp, a);
+        text_put(&t, "mbarrier.arrive%s.b64 %%s3, [%s];\n", sp, a);
+        text_put(&t, "mbarrier.test_wait%s.b64 %%p6, [%s], %%s3;\n", sp, a);
+        text_put(&t, "mbarrier.inval%s.b64 [%s];\nmbarrier.init%s.b64 [%s], 2;\n", sp, a, sp, a);
+        text_put(&t, "mbarrier.arrive%s.b64 %%s4, [%s];\nmbarrier.pending_count.b64 %%r7, %%s4;\n", sp, a);
+        for (int i = 0; i < 8; i++)
+            if (i != 1 && i != 7)
+                text_put(&t, "selp.b32 %%r%d, 1, 0, %%p%d;\n", i, i);
+        for (int i = 0; i < 8; i++)
+            text_put(&t, "st.global.u32 [%%out+%d], %%r%d;\n", 4 * i, i);
+        text_put(&t, "ret; }");
+        CUfunction f = op_ptx(t.data);
+        free(t.data);
+        CUdeviceptr p = sim_alloc(sizeof out);
+        CU(sim_run(f, 1, 1, 0, PARAMS(&p)));
+        sim_download(out, p, sizeof out);
+        for (int i = 0; i < 8; i++)
+            assert_int_equal(out[i], wanted[i]);
+    }
+}
+
 void waits_at_barriers(void **state) {
     static const char *const forms[][2] = {
         {"bar", ""},     {"bar.cta", ""},    {"barrier", ".aligned"}, {"barrier.cta", ".aligned"},
         {"barrier", ""}, {"barrier.cta", ""}};
     (void)state;
+    barriers_in_memory();
     for (int i = 0; i < 6; i++) {
         char sync[64], arrive[64], red[64], one[96];
         snprintf(sync, sizeof sync, "%s.sync%s", forms[i][0], forms[i][1]);

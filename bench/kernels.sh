@@ -9,7 +9,7 @@ set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build
 library=$build/lib/cudasim/libcuda.so.1
-[ -r "$library" ] && ls "$build"/cuda/kernels/*.ptxas >/dev/null 2>&1 ||
+[ -r "$library" ] && ls "$build"/cuda/kernels/*.images.ptxas >/dev/null 2>&1 ||
     { echo "kernels.sh: no build of the CUDA plugin and the simulator in build/" >&2; exit 3; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -22,7 +22,7 @@ for precision in exact q8 f16; do
         --precision $precision --tokens "$prompt" -n 3 --batch 64 --ctx 64 --plugin cuda \
         --plugin-option cuda.library="$library" >/dev/null 2>"$work/err" || { cat "$work/err" >&2; exit 1; }
 done
-python3 - "$work" "$root/cuda/limits.cmake" "$build"/cuda/kernels/*.ptxas <<'PYTHON'
+python3 - "$work" "$root/cuda/limits.cmake" "$build"/cuda/kernels/*.images.ptxas <<'PYTHON'
 import collections
 import json
 import re

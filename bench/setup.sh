@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building, testing and sweeping need, if any of it is missing: Debian/Ubuntu packages, and NVIDIA's
-# compiler from PyPI (into build/cuda-toolkit) where the machine has none. A GPU or its driver is not needed.
+# compiler from PyPI (into build/cuda-toolkit) where the machine has none, and its ptxas of CUDA 12.2. A GPU or its driver is not needed.
 # usage: bench/setup.sh [--no-install]     exit 3: something is missing and could not (or must not) be installed
 set -euo pipefail
 
@@ -48,6 +48,25 @@ install_nvcc() {
     usable_nvcc || { echo "setup: the packages of PyPI do not make a working nvcc" >&2; exit 3; }
 }
 
+# The ptxas of CUDA 12.2, into build/cuda-ptxas, where CMake looks first: its machine code runs on every driver that the
+# plugin takes. Without it the plugin is built, too; drivers older than nvcc's major version then compile the kernels.
+install_ptxas() {
+    [ ! -x "$root/build/cuda-ptxas/bin/ptxas" ] || return 0
+    if [ "$1" = --no-install ]; then
+        echo "setup: ptxas of CUDA 12.2 is not there (build/cuda-ptxas); nvcc's own will do" >&2
+        return 0
+    fi
+    echo "setup: installing ptxas of CUDA 12.2 into build/cuda-ptxas" >&2
+    mkdir -p "$root/build"
+    if ! { python3 -m venv "$root/build/cuda-venv" && "$root/build/cuda-venv/bin/pip" install --quiet --no-deps \
+        "nvidia-cuda-nvcc-cu12==12.2.*"; } >&2; then
+        echo "setup: pip could not install ptxas" >&2
+        exit 3
+    fi
+    ln -sfn "$(echo "$root"/build/cuda-venv/lib/python3*/site-packages/nvidia/cuda_nvcc)" "$root/build/cuda-ptxas"
+    "$root/build/cuda-ptxas/bin/ptxas" --version >/dev/null || { echo "setup: the ptxas of PyPI does not run" >&2; exit 3; }
+}
+
 missing=()
 for package in "${packages[@]}"; do
     status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
@@ -55,6 +74,7 @@ for package in "${packages[@]}"; do
 done
 if [ ${#missing[@]} -eq 0 ]; then
     install_nvcc "${1:-}"
+    install_ptxas "${1:-}"
     exit 0
 fi
 
@@ -81,3 +101,4 @@ if ! { "${sudo[@]}" apt-get update && "${sudo[@]}" env DEBIAN_FRONTEND=nonintera
     exit 3
 fi
 install_nvcc "${1:-}"
+install_ptxas "${1:-}"

@@ -1,6 +1,13 @@
-# Compiles one file of kernels and stops where ptxas reports more than limits.cmake allows.
-# -DNVCC= -DFLAGS= -DSOURCE= -DIMAGE=; leaves IMAGE, IMAGE.d for the build and IMAGE.ptxas for bench/kernels.sh
+# Compiles one file of kernels to images (images.h), and stops where ptxas reports more than limits.cmake allows.
+# -DNVCC= -DFATBINARY= -DPTXAS= -DPACK=  the programs; NVCC makes PTX, PTXAS the machine code
+# -DFLAGS= -DPTXAS_FLAGS= -DSOURCE= -DIMAGE=
+# -DPTX_TARGET=80 -DPTX_VERSION=8.2  what the PTX is for, and the version that it states
+# -DCODE=86,89 -DMADE=  architectures of machine code; the sentence that says what made the file
+# leaves IMAGE, IMAGE.d for the build and IMAGE.ptxas for bench/kernels.sh
 # -DREPORT= instead of all: judges what ptxas said, from a file
+#
+# The PTX is taken apart, a module for each kernel, so that a driver compiles or loads only what a program uses; and
+# lowered to PTX_VERSION, so that older drivers take it. ptxas holds it to that version here.
 include(${CMAKE_CURRENT_LIST_DIR}/limits.cmake)
 
 # Sets `sentence` to what is wrong with a kernel, or to nothing.
@@ -55,14 +62,40 @@ function(judge_report said complaints)
     set(${complaints} "${found}" PARENT_SCOPE)
 endfunction()
 
+# Runs a command or stops with what it said; sets `output` to that.
+function(run output)
+    execute_process(COMMAND ${ARGN} OUTPUT_VARIABLE said ERROR_VARIABLE said RESULT_VARIABLE result)
+    if(result)
+        list(JOIN ARGN " " command)
+        message(FATAL_ERROR "${command}\n${said}")
+    endif()
+    set(${output} "${said}" PARENT_SCOPE)
+endfunction()
+
 if(REPORT)
     file(READ ${REPORT} said)
 else()
-    execute_process(COMMAND ${NVCC} ${FLAGS} -fatbin -Xptxas -v -MD -MF ${IMAGE}.d -MT ${IMAGE} -o ${IMAGE} ${SOURCE}
-        OUTPUT_VARIABLE said ERROR_VARIABLE said RESULT_VARIABLE result)
-    if(result)
-        message(FATAL_ERROR "${said}")
-    endif()
+    set(parts ${IMAGE}.parts)
+    string(REPLACE "," ";" CODE "${CODE}")
+    file(REMOVE_RECURSE ${parts})
+    file(MAKE_DIRECTORY ${parts})
+    run(ignored ${NVCC} ${FLAGS} -arch=compute_${PTX_TARGET} -ptx -MD -MF ${IMAGE}.d -MT ${IMAGE} -o ${parts}/all ${SOURCE})
+    run(kernels ${PACK} split ${parts}/all ${parts} ${PTX_VERSION})
+    string(REGEX MATCHALL "[^\n]+" kernels "${kernels}")
+    set(said "")
+    foreach(kernel IN LISTS kernels)
+        set(ptx ${parts}/${kernel}.ptx)
+        set(records --image3=kind=ptx,sm=${PTX_TARGET},file=${ptx})
+        foreach(arch IN LISTS CODE)
+            set(cubin ${parts}/${kernel}.${arch})
+            run(report ${PTXAS} ${PTXAS_FLAGS} -v -arch=sm_${arch} -o ${cubin} ${ptx})
+            string(APPEND said "${report}")
+            list(APPEND records --image3=kind=elf,sm=${arch},file=${cubin})
+        endforeach()
+        run(ignored ${FATBINARY} --create=${parts}/${kernel}.fatbin -64 -compress=false ${records})
+    endforeach()
+    run(ignored ${PACK} join ${IMAGE} ${parts} ${MADE} ${kernels})
+    file(REMOVE_RECURSE ${parts})
     file(WRITE ${IMAGE}.ptxas "${said}")
     set(REPORT ${SOURCE})
 endif()

@@ -2,6 +2,7 @@
 #include "device.h"
 
 #include "error.h"
+#include "images.h"
 
 #include "kernels/params_ops.h"
 
@@ -11,7 +12,7 @@
 #include <string.h>
 
 #define NVIDIA 0x10deu
-#define MIN_COMPUTE 86u /* the PTX is for compute capability 8.6 */
+#define MIN_COMPUTE 80u /* the PTX is for compute capability 8.0 */
 
 tandem_status gpu_device_count(uint32_t *n, tandem_error *error) {
     const cu_driver *cu = NULL;
@@ -38,14 +39,18 @@ static uint32_t attribute(const cu_driver *cu, CUdevice device, CUdevice_attribu
 
 static void fill_texts(const cu_driver *cu, cu_device *device) {
     tandem_device_info *info = &device->info;
+    char code[64] = "kernels are compiled by the driver at first use";
+    if (device->code)
+        snprintf(code, sizeof code, "machine code for sm_%u", device->code);
     if (cu->DeviceGetName(info->name, (int)sizeof info->name, device->handle) != CUDA_SUCCESS)
         snprintf(info->name, sizeof info->name, "unnamed CUDA device");
     snprintf(info->driver, sizeof info->driver, "%s of CUDA %d.%d",
              cu->simulated ? "simulated driver" : "NVIDIA driver", cu->version / 1000,
              cu->version % 1000 / 10);
-    snprintf(info->abilities, sizeof info->abilities,
-             "compute capability %u.%u, %u multiprocessors, mma of f16 and int8, dp4a, cp.async, CUDA graphs",
-             device->compute_major, device->compute_minor, info->n_units);
+    snprintf(
+        info->abilities, sizeof info->abilities,
+        "compute capability %u.%u, %u multiprocessors, mma of f16 and int8, dp4a, cp.async, CUDA graphs; %s",
+        device->compute_major, device->compute_minor, info->n_units, code);
 }
 
 tandem_status cu_device_get(uint32_t index, cu_device *device, tandem_error *error) {
@@ -65,6 +70,7 @@ tandem_status cu_device_get(uint32_t index, cu_device *device, tandem_error *err
     tandem_device_info *info = &device->info;
     device->compute_major = attribute(cu, handle, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
     device->compute_minor = attribute(cu, handle, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
+    device->code = cu_image_code(&cu_images_built, cu->version, device->compute_major, device->compute_minor);
     device->shared_plain = attribute(cu, handle, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK);
     device->shared_most = attribute(cu, handle, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
     info->struct_size = sizeof *info;
@@ -119,7 +125,7 @@ tandem_status gpu_device_info(uint32_t index, tandem_device_info *info, tandem_e
 tandem_status cu_device_usable(const cu_device *device, tandem_error *error) {
     if (device->compute_major * 10 + device->compute_minor < MIN_COMPUTE)
         return tandem_kit_fail(error, TANDEM_E_NO_DEVICE,
-                               "%s has compute capability %u.%u, and the kernels are for 8.6 and newer",
+                               "%s has compute capability %u.%u, and the kernels are for 8.0 and newer",
                                device->info.name, device->compute_major, device->compute_minor);
     if (device->shared_most < PREFILL_MAX_SHARED)
         return tandem_kit_fail(error, TANDEM_E_NO_DEVICE,

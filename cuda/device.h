@@ -8,6 +8,7 @@ typedef struct cu_device {
     CUdevice handle;
     tandem_device_info info;
     uint32_t compute_major, compute_minor;
+    uint32_t code;         /* architecture of the machine code that it runs; 0: the driver compiles kernels */
     uint32_t shared_plain; /* bytes of shared memory that a block may have, static and dynamic together */
     uint32_t shared_most;  /* likewise, of a kernel that asks for it */
 } cu_device;

@@ -9,14 +9,12 @@
 #include <string.h>
 
 #define DEFAULT_LIBRARY "libcuda.so.1"
-/* note: machine code and PTX of a toolkit run on drivers of the same major version and newer ones. */
-#define MIN_VERSION (CUDA_VERSION / 1000 * 1000)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char library_path[1024] = DEFAULT_LIBRARY;
 static cu_driver the_driver;
 static void *library; /* stays open: drivers do not bear being closed */
-static int ready;     /* initialised, and new enough */
+static int ready;     /* initialised */
 
 void cu_driver_set_library(const char *path) {
     const char *wanted = path && path[0] ? path : DEFAULT_LIBRARY;
@@ -31,10 +29,11 @@ void cu_driver_set_library(const char *path) {
 
 static tandem_status missing_function(const char *symbol, tandem_error *error) {
     return tandem_kit_fail(error, TANDEM_E_NO_DEVICE,
-                           "The CUDA driver %s lacks %s: a driver of CUDA %d.0 or newer is needed",
-                           library_path, symbol, MIN_VERSION / 1000);
+                           "The CUDA driver %s lacks %s: a driver of CUDA %d.%d or newer is needed",
+                           library_path, symbol, CU_MIN_DRIVER / 1000, CU_MIN_DRIVER % 1000 / 10);
 }
 
+/* The version first, for an old driver lacks functions because it is old. */
 static tandem_status load_functions(tandem_error *error) {
     /* note: POSIX lets a function be had from a void pointer; ISO C only by way of its bytes. */
 #define LOAD(member, function, symbol)                                                                       \
@@ -44,6 +43,14 @@ static tandem_status load_functions(tandem_error *error) {
             return missing_function(symbol, error);                                                          \
         memcpy(&the_driver.member, &found, sizeof found);                                                    \
     }
+    LOAD(DriverGetVersion, , "cuDriverGetVersion")
+    if (the_driver.DriverGetVersion(&the_driver.version) != CUDA_SUCCESS)
+        the_driver.version = 0;
+    if (the_driver.version < CU_MIN_DRIVER)
+        return tandem_kit_fail(error, TANDEM_E_NO_DEVICE,
+                               "The CUDA driver is of CUDA %d.%d, and one of CUDA %d.%d or newer is needed",
+                               the_driver.version / 1000, the_driver.version % 1000 / 10,
+                               CU_MIN_DRIVER / 1000, CU_MIN_DRIVER % 1000 / 10);
     CU_DRIVER_FUNCTIONS(LOAD)
     LOAD(CtxCreate, , "cuCtxCreate_v2")
 #undef LOAD
@@ -68,12 +75,6 @@ static tandem_status open_library(tandem_error *error) {
 
 static tandem_status start(tandem_error *error) {
     const char *name = NULL, *meaning = NULL;
-    if (the_driver.DriverGetVersion(&the_driver.version) != CUDA_SUCCESS)
-        the_driver.version = 0;
-    if (the_driver.version < MIN_VERSION)
-        return tandem_kit_fail(error, TANDEM_E_NO_DEVICE,
-                               "The CUDA driver is of CUDA %d.%d, and one of CUDA %d.0 or newer is needed",
-                               the_driver.version / 1000, the_driver.version % 1000 / 10, MIN_VERSION / 1000);
     CUresult result = the_driver.Init(0);
     if (result != CUDA_SUCCESS) {
         the_driver.GetErrorName(result, &name);

@@ -6,7 +6,12 @@
 
 #include <tandem/tandem.h>
 
-/* X(member, function whose type it has, symbol). Symbols of a driver of CUDA 12, whatever the header prefers.
+/* The oldest driver, of CUDA 12.2 (NVIDIA's 535): 1000 major + 10 minor. note: kernels are lowered to its PTX
+ * (CMakeLists.txt). */
+#define CU_MIN_DRIVER 12020
+
+/* X(member, function whose type it has, symbol). Symbols of a driver of CUDA 12.2, whatever the header
+ * prefers.
  */
 #define CU_DRIVER_FUNCTIONS(X)                                                                               \
     X(Init, cuInit, "cuInit")                                                                                \

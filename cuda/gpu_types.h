@@ -28,7 +28,6 @@ typedef struct gpu_api_context {
     int pushed;       /* the first of them made the CUDA context current */
     CUstream stream;
     CUevent ends[CU_N_EVENT]; /* [serial % CU_N_EVENT] */
-    CUmodule *modules;        /* of each image; NULL: not loaded yet */
     struct cu_kernel *kernels;
     CUevent begin[GPU_N_PENDING], end[GPU_N_PENDING]; /* of the run in a slot, with times */
     CUevent last_end; /* end of the last finished run: changes places with the slot's, so nobody records it

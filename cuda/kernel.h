@@ -1,13 +1,14 @@
-/* kernel.h: kernels by name, out of the embedded images. */
+/* kernel.h: kernels by name, out of the embedded images; each is a module of its own. */
 #ifndef CU_KERNEL_H
 #define CU_KERNEL_H
 
 #include "context.h"
-#include "module.h"
+#include "images.h"
 
 typedef struct cu_kernel {
     struct cu_kernel *next;
     char name[48];
+    CUmodule module;
     CUfunction function;
     uint32_t static_bytes; /* shared memory of every block, by the driver */
     uint32_t shared_bytes; /* dynamic shared memory that it has been allowed */
@@ -27,12 +28,12 @@ static inline uint32_t cu_shared_need(const cu_device *device, uint32_t static_b
                                           : CU_SHARED_BEYOND;
 }
 
-/* The kernel, loaded with its image on first use. It lives as long as the context. UNSUPPORTED: no image has
+/* The kernel, loaded on first use. It lives as long as the context. UNSUPPORTED: no image has
  * it, or its static and `shared_bytes` of dynamic shared memory are more than a block of the device may have.
  */
 tandem_status cu_kernel_find(tandem_context *context, const char *name, uint32_t shared_bytes,
                              const cu_kernel **kernel, tandem_error *error);
-/* 1: some image has it. [any-thread] */
+/* 1: there is an image of it. [any-thread] */
 int cu_kernel_exists(const char *name);
 
 /* Frees kernels and modules of a context. */

@@ -8,9 +8,9 @@ const tandem_descriptor gpu_descriptor = {
     .version = TANDEM_PLUGIN_VERSION,
     .git = TANDEM_GIT,
     .toolchain = TANDEM_TOOLCHAIN,
-    .targets = "sm_86, sm_89, PTX for compute capability 8.6 and newer",
+    .targets = TANDEM_CUDA_CODE ", PTX 8.2 for compute capability 8.0 and newer",
     .shaders = TANDEM_NVCC,
-    .needs = "libcuda.so.1 of CUDA 13.0 or newer, and a device of compute capability 8.6 or newer",
+    .needs = "libcuda.so.1 of CUDA 12.2 or newer, and a device of compute capability 8.0 or newer",
 };
 
 const void *gpu_get_interface(const char *name) {

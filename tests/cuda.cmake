@@ -20,7 +20,8 @@ if(TARGET tandem_cuda)
     add_test(NAME cuda_drivers COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cuda_drivers_test.sh $<TARGET_FILE:tandem>
         $<TARGET_FILE:cudasim> $<TARGET_FILE:cuda_less_shared> WORKING_DIRECTORY ${PROJECT_BINARY_DIR})
     set_tests_properties(cuda_drivers PROPERTIES TIMEOUT 600 LABELS quick ENVIRONMENT "${TANDEM_TEST_ENVIRONMENT}")
-    tandem_test(cuda_kernel_test SOURCES cuda_kernel_test.c LIBRARIES tandem_kit)
+    tandem_test(cuda_kernel_test SOURCES cuda_kernel_test.c ${PROJECT_SOURCE_DIR}/cuda/images.c
+        LIBRARIES tandem_kit)
     target_include_directories(cuda_kernel_test PRIVATE ${PROJECT_SOURCE_DIR}/cuda)
     target_include_directories(cuda_kernel_test SYSTEM PRIVATE ${CUDA_INCLUDE_DIR})
     tandem_run(cuda_kernel 30 COMMAND cuda_kernel_test LABELS quick sanitize)
@@ -44,8 +45,12 @@ if(TARGET tandem_cuda)
     tandem_test(cuda_test SOURCES cuda_test.c gpu_model.c cases/side.c LIBRARIES tandem_loader)
     add_dependencies(cuda_test tandem_cuda cudasim)
     tandem_run(cuda 300 COMMAND cuda_test ${simulated} LABELS quick sanitize)
+    get_property(tandem_cuda_all_images GLOBAL PROPERTY tandem_cuda_all_images)
+    get_property(tandem_cuda_ptxas GLOBAL PROPERTY tandem_cuda_ptxas)
+    get_property(tandem_cuda_fatbinary GLOBAL PROPERTY tandem_cuda_fatbinary)
     # The gate on registers, spills and stack frames.
-    add_test(NAME cuda_gate COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cuda_gate_test.sh ${CMAKE_COMMAND} ${NVCC})
+    add_test(NAME cuda_gate COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cuda_gate_test.sh ${CMAKE_COMMAND} ${NVCC}
+        ${tandem_cuda_fatbinary} ${tandem_cuda_ptxas} $<TARGET_FILE:tandem_cuda_pack>)
     set_tests_properties(cuda_gate PROPERTIES TIMEOUT 120 LABELS quick)
     # Bytes of weights that a token reads, as the simulated driver counts them.
     tandem_test(cuda_bytes_test SOURCES cuda_bytes_test.c gpu_model.c cases/side.c LIBRARIES tandem_loader)
@@ -71,6 +76,19 @@ if(TARGET tandem_cuda)
     add_test(NAME cuda_models COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cuda_models.sh $<TARGET_FILE:tandem>
         $<TARGET_FILE:cudasim> WORKING_DIRECTORY ${PROJECT_BINARY_DIR})
     set_tests_properties(cuda_models PROPERTIES TIMEOUT 900 ENVIRONMENT "${TANDEM_TEST_ENVIRONMENT}")
+    foreach(version 12.2 13.0)
+        tandem_run(same_tokens_cuda_${version} 900 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/same_tokens.sh $<TARGET_FILE:tandem>
+            ${PROJECT_SOURCE_DIR}/build/models/gemma3-270m-q4_k_m.gguf --plugin cuda
+            --plugin-option cuda.library=$<TARGET_FILE:cudasim>
+            LABELS model ENVIRONMENT CUDASIM_DRIVER_VERSION=${version})
+    endforeach()
+    # A case of every kernel, as a driver of CUDA 12.2 that compiles PTX has it.
+    tandem_run(ops_cuda_12.2 600 COMMAND op_test cuda ${simulated} --smoke --without 2816 --without 2112
+        ENVIRONMENT CUDASIM_DRIVER_VERSION=12.2 CUDASIM_ARCH=80)
+    # Whether the oldest driver's compiler takes every kernel.
+    add_test(NAME cuda_ptx COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cuda_ptx_test.sh $<TARGET_FILE:tandem_cuda_pack>
+        ${tandem_cuda_ptxas} ${tandem_cuda_all_images})
+    set_tests_properties(cuda_ptx PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77)
     add_test(NAME gemma4_golden_cuda COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/gemma4_test.sh $<TARGET_FILE:tandem> cuda
         WORKING_DIRECTORY ${PROJECT_BINARY_DIR})
     set_tests_properties(gemma4_golden_cuda PROPERTIES TIMEOUT 1200

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The gate on what ptxas says of a kernel (cuda/compile.cmake): what is too much is refused, in a sentence with the
-# kernel's name and the number.
-# usage: cuda_gate_test.sh CMAKE NVCC     exit: 0 right
+# kernel's name and the number. And the program that takes PTX apart (cuda/pack.c).
+# usage: cuda_gate_test.sh CMAKE NVCC FATBINARY PTXAS PACK     exit: 0 right
 set -uo pipefail
-[ $# -eq 2 ] || { sed -n '4s/^# //p' "$0" >&2; exit 2; }
-cmake=$1 nvcc=$2
+[ $# -eq 5 ] || { sed -n '4s/^# //p' "$0" >&2; exit 2; }
+cmake=$1 nvcc=$2 fatbinary=$3 ptxas=$4 pack=$5
 source=$(cd "$(dirname "$0")/../cuda" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -64,8 +64,9 @@ extern "C" __global__ void sums(const float *x, float *y, int n) {
         y[k] = sum[k];
 }
 CUDA
-compile() { # compile REGISTERS SOURCE IMAGE
-    "$cmake" -DNVCC="$nvcc" "-DFLAGS=-maxrregcount=$1;-gencode;arch=compute_86,code=sm_86" -DSOURCE="$2" -DIMAGE="$3" \
+compile() { # compile REGISTERS SOURCE IMAGE [PTX_VERSION]
+    "$cmake" -DNVCC="$nvcc" -DFATBINARY="$fatbinary" -DPTXAS="$ptxas" -DPACK="$pack" "-DPTXAS_FLAGS=-maxrregcount=$1" \
+        -DSOURCE="$2" -DIMAGE="$3" -DPTX_TARGET=80 -DPTX_VERSION="${4:-8.2}" -DCODE=86 -DMADE=test \
         -P "$source/compile.cmake" >"$work/out" 2>&1
 }
 ! compile 32 "$work/sums.cu" "$work/bad" && [ ! -e "$work/bad" ] && grep -q 'sums for sm_86 spills' "$work/out"
@@ -74,4 +75,56 @@ check "a kernel that spills stops the build, and leaves no image" $?
 check "one with too many registers too" $?
 compile 255 "$source/kernels/elementwise.cu" "$work/good" && [ -s "$work/good" ]
 check "kernels that fit are compiled" $?
+
+# ---- PTX taken apart ----
+cat >"$work/two.ptx" <<'PTX'
+// a comment with .entry nobody( and a }
+.version 9.0
+.target sm_80
+.address_size 64
+
+.global .align 4 .b8 table[4] = {1, 2, 3, 4};
+.global .align 8 .u64 pointer[1] = {generic(table)};
+.shared .align 4 .b8 both[16];
+.extern .shared .align 16 .b8 tables[];
+.visible .entry first(.param .u64 first_param_0)
+{
+	.reg .b64 %rd<4>;
+	.pragma "used_bytes_mask 15";
+	mov.u64 %rd1, pointer;
+	{ mov.u64 %rd2, both; }
+	ret;
+}
+/* between */
+.visible .entry second(.param .u64 second_param_0)
+{
+	.reg .b64 %rd<4>;
+	mov.u64 %rd1, tables;
+	mov.u64 %rd2, both;
+	ret;
+}
+PTX
+[ "$("$pack" split "$work/two.ptx" "$work" 8.2 | tr '\n' ' ')" = "first second " ]
+check "a module of two kernels becomes two" $?
+head -n 1 "$work/first.ptx" "$work/second.ptx" | grep -c '^\.version 8\.2$' | grep -qx 2 && ! grep -q used_bytes_mask "$work/first.ptx"
+check "of the lower version, without the hint that it does not know" $?
+grep -q 'table\[4\]' "$work/first.ptx" && grep -q 'pointer\[1\]' "$work/first.ptx" && grep -q both "$work/first.ptx" &&
+    ! grep -q 'tables\|second' "$work/first.ptx" && grep -q 'tables\[\]' "$work/second.ptx" && ! grep -q 'table\[4\]\|pointer' "$work/second.ptx"
+check "each with what it names, by way of others too, and nothing else" $?
+for kernel in first second; do "$ptxas" -arch=sm_80 -o "$work/cubin" "$work/$kernel.ptx" >"$work/out" 2>&1 || { cat "$work/out"; false; }; done
+check "ptxas takes both" $?
+sed 's/9\.0/8.0/' "$work/two.ptx" >"$work/old.ptx" && "$pack" split "$work/old.ptx" "$work" 8.2 >/dev/null && grep -q '^\.version 8\.0' "$work/first.ptx"
+check "an older version stays" $?
+for bad in 'not PTX' '.version 9.0 .target sm_80 .address_size 32' '.version 9.0 .target sm_80 .address_size 64 .visible .entry x() { ret;' \
+    '.version 9.0 .target sm_80 .address_size 64 stray;'; do
+    printf '%s\n' "$bad" >"$work/bad.ptx"
+    ! "$pack" split "$work/bad.ptx" "$work" 8.2 >"$work/out" 2>&1 && grep -q '^pack: ' "$work/out"
+    check "refused: $(cut -c 1-90 "$work/out")" $?
+done
+# What a kernel needs beyond the version it states stops the build: this instruction came with PTX 8.6, for other cards.
+cat >"$work/newer.cu" <<'CUDA'
+extern "C" __global__ void newer(float *x) { asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], 1, [%0];" ::"r"(0)); }
+CUDA
+! compile 255 "$work/newer.cu" "$work/bad" && [ ! -e "$work/bad" ] && grep -q 'requires\|not supported\|Feature' "$work/out"
+check "PTX that its target lacks stops the build: $(grep -m1 -o "Feature.*\|requires.*" "$work/out")" $?
 exit $failed

@@ -105,8 +105,8 @@ template <uint32_t N> static __device__ __forceinline__ void stream_row(const st
         write_output(x, factors, n, i, p);
 }
 
-/* d up to 4 * 4 * STREAM_THREADS */
-extern "C" __global__ void __launch_bounds__(STREAM_THREADS) stream(const __grid_constant__ stream_params p) {
+/* d up to 4 * 4 * STREAM_THREADS. At most 80 registers: three blocks of a multiprocessor. */
+extern "C" __global__ void __launch_bounds__(STREAM_THREADS, 3) stream(const __grid_constant__ stream_params p) {
     stream_row<4>(p);
 }
 

@@ -2,12 +2,15 @@
 
 enum { ORDERS = 8 };
 
-static char *read_ptx(const char *fatbin) {
+/* The module that has the kernel, of a file with several modules as text. */
+static char *read_ptx(const char *fatbin, const char *kernel) {
     size_t bytes;
-    char *data = sim_read_file(fatbin, &bytes), *start = NULL;
-    for (size_t i = 0; i + 8 < bytes && !start; i++)
-        if (!memcmp(data + i, ".version", 8))
-            start = data + i;
+    char *data = sim_read_file(fatbin, &bytes), *start = NULL, head[64];
+    const size_t n = (size_t)snprintf(head, sizeof head, ".entry %s(", kernel);
+    const char *entry = memmem(data, bytes, head, n);
+    assert_non_null(entry);
+    for (char *p = data; (p = memmem(p, (size_t)(entry - p), ".version", 8)); p += 8)
+        start = p;
     assert_non_null(start);
     char *text = strdup(start);
     free(data);
@@ -70,7 +73,7 @@ static unsigned mutate_each(const char *fatbin, const char *kernel, const char *
                             const char *instruction, const char *replacement, bool all, unsigned *n_caught,
                             run_fn run, size_t bytes) {
     void *right = malloc(bytes);
-    char *ptx = read_ptx(fatbin), *mutant = malloc(strlen(ptx) + 256);
+    char *ptx = read_ptx(fatbin, kernel), *mutant = malloc(strlen(ptx) + 256);
     unsigned n = 0;
     assert_non_null(right);
     assert_non_null(mutant);

@@ -1,13 +1,32 @@
 #!/usr/bin/env bash
 # What can be said of the CUDA kernels without a card: registers, shared memory and occupancy by ptxas for sm_86 and sm_89;
 # and from the simulated device, on two layers of 26B-A4B (Q4_0, 16 experts), instructions, sectors and bank conflicts.
-# usage: bench/kernels.sh      needs a build in build/; prints what bench/examples/kernels.txt holds from its last run
+# And of the Vulkan pipelines what RADV's compiler makes of them for a card that is not there (kernels_vulkan.py).
+# usage: bench/kernels.sh [--cuda | --vulkan [OPTION-OF-KERNELS_VULKAN...]]      both, or one of them
+# Needs a build in build/; prints what bench/examples/kernels.txt and kernels-radv.txt hold from its last run.
 # Limits: of registers, spills and stacks those of cuda/limits.cmake; sectors of global loads 1.1 times the least (mat-vec).
 # Instructions a weight count all that a mat-vec does: norms, rounding and sums too. exit: 0 within limits, 1 not, 3 something
 # is missing
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build
+part=${1:-both}
+case $part in
+    both | --cuda | --vulkan) ;;
+    *) sed -n '5s/^# //p' "$0" >&2; exit 2 ;;
+esac
+[ $# -gt 0 ] && shift
+
+# Prints, and says 0 where this machine's RADV has no such device: then it has said so.
+vulkan_part() {
+    local status=0
+    python3 "$root/bench/kernels_vulkan.py" "$build" "$@" || status=$?
+    [ $status -eq 77 ] || return $status
+}
+if [ "$part" = --vulkan ]; then
+    vulkan_part "$@"
+    exit
+fi
 library=$build/lib/cudasim/libcuda.so.1
 [ -r "$library" ] && ls "$build"/cuda/kernels/*.images.ptxas >/dev/null 2>&1 ||
     { echo "kernels.sh: no build of the CUDA plugin and the simulator in build/" >&2; exit 3; }
@@ -89,3 +108,9 @@ for line in bad:
 print("within limits" if not bad else f"{len(bad)} beyond a limit")
 sys.exit(1 if bad else 0)
 PYTHON
+status=$?
+if [ "$part" = both ]; then
+    echo
+    vulkan_part || { code=$?; [ $status -ne 0 ] || status=$code; }
+fi
+exit $status

@@ -10,7 +10,7 @@ failed=0
 check() { if [ "$2" -eq 0 ]; then echo "ok: $1"; else echo "FAILED: $1"; failed=1; fi; }
 
 sim=(--plugin-option cuda.library="$library")
-small=(generate -m gemma3-270m --layers 1 --vocab 512 --tokens 2,5,6 -n 1 --plugin cuda)
+small=(generate -m gemma3-270m --layers 1 --vocab 512 --tokens "2,5,6" -n 1 --plugin cuda)
 # refused SENTENCE LIBRARY: with exit code 3; environment variables stand before
 refused() {
     local got

@@ -59,7 +59,7 @@ if(TARGET tandem_vulkan)
     tandem_run(ops_vulkan_validated 900 COMMAND op_test vulkan --stride 3 ${validated})
     # Subgroups of 4 and 16 lanes; 8 is the default of lavapipe.
     foreach(width 128 512)
-        tandem_run(ops_vulkan_width_${width} 900 COMMAND op_test vulkan --stride 3 ${gpu}
+        tandem_run(ops_vulkan_width_${width} 900 COMMAND op_test vulkan --stride 5 ${gpu}
             ENVIRONMENT LP_NATIVE_VECTOR_WIDTH=${width})
     endforeach()
 

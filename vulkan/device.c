@@ -345,14 +345,14 @@ static void describe_abilities(vk_device *device) {
         TANDEM_MATRIX_FMA | (device->dot ? TANDEM_MATRIX_DOT : 0) |
         (device->coopmat_khr || device->coopmat_nv || device->coopmat_nv2 ? TANDEM_MATRIX_COOPMAT : 0);
     info->matrix_used = TANDEM_MATRIX_FMA | (device->dot ? TANDEM_MATRIX_DOT : 0);
-    if (device->unusable[0])
+    if (device->unusable[0]) {
         info->matrix_used = 0;
+        snprintf(info->abilities, sizeof info->abilities, "unusable: %s", device->unusable);
+        return;
+    }
     snprintf(info->abilities, sizeof info->abilities,
-             "%s%s%skernels in %s; subgroups of %u (%u to %u%s); integer dot %s; storage 8-bit %s, 16-bit "
-             "%s; f16 %s; "
-             "cooperative "
-             "matrix %s%s; memory budget %s; %s memory, the host maps %llu MiB of it",
-             device->unusable[0] ? "unusable: " : "", device->unusable, device->unusable[0] ? " " : "",
+             "kernels in %s; subgroups of %u (%u to %u%s); integer dot %s; storage 8-bit %s, 16-bit %s; f16 %s; "
+             "cooperative matrix %s%s; memory budget %s; %s memory, the host maps %llu MiB of it",
              kernels, info->subgroup_size, device->subgroup_min, device->subgroup_max,
              device->subgroup_control ? ", selectable" : "",
              !device->dot              ? "no"

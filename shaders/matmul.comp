@@ -285,8 +285,6 @@ void multiply_block(uint u, uint j, uint k, bool live) {
 
 // The block of the chunk that lane `part` of a row takes u-th from `first` on; the last where none is left.
 uint block_index(uint first, uint u, uint part, uint n_left) {
-    if (LANES_PER_ROW * BLOCKS_IN_FLIGHT == 1)
-        return first;
     return min(first + u * LANES_PER_ROW + part, n_left - 1u);
 }
 
@@ -311,7 +309,9 @@ uint x_row(uint n) {
 // Adds the products of all blocks of the lane's tile; `part`: its share of the columns.
 void multiply_rows(uint part) {
     uint n_chunk = (n_block + CHUNK_BLOCKS - 1u) / CHUNK_BLOCKS;
-    for (uint c = 0; c < n_chunk; c++) {
+    for (uint at = 0; at < n_chunk; at++) {
+        // Mesa 26 runs loads of a loop once after its end, where their address is the same in all lanes.
+        uint c = min(at, n_chunk - 1u);
         uint n_left = min(CHUNK_BLOCKS, n_block - c * CHUNK_BLOCKS);
 #ifndef IS_FLOAT
         [[unroll]] for (uint m = 0; m < N_W; m++)
@@ -378,7 +378,8 @@ void main() {
     [[unroll]] for (uint s = 0; s < N_W * N_COL; s++)
         weighted[s] = 0.0;
     uint n_pass = EXPERTS == EXPERTS_SUM ? p.n_used : 1u;
-    for (uint j = 0; j < n_pass; j++) {
+    for (uint pass = 0; pass < n_pass; pass++) {
+        uint j = min(pass, n_pass - 1u); // as in multiply_rows
         float weight = 1.0;
         if (EXPERTS == EXPERTS_SUM) {
             uvec2 row = route_row(group);

@@ -76,7 +76,7 @@ if(TARGET tandem_vulkan)
             ${PROJECT_SOURCE_DIR}/shaders ${PROJECT_BINARY_DIR}/vulkan/shaders
             ${PROJECT_BINARY_DIR}/vulkan/emulated_32 ${PROJECT_BINARY_DIR}/vulkan/emulated_64 LABELS quick)
         tandem_run(ops_vulkan_32 1200 COMMAND op_test ${emulated}/32/libtandem_vulkan.so ${gpu})
-        tandem_run(ops_vulkan_64 900 COMMAND op_test ${emulated}/64/libtandem_vulkan.so --stride 5 ${gpu})
+        tandem_run(ops_vulkan_64 900 COMMAND op_test ${emulated}/64/libtandem_vulkan.so --stride 9 ${gpu})
         tandem_run(vulkan_run_32 600 COMMAND gpu_run_test --plugin ${emulated}/32/libtandem_vulkan.so ${gpu})
         tandem_run(vulkan_moe_32 600 COMMAND gpu_moe_test --plugin ${emulated}/32/libtandem_vulkan.so ${gpu})
     endif()

@@ -28,8 +28,8 @@ function(tandem_models name plugin)
         set(option --option ${ARGN})
         set(environment PLUGIN_OPTION=${ARGN})
     endif()
-    tandem_run(session_${name} 600 COMMAND session_test ${plugin} ${option} LABELS quick sanitize)
-    tandem_run(gemma4_${name} 600 COMMAND gemma4_test ${plugin} ${option} LABELS quick sanitize)
+    tandem_run(session_${name} 1200 COMMAND session_test ${plugin} ${option} LABELS quick sanitize)
+    tandem_run(gemma4_${name} 1200 COMMAND gemma4_test ${plugin} ${option} LABELS quick sanitize)
     tandem_run(gemma4_golden_${name} 1200
         COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/gemma4_test.sh $<TARGET_FILE:tandem> ${plugin} LABELS model
         ENVIRONMENT ${environment})
@@ -39,7 +39,7 @@ function(tandem_models name plugin)
 endfunction()
 # tandem_same_tokens(NAME OPTION...): 16 greedy tokens of the trained model are the reference's.
 function(tandem_same_tokens name)
-    tandem_run(same_tokens_${name} 600 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/same_tokens.sh $<TARGET_FILE:tandem>
+    tandem_run(same_tokens_${name} 1200 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/same_tokens.sh $<TARGET_FILE:tandem>
         ${trained_model} ${ARGN} LABELS model)
 endfunction()
 tandem_models(reference reference)

@@ -18,12 +18,12 @@ if(TARGET tandem_vulkan)
     tandem_run(vulkan 300 COMMAND vulkan_test ${gpu} LABELS quick sanitize)
     tandem_run(vulkan_program 300 COMMAND gpu_program_test ${gpu} LABELS quick sanitize)
     tandem_run(vulkan_memory 300 COMMAND gpu_memory_test ${gpu} --option vulkan.staged=1 LABELS quick sanitize)
-    tandem_run(vulkan_run 300 COMMAND gpu_run_test ${gpu} LABELS quick sanitize)
+    tandem_run(vulkan_run 900 COMMAND gpu_run_test ${gpu} LABELS quick sanitize)
     tandem_run(vulkan_moe 300 COMMAND gpu_moe_test ${gpu} LABELS quick sanitize)
     tandem_run(vulkan_cache 300 COMMAND gpu_cache_test ${gpu} LABELS quick sanitize)
-    tandem_run(vulkan_fault 300 COMMAND vulkan_fault_test ${gpu} --cache ${PROJECT_BINARY_DIR}/tests/pipelines
+    tandem_run(vulkan_fault 900 COMMAND vulkan_fault_test ${gpu} --cache ${PROJECT_BINARY_DIR}/tests/pipelines
         LABELS quick sanitize)
-    tandem_run(vulkan_fault_staged 300 COMMAND vulkan_fault_test ${gpu} --option vulkan.staged=1)
+    tandem_run(vulkan_fault_staged 900 COMMAND vulkan_fault_test ${gpu} --option vulkan.staged=1)
     # As a card does it: device memory that the host cannot reach, and matrices in several allocations.
     tandem_run(vulkan_staged 300
         COMMAND gpu_run_test ${gpu} --option vulkan.staged=1 --option vulkan.max_segment=131072 LABELS quick)
@@ -48,7 +48,7 @@ if(TARGET tandem_vulkan)
 
     # ---- op cases ----
     add_dependencies(op_test tandem_vulkan tandem_reference)
-    tandem_run(ops_vulkan 900 COMMAND op_test vulkan ${gpu})
+    tandem_run(ops_vulkan 1800 COMMAND op_test vulkan ${gpu})
     # As a card does it; and a matrix of 2000 rows in four segments.
     tandem_run(ops_vulkan_staged 600 COMMAND op_test vulkan --stride 7 ${gpu} --option vulkan.staged=1)
     tandem_run(ops_vulkan_segments 300 COMMAND op_test vulkan --filter 2000x640 ${gpu} --option vulkan.staged=1
@@ -75,7 +75,7 @@ if(TARGET tandem_vulkan)
         tandem_run(shader_subgroups 60 COMMAND ${TANDEM_SYSTEM_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/shader_subgroup_test.py
             ${PROJECT_SOURCE_DIR}/shaders ${PROJECT_BINARY_DIR}/vulkan/shaders
             ${PROJECT_BINARY_DIR}/vulkan/emulated_32 ${PROJECT_BINARY_DIR}/vulkan/emulated_64 LABELS quick)
-        tandem_run(ops_vulkan_32 1200 COMMAND op_test ${emulated}/32/libtandem_vulkan.so ${gpu})
+        tandem_run(ops_vulkan_32 1800 COMMAND op_test ${emulated}/32/libtandem_vulkan.so ${gpu})
         tandem_run(ops_vulkan_64 900 COMMAND op_test ${emulated}/64/libtandem_vulkan.so --stride 9 ${gpu})
         tandem_run(vulkan_run_32 600 COMMAND gpu_run_test --plugin ${emulated}/32/libtandem_vulkan.so ${gpu})
         tandem_run(vulkan_moe_32 600 COMMAND gpu_moe_test --plugin ${emulated}/32/libtandem_vulkan.so ${gpu})

@@ -97,7 +97,7 @@ static void integers(void) {
         for (int kind = 0; kind < 3; kind++)
             for (int c = 0; c < (kind == 0 ? 2 : kind == 1 ? 10 : 6); c++) {
                 struct sample s[8];
-                char type[8];
+                char type[16];
                 for (int i = 0; i < 8; i++) {
                     wide a = (wide)(numbers[i][0] & UINT64_MAX >> (64 - width)),
                          b = (wide)(numbers[i][1] & UINT64_MAX >> (64 - width));
